@@ -1,0 +1,2 @@
+//! Perennial: benchmarks.
+fn main() {}

@@ -1,0 +1,1 @@
+//! Perennial: crate `replication`.

@@ -1,0 +1,1 @@
+//! Checks of the whole repository; everything is in `tests/`.
