@@ -1,0 +1,123 @@
+//! The epochs a log consists of, and the one comparison of two of them.
+//!
+//! Within an epoch exactly one process appends, so `(epoch, LSN)` names one record for ever. Two lineages
+//! that share entries agree on every record up to the smaller of their ends of the last shared entry.
+//! Invariant: epoch numbers and start positions rise strictly.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Epoch, Lsn, PromotionId, Timestamp};
+
+/// Why an epoch began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum StartKind {
+    /// A new primary in the same region: nothing is declared dead.
+    Failover,
+    /// A sink became writable at `cut`: commits below it in the log and above `cut` are dead.
+    Promotion {
+        /// Which promotion.
+        id: PromotionId,
+        /// Everything committed at or below this time is in.
+        cut: Timestamp,
+    },
+}
+
+/// What one `EpochStart` record says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LineageEntry {
+    /// The epoch that begins.
+    pub epoch: Epoch,
+    /// Position of the `EpochStart` record itself.
+    pub start_lsn: Lsn,
+    /// Above every timestamp received before.
+    pub start_ts: Timestamp,
+    /// Promotion or failover.
+    pub kind: StartKind,
+}
+
+/// The entries of one log, oldest first; kept whole when the log is trimmed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lineage {
+    entries: Vec<LineageEntry>,
+}
+
+impl Lineage {
+    /// The lineage of an empty log.
+    pub fn new() -> Lineage {
+        Lineage::default()
+    }
+
+    /// Oldest first.
+    pub fn entries(&self) -> &[LineageEntry] {
+        &self.entries
+    }
+
+    /// The epoch that is written now.
+    pub fn last(&self) -> Option<&LineageEntry> {
+        self.entries.last()
+    }
+
+    /// Adds the entry of an `EpochStart` that was appended. Panics unless number and start rise.
+    pub fn push(&mut self, entry: LineageEntry) {
+        if let Some(last) = self.last() {
+            assert!(
+                entry.epoch.number > last.epoch.number,
+                "epoch {} after {}",
+                entry.epoch,
+                last.epoch
+            );
+            assert!(
+                entry.start_lsn > last.start_lsn,
+                "epoch starts at {} after one at {}",
+                entry.start_lsn,
+                last.start_lsn
+            );
+        }
+        self.entries.push(entry);
+    }
+
+    /// Forgets the epochs that start above `end`: the log was cut there.
+    pub fn cut(&mut self, end: Lsn) {
+        self.entries.retain(|entry| entry.start_lsn <= end);
+    }
+
+    /// The epoch of the record at `lsn`, were the log that long.
+    pub fn epoch_at(&self, lsn: Lsn) -> Option<Epoch> {
+        self.entries
+            .iter()
+            .rev()
+            .find(|entry| entry.start_lsn <= lsn)
+            .map(|entry| entry.epoch)
+    }
+
+    /// Whether a commit at `ts`, recorded at `lsn`, was declared dead by a later promotion.
+    pub fn is_dead(&self, ts: Timestamp, lsn: Lsn) -> bool {
+        self.entries.iter().any(|entry| match entry.kind {
+            StartKind::Failover => false,
+            StartKind::Promotion { cut, .. } => {
+                cut < ts && ts < entry.start_ts && lsn < entry.start_lsn
+            }
+        })
+    }
+
+    /// Last position of the longest shared prefix of two logs whose last records are `my_end` and `other_end`.
+    pub fn common_point(&self, my_end: Lsn, other: &Lineage, other_end: Lsn) -> Lsn {
+        let shared = self
+            .entries
+            .iter()
+            .zip(&other.entries)
+            .take_while(|(a, b)| a == b)
+            .count();
+        if shared == 0 {
+            return Lsn::ZERO;
+        }
+        self.epoch_end(shared - 1, my_end)
+            .min(other.epoch_end(shared - 1, other_end))
+    }
+
+    fn epoch_end(&self, index: usize, end: Lsn) -> Lsn {
+        self.entries
+            .get(index + 1)
+            .map_or(end, |next| next.start_lsn.prev().min(end))
+    }
+}

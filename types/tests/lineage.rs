@@ -1,0 +1,52 @@
+//! `common_point` says what a naive comparison of the records says.
+
+use perennial_types::{ClusterId, Epoch, Lineage, LineageEntry, Lsn, StartKind, Timestamp};
+use proptest::prelude::*;
+
+/// Builds a log: a shared prefix of epochs, then epochs of its own cluster. Returns lineage, records, end.
+fn log(shared: &[u64], cut: u64, own: &[u64], cluster: u64) -> (Lineage, Vec<Epoch>) {
+    let (mut lineage, mut records) = (Lineage::new(), Vec::new());
+    let mut add = |number: u64, cluster: u64, length: u64, limit: u64| {
+        let epoch = Epoch {
+            number,
+            cluster: ClusterId(cluster),
+            nonce: cluster,
+        };
+        let start = records.len() as u64;
+        if start < limit {
+            let start_lsn = Lsn(start + 1);
+            lineage.push(LineageEntry {
+                epoch,
+                start_lsn,
+                start_ts: Timestamp(number),
+                kind: StartKind::Failover,
+            });
+            records.extend((start..limit.min(start + length)).map(|_| epoch));
+        }
+    };
+    for (number, length) in shared.iter().enumerate() {
+        add(number as u64 + 1, 0, *length, cut);
+    }
+    for (number, length) in own.iter().enumerate() {
+        add(100 + number as u64, cluster, *length, u64::MAX);
+    }
+    (lineage, records)
+}
+
+proptest! {
+    #[test]
+    fn common_point_equals_the_naive_comparison(
+        shared in prop::collection::vec(1u64..6, 0..5),
+        cuts in (0u64..25, 0u64..25),
+        own in (prop::collection::vec(1u64..6, 0..3), prop::collection::vec(1u64..6, 0..3)),
+    ) {
+        let (mine, my_records) = log(&shared, cuts.0, &own.0, 1);
+        let (theirs, their_records) = log(&shared, cuts.1, &own.1, 2);
+        let naive = my_records.iter().zip(&their_records).take_while(|(a, b)| a == b).count() as u64;
+        let point = mine.common_point(Lsn(my_records.len() as u64), &theirs, Lsn(their_records.len() as u64));
+        prop_assert_eq!(point, Lsn(naive));
+        for (index, epoch) in my_records.iter().enumerate() {
+            prop_assert_eq!(mine.epoch_at(Lsn(index as u64 + 1)), Some(*epoch));
+        }
+    }
+}
