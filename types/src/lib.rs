@@ -1,9 +1,21 @@
-//! The words of the system as types: positions, epochs, lineages. Pure data, no input or output.
+//! The words of the system as types: positions, epochs, lineages, records and their bytes. Pure data, no input or
+//! output.
 #![warn(missing_docs)]
 #![forbid(unsafe_code)]
 
+pub mod ids;
 pub mod lineage;
 pub mod position;
+pub mod promotion;
+pub mod record;
+pub mod state;
+pub mod view;
 
+pub use ids::{
+    DatabaseId, Incarnation, LinkId, Member, NodeId, Ordinal, PartitionId, Reign, Revision, SetVersion, TableId, TxnId,
+};
 pub use lineage::{Lineage, LineageEntry, StartKind};
 pub use position::{ClusterId, Epoch, Lsn, PromotionId, Timestamp};
+pub use promotion::{Mark, Promotion, parting_cut};
+pub use record::{Body, DecodeError, Record, Write};
+pub use view::{Fence, LogEnd, Mode, Role, View};

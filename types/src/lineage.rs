@@ -60,12 +60,7 @@ impl Lineage {
     /// Adds the entry of an `EpochStart` that was appended. Panics unless number and start rise.
     pub fn push(&mut self, entry: LineageEntry) {
         if let Some(last) = self.last() {
-            assert!(
-                entry.epoch.number > last.epoch.number,
-                "epoch {} after {}",
-                entry.epoch,
-                last.epoch
-            );
+            assert!(entry.epoch.number > last.epoch.number, "epoch {} after {}", entry.epoch, last.epoch);
             assert!(
                 entry.start_lsn > last.start_lsn,
                 "epoch starts at {} after one at {}",
@@ -83,41 +78,27 @@ impl Lineage {
 
     /// The epoch of the record at `lsn`, were the log that long.
     pub fn epoch_at(&self, lsn: Lsn) -> Option<Epoch> {
-        self.entries
-            .iter()
-            .rev()
-            .find(|entry| entry.start_lsn <= lsn)
-            .map(|entry| entry.epoch)
+        self.entries.iter().rev().find(|entry| entry.start_lsn <= lsn).map(|entry| entry.epoch)
     }
 
     /// Whether a commit at `ts`, recorded at `lsn`, was declared dead by a later promotion.
     pub fn is_dead(&self, ts: Timestamp, lsn: Lsn) -> bool {
         self.entries.iter().any(|entry| match entry.kind {
             StartKind::Failover => false,
-            StartKind::Promotion { cut, .. } => {
-                cut < ts && ts < entry.start_ts && lsn < entry.start_lsn
-            }
+            StartKind::Promotion { cut, .. } => cut < ts && ts < entry.start_ts && lsn < entry.start_lsn,
         })
     }
 
     /// Last position of the longest shared prefix of two logs whose last records are `my_end` and `other_end`.
     pub fn common_point(&self, my_end: Lsn, other: &Lineage, other_end: Lsn) -> Lsn {
-        let shared = self
-            .entries
-            .iter()
-            .zip(&other.entries)
-            .take_while(|(a, b)| a == b)
-            .count();
+        let shared = self.entries.iter().zip(&other.entries).take_while(|(a, b)| a == b).count();
         if shared == 0 {
             return Lsn::ZERO;
         }
-        self.epoch_end(shared - 1, my_end)
-            .min(other.epoch_end(shared - 1, other_end))
+        self.epoch_end(shared - 1, my_end).min(other.epoch_end(shared - 1, other_end))
     }
 
     fn epoch_end(&self, index: usize, end: Lsn) -> Lsn {
-        self.entries
-            .get(index + 1)
-            .map_or(end, |next| next.start_lsn.prev().min(end))
+        self.entries.get(index + 1).map_or(end, |next| next.start_lsn.prev().min(end))
     }
 }

@@ -7,20 +7,11 @@ use proptest::prelude::*;
 fn log(shared: &[u64], cut: u64, own: &[u64], cluster: u64) -> (Lineage, Vec<Epoch>) {
     let (mut lineage, mut records) = (Lineage::new(), Vec::new());
     let mut add = |number: u64, cluster: u64, length: u64, limit: u64| {
-        let epoch = Epoch {
-            number,
-            cluster: ClusterId(cluster),
-            nonce: cluster,
-        };
+        let epoch = Epoch { number, cluster: ClusterId(cluster), nonce: cluster };
         let start = records.len() as u64;
         if start < limit {
             let start_lsn = Lsn(start + 1);
-            lineage.push(LineageEntry {
-                epoch,
-                start_lsn,
-                start_ts: Timestamp(number),
-                kind: StartKind::Failover,
-            });
+            lineage.push(LineageEntry { epoch, start_lsn, start_ts: Timestamp(number), kind: StartKind::Failover });
             records.extend((start..limit.min(start + length)).map(|_| epoch));
         }
     };

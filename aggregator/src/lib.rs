@@ -1,0 +1,1 @@
+//! MySQL front end, sessions, transaction coordinator and the catalog over raft-rs.

@@ -1,0 +1,1 @@
+//! Text to answer: statements, types, planning and execution over DataFusion.
