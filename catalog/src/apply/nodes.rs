@@ -1,0 +1,129 @@
+//! Nodes come, restart and go; the leader's clock.
+
+use types::{Incarnation, Member, NodeId, PartitionId, Timestamp};
+
+use super::{ALREADY, Applied, Applying, DONE};
+use crate::event::Severity;
+use crate::node::{Addresses, Group, Node, Roles};
+use crate::outcome::{Answer, Refusal};
+use crate::state::{RECEIVED_MAX, State};
+
+impl State {
+    pub(super) fn register_node(
+        &mut self,
+        identity: u128,
+        addresses: &Addresses,
+        roles: Roles,
+        group: Option<u64>,
+    ) -> Applying {
+        if let Some((id, node)) = self.nodes.iter().find(|(_, node)| node.identity == identity) {
+            let id = *id;
+            if node.removed {
+                return Err(self.expect_node(id).expect_err("a removed node is refused"));
+            }
+            return Ok(Applied::Already(Answer::Node(id)));
+        }
+        if !roles.aggregator && !roles.leaf {
+            let problem = "it has no role: name `aggregator`, `leaf` or both".into();
+            return Err(Refusal::Correct { object: format!("node at {}", addresses.rpc), problem });
+        }
+        let other = self.nodes.iter().find(|(_, node)| !node.removed && node.addresses.rpc == addresses.rpc);
+        if let Some((id, _)) = other {
+            let advice = format!("node {id} has this address, remove it first if its data directory is lost");
+            return Err(Refusal::NameNew { object: format!("address {}", addresses.rpc), advice });
+        }
+        self.last_node.0 += 1;
+        let id = self.last_node;
+        let node = Node {
+            identity,
+            addresses: addresses.clone(),
+            roles,
+            group: group.map_or(Group::Own(id), Group::Named),
+            incarnation: Incarnation::default(),
+            removed: false,
+            registered: self.revision,
+        };
+        self.nodes.insert(id, node);
+        self.say(Severity::Info, "node", id.into(), format!("{} joined as node {id}", addresses.rpc));
+        Ok(Applied::Changed(Answer::Node(id)))
+    }
+
+    pub(super) fn node_started(&mut self, id: NodeId, incarnation: Incarnation, addresses: &Addresses) -> Applying {
+        let node = self.expect_node(id)?;
+        if incarnation < node.incarnation {
+            return Err(Refusal::LookAgain {
+                object: format!("node {id}"),
+                is: format!("process {}", node.incarnation),
+                based: format!("process {incarnation}"),
+            });
+        }
+        if incarnation == node.incarnation && node.addresses == *addresses {
+            return ALREADY;
+        }
+        let old = node.incarnation;
+        let known = self.nodes.get_mut(&id).expect("it was looked up above");
+        known.incarnation = incarnation;
+        known.addresses = addresses.clone();
+        if incarnation > old {
+            self.replace_member(Member { node: id, incarnation });
+            if old > Incarnation::default() {
+                self.say(
+                    Severity::Warning,
+                    "restart",
+                    id.into(),
+                    format!("process {incarnation} of node {id} started"),
+                );
+            }
+        }
+        DONE
+    }
+
+    /// What is on disk was acknowledged there: the new process takes the place of the old one, where that holds.
+    fn replace_member(&mut self, member: Member) {
+        let stale = |old: &Member| old.node == member.node && old.incarnation < member.incarnation;
+        let concerned =
+            |partition: &crate::partition::Partition| partition.on_disk && partition.members.iter().any(stale);
+        let ids: Vec<PartitionId> =
+            self.partitions.iter().filter(|(_, partition)| concerned(partition)).map(|(id, _)| *id).collect();
+        for id in ids {
+            let partition = self.partitions.get_mut(&id).expect("it was listed above");
+            let primary = partition.primary;
+            partition.members.retain(|old| !stale(old) || *old == primary);
+            partition.members.insert(member);
+            partition.version.0 += 1;
+            self.touch(id);
+        }
+    }
+
+    pub(super) fn remove_node(&mut self, id: NodeId) -> Applying {
+        match self.nodes.get(&id) {
+            None => return Err(Refusal::NameExisting { object: format!("node {id}") }),
+            Some(node) if node.removed => return ALREADY,
+            Some(_) => {}
+        }
+        let held = self.partitions.values().filter(|partition| partition.replicas.contains(&id)).count();
+        if held > 0 {
+            return Err(Refusal::DoFirst {
+                object: format!("node {id}"),
+                problem: format!("holds {held} replicas"),
+                first: "move them to other leaves".into(),
+            });
+        }
+        self.nodes.get_mut(&id).expect("it was looked up above").removed = true;
+        self.removals.retain(|(node, _), _| *node != id);
+        self.say(Severity::Info, "node", id.into(), format!("node {id} was removed"));
+        DONE
+    }
+
+    pub(super) fn extend_timestamps(&mut self, upper: Timestamp) -> Applying {
+        if upper.0 > RECEIVED_MAX {
+            let problem = format!("upper bound {upper} is beyond all time: check the leader's clock");
+            return Err(Refusal::Correct { object: "timestamp block".into(), problem });
+        }
+        if upper <= self.timestamps.upper {
+            return ALREADY;
+        }
+        self.timestamps.upper = upper;
+        DONE
+    }
+}

@@ -1,0 +1,133 @@
+//! In-sync sets change by compare-and-set on (partition, reign, set version).
+
+use types::{Member, PartitionId, Reign, SetVersion};
+
+use super::{ALREADY, Applying, DONE};
+use crate::command::SetChange;
+use crate::event::Severity;
+use crate::outcome::Refusal;
+use crate::partition::Partition;
+use crate::state::State;
+
+impl State {
+    pub(super) fn propose_set(
+        &mut self,
+        id: PartitionId,
+        reign: Reign,
+        version: SetVersion,
+        change: SetChange,
+    ) -> Applying {
+        let partition = self.expect_partition(id)?;
+        expect_position(id, partition, reign, Some(version))?;
+        match change {
+            SetChange::Add(member) => self.check_addition(id, partition, member)?,
+            SetChange::Remove(member) if member == partition.primary => {
+                let problem = format!("{member} is its primary: name another primary instead");
+                return Err(Refusal::Correct { object: format!("partition {id}"), problem });
+            }
+            SetChange::Remove(_) => {}
+        }
+        // A change that holds already raises the version, too: the proposer learns the outcome from nothing else.
+        let partition = self.partitions.get_mut(&id).expect("it was looked up above");
+        let (member, word) = match change {
+            SetChange::Add(member) => {
+                partition.members.insert(member);
+                (member, "joined")
+            }
+            SetChange::Remove(member) => {
+                partition.members.remove(&member);
+                (member, "was taken out of")
+            }
+        };
+        partition.version.0 += 1;
+        let version = partition.version;
+        self.touch(id);
+        let severity = if word == "joined" { Severity::Info } else { Severity::Warning };
+        self.say(severity, "in-sync", id.into(), format!("{member} {word} the set of {id}, version {version}"));
+        DONE
+    }
+
+    fn check_addition(&self, id: PartitionId, partition: &Partition, member: Member) -> Result<(), Refusal> {
+        let correct = |problem: String| Err(Refusal::Correct { object: format!("partition {id}"), problem });
+        let database = &self.databases[&id.database];
+        if !database.mode.sync_replication {
+            return correct("its set is the primary alone with ASYNC REPLICATION: add nobody".into());
+        }
+        if partition.incomplete {
+            let reason = "is incomplete, its copy is being made; nobody can join before it".into();
+            return Err(Refusal::Wait { object: format!("partition {id}"), reason });
+        }
+        if !partition.replicas.contains(&member.node) {
+            return correct(format!("{member} shall hold no copy of it: add the replica first"));
+        }
+        let present = self.member(member.node);
+        if present != Some(member) {
+            return Err(Refusal::LookAgain {
+                object: format!("node {}", member.node),
+                is: present.map_or("no process".into(), |present| format!("process {}", present.incarnation)),
+                based: format!("process {}", member.incarnation),
+            });
+        }
+        let other = partition.members.iter().find(|other| other.node == member.node && **other != member);
+        if let Some(other) = other {
+            return correct(format!("{other} of the same node is in the set: remove it before {member} joins"));
+        }
+        Ok(())
+    }
+
+    pub(super) fn confirm_durable(&mut self, id: PartitionId, reign: Reign, version: SetVersion) -> Applying {
+        let partition = self.expect_partition(id)?;
+        expect_position(id, partition, reign, Some(version))?;
+        if !self.databases[&id.database].mode.sync_durability {
+            let problem = "its database has ASYNC DURABILITY: there is nothing to confirm".into();
+            return Err(Refusal::Correct { object: format!("partition {id}"), problem });
+        }
+        if partition.on_disk {
+            return ALREADY;
+        }
+        self.partitions.get_mut(&id).expect("it was looked up above").on_disk = true;
+        DONE
+    }
+
+    pub(super) fn mark_incomplete(&mut self, id: PartitionId, reign: Reign, incomplete: bool) -> Applying {
+        let partition = self.expect_partition(id)?;
+        expect_position(id, partition, reign, None)?;
+        if partition.incomplete == incomplete {
+            return ALREADY;
+        }
+        if incomplete && partition.grant.is_some() {
+            let problem = "its database is writable: only a sink is filled from another region".into();
+            return Err(Refusal::Correct { object: format!("partition {id}"), problem });
+        }
+        let partition = self.partitions.get_mut(&id).expect("it was looked up above");
+        partition.incomplete = incomplete;
+        if incomplete {
+            let primary = partition.primary;
+            partition.members.retain(|member| *member == primary);
+        }
+        partition.version.0 += 1;
+        self.touch(id);
+        DONE
+    }
+}
+
+/// Refuses a command that was based on another reign, or another version of the set.
+pub(super) fn expect_position(
+    id: PartitionId,
+    partition: &Partition,
+    reign: Reign,
+    version: Option<SetVersion>,
+) -> Result<(), Refusal> {
+    if reign == partition.reign && version.is_none_or(|version| version == partition.version) {
+        return Ok(());
+    }
+    let based = match version {
+        Some(version) => format!("reign {reign} version {version}"),
+        None => format!("reign {reign}"),
+    };
+    Err(Refusal::LookAgain {
+        object: format!("partition {id}"),
+        is: format!("reign {} version {}", partition.reign, partition.version),
+        based,
+    })
+}

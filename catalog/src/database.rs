@@ -1,0 +1,147 @@
+//! One database: its options, the side it is on, its fence.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+use types::{Fence, LinkId, Lsn, Mode, Ordinal, Promotion, Revision, Timestamp};
+
+/// Settings that a user may give and change.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Options {
+    /// Copies of each partition, 1 to 3.
+    pub redundancy: u8,
+    /// Fewer members than this and writes wait (error 9006).
+    pub min_in_sync: u8,
+    /// ASYNC REPLICATION: after how many milliseconds without an answer to the primary the most advanced secondary is
+    /// named; `None` = never.
+    pub async_failover_after_millis: Option<u64>,
+    /// How long history is kept for a follower that is away, in milliseconds.
+    pub failback_retention_millis: u64,
+    /// How many bytes of history are kept for it.
+    pub failback_retention_bytes: u64,
+    /// Before its first write a region waits for a peer that might know of a claim, and does not serve without one.
+    pub strict_guard: bool,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            redundancy: 2,
+            min_in_sync: 1,
+            async_failover_after_millis: Some(10_000),
+            failback_retention_millis: 72 * 3600 * 1000,
+            failback_retention_bytes: 10 << 30,
+            strict_guard: false,
+        }
+    }
+}
+
+impl Options {
+    /// Copies that a partition may have.
+    pub const REDUNDANCY_MAX: u8 = 3;
+
+    /// What is wrong with them, if anything.
+    pub fn problem(&self) -> Option<String> {
+        if self.redundancy == 0 || self.redundancy > Options::REDUNDANCY_MAX {
+            return Some(format!("redundancy is {}, must be 1 to {}", self.redundancy, Options::REDUNDANCY_MAX));
+        }
+        if self.min_in_sync == 0 || self.min_in_sync > self.redundancy {
+            return Some(format!(
+                "min_in_sync is {}, must be 1 to redundancy, which is {}",
+                self.min_in_sync, self.redundancy
+            ));
+        }
+        None
+    }
+}
+
+/// Which side of the world a database is on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Side {
+    /// Its primaries mint records.
+    Writable,
+    /// It follows another region by this link.
+    Sink {
+        /// Key of [`crate::State::sinks`].
+        link: LinkId,
+    },
+}
+
+/// Who keeps a database fenced. Several may at once; the fence falls when the last one lets go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Holder {
+    /// `FLUSH TABLES WITH READ ONLY`.
+    User,
+    /// A hand-over: the right to write is on its way.
+    Token,
+    /// Another region has claimed the database.
+    Guard,
+}
+
+/// Where a sealed database ends. Nothing is written above while the seal lasts.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Finals {
+    /// The last record of each partition.
+    pub positions: BTreeMap<Ordinal, Lsn>,
+    /// The final resolved timestamp: the last mark while the seal lasts.
+    pub time: Timestamp,
+}
+
+/// The fence of a database.
+///
+/// Invariants: `fence` is `None` if and only if nobody holds it; `finals` are known only under a seal.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fenced {
+    /// What replicas obey.
+    pub fence: Fence,
+    /// Who holds it.
+    pub holders: BTreeSet<Holder>,
+    /// Reported after every primary had acknowledged the seal.
+    pub finals: Option<Finals>,
+}
+
+/// One database.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Database {
+    /// As clients call it.
+    pub name: String,
+    /// Common to all regions that hold it; a copy that claims nothing has another.
+    pub identity: u128,
+    /// How many partitions hold rows; the meta partition comes on top.
+    pub partitions: u32,
+    /// Durability and replication inside the region.
+    pub mode: Mode,
+    /// Settings.
+    pub options: Options,
+    /// Which side it is on.
+    pub side: Side,
+    /// Every promotion of its history, oldest first.
+    pub promotions: Vec<Promotion>,
+    /// Above every timestamp received from another region.
+    pub start_above: Timestamp,
+    /// Whether writes are taken.
+    pub fenced: Fenced,
+    /// When it was created.
+    pub created: Revision,
+}
+
+impl Database {
+    /// All its partitions, the meta partition first.
+    pub fn ordinals(&self) -> impl Iterator<Item = Ordinal> + use<> {
+        ordinals(self.partitions)
+    }
+
+    /// Whether it follows another region.
+    pub fn is_sink(&self) -> bool {
+        matches!(self.side, Side::Sink { .. })
+    }
+}
+
+/// The partitions of a database with this many that hold rows, the meta partition first.
+pub fn ordinals(partitions: u32) -> impl Iterator<Item = Ordinal> + use<> {
+    let last = i32::try_from(partitions).expect("a database has at most PARTITIONS_MAX partitions");
+    (Ordinal::META.0..last).map(Ordinal)
+}
+
+/// Most partitions of one database.
+pub const PARTITIONS_MAX: u32 = 4096;

@@ -1,0 +1,235 @@
+//! Naming a new primary where the old one is gone or silent.
+//!
+//! | who lives | what is done |
+//! |---|---|
+//! | the primary | nothing |
+//! | other members of the set | one of them is named, with the others as its set: nothing is lost |
+//! | nobody; SYNC DURABILITY | wait: a restarted process takes its old place with what is on its disk |
+//! | nobody, and newer processes of *all* members report; ASYNC DURABILITY | the longest log goes on; a writable database that keeps marks goes on from a consistent cut |
+//! | no member; ASYNC REPLICATION, `async_failover_after` since the last answer to the primary | the longest log of the living secondaries goes on |
+//!
+//! The longest log is the one with the highest epoch number of its last record, then the highest LSN. Silence never
+//! proves that a process is gone, a newer one or a refused connection does.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use types::{DatabaseId, Member, NodeId, PartitionId, PromotionId, Timestamp};
+
+use super::heard::{Heard, Report};
+use crate::command::{Command, Loss, NamePrimary, RecoverToCut};
+use crate::database::Database;
+use crate::partition::Partition;
+use crate::state::State;
+
+/// Nanoseconds of a millisecond.
+const MILLI: u64 = 1_000_000;
+
+/// Random bits, drawn as they are needed.
+pub type Bits<'a> = &'a mut dyn FnMut() -> u64;
+
+/// What is to be done about one partition.
+enum Verdict {
+    /// Its primary may live.
+    Rest,
+    /// Nobody can be named yet.
+    Wait,
+    /// One of these members, with the others as its set.
+    Living(BTreeSet<Member>),
+    /// The longest log of these processes, whose reports are not all here yet.
+    Ask(Vec<Member>),
+    /// The longest log, of all that count.
+    Longest(Report, Loss),
+}
+
+/// The leader's own decisions at `now` (nanoseconds on its clock). `failure_timeout` is in nanoseconds, too.
+pub fn decide(state: &State, heard: &Heard, now: u64, failure_timeout: u64, bits: Bits<'_>) -> Vec<Command> {
+    let mut commands = vec![];
+    let mut recovering: BTreeMap<DatabaseId, Vec<(PartitionId, Report)>> = BTreeMap::new();
+    let mut unknown = BTreeSet::new();
+    for (id, partition) in &state.partitions {
+        let database = &state.databases[&id.database];
+        match judge(database, *id, partition, heard, now, failure_timeout) {
+            Verdict::Rest => {}
+            Verdict::Wait | Verdict::Ask(_) => {
+                unknown.insert(id.database);
+            }
+            Verdict::Living(living) => {
+                let chosen = bits() % living.len() as u64;
+                let primary = *living.iter().nth(chosen as usize).expect("the index is below the length");
+                commands.push(name(*id, partition, primary, living, Loss::None, None, bits()));
+            }
+            Verdict::Longest(report, Loss::Recovery) if !database.is_sink() && report.mark.is_some() => {
+                recovering.entry(id.database).or_default().push((*id, report));
+            }
+            Verdict::Longest(report, loss) => {
+                let set = [report.member].into();
+                commands.push(name(*id, partition, report.member, set, loss, Some(&report), bits()));
+            }
+        }
+    }
+    for (database, named) in recovering {
+        if !unknown.contains(&database) {
+            commands.extend(recover(state, heard, database, named, bits));
+        }
+    }
+    commands
+}
+
+/// Whom the leader must ask where their logs end, before it can decide.
+pub fn reports_wanted(state: &State, heard: &Heard, now: u64, failure_timeout: u64) -> Vec<(Member, PartitionId)> {
+    let mut wanted = vec![];
+    let mut recovering = BTreeSet::new();
+    for (id, partition) in &state.partitions {
+        let database = &state.databases[&id.database];
+        match judge(database, *id, partition, heard, now, failure_timeout) {
+            Verdict::Ask(members) => wanted.extend(members.into_iter().map(|member| (member, *id))),
+            Verdict::Longest(report, Loss::Recovery) if !database.is_sink() && report.mark.is_some() => {
+                recovering.insert(id.database);
+            }
+            _ => {}
+        }
+    }
+    for database in recovering {
+        let others = state.partitions_of(database).filter(|(id, partition)| {
+            heard.hears(partition.primary, now, failure_timeout) && heard.report_of(*id, partition.primary).is_none()
+        });
+        wanted.extend(others.map(|(id, partition)| (partition.primary, id)));
+    }
+    wanted
+}
+
+fn judge(
+    database: &Database,
+    id: PartitionId,
+    partition: &Partition,
+    heard: &Heard,
+    now: u64,
+    timeout: u64,
+) -> Verdict {
+    let primary = partition.primary;
+    if heard.may_live(primary, now, timeout) {
+        return Verdict::Rest;
+    }
+    let may_be_named = |member: &Member| !partition.incomplete || member.node == primary.node;
+    let living: BTreeSet<Member> = partition
+        .members
+        .iter()
+        .filter(|member| **member != primary && may_be_named(member) && heard.hears(**member, now, timeout))
+        .copied()
+        .collect();
+    if !living.is_empty() {
+        return Verdict::Living(living);
+    }
+    let restarted = restarted(partition, heard);
+    if let Some(restarted) = restarted.filter(|_| !partition.on_disk) {
+        return longest(id, &restarted, heard, Loss::Recovery, 0);
+    }
+    let after = database.options.async_failover_after_millis.map(|millis| millis.saturating_mul(MILLI));
+    let answered = heard.last_answer(primary);
+    let due = after.is_some_and(|after| now.saturating_sub(answered) > after);
+    if database.mode.sync_replication || !due || partition.incomplete {
+        return Verdict::Wait;
+    }
+    let others: Vec<Member> = partition
+        .replicas
+        .iter()
+        .filter(|node| **node != primary.node)
+        .filter_map(|node| heard.process(*node))
+        .filter(|member| heard.hears(*member, now, timeout))
+        .collect();
+    if others.is_empty() { Verdict::Wait } else { longest(id, &others, heard, Loss::Order, answered) }
+}
+
+/// The present processes of all members' nodes, if each is newer than the member: then no process of the set lives.
+fn restarted(partition: &Partition, heard: &Heard) -> Option<Vec<Member>> {
+    let mut present: BTreeMap<NodeId, Member> = BTreeMap::new();
+    for member in &partition.members {
+        let process = heard.process(member.node)?;
+        if process.incarnation <= member.incarnation {
+            return None;
+        }
+        present.insert(member.node, process);
+    }
+    Some(present.into_values().collect())
+}
+
+/// The longest log of these processes, if all have reported after `since`.
+fn longest(id: PartitionId, members: &[Member], heard: &Heard, loss: Loss, since: u64) -> Verdict {
+    let known = |member: &Member| heard.report_of(id, *member).filter(|report| report.at > since || since == 0);
+    let missing: Vec<Member> = members.iter().filter(|member| known(member).is_none()).copied().collect();
+    if !missing.is_empty() {
+        return Verdict::Ask(missing);
+    }
+    let best = members.iter().filter_map(known).max_by_key(|report| (report.end, std::cmp::Reverse(report.member)));
+    best.map_or(Verdict::Wait, |report| Verdict::Longest(*report, loss))
+}
+
+fn name(
+    id: PartitionId,
+    partition: &Partition,
+    primary: Member,
+    members: BTreeSet<Member>,
+    loss: Loss,
+    report: Option<&Report>,
+    nonce: u64,
+) -> Command {
+    Command::NamePrimary(naming(id, partition, primary, members, loss, report, nonce))
+}
+
+fn naming(
+    partition_id: PartitionId,
+    partition: &Partition,
+    primary: Member,
+    members: BTreeSet<Member>,
+    loss: Loss,
+    report: Option<&Report>,
+    nonce: u64,
+) -> NamePrimary {
+    NamePrimary {
+        partition: partition_id,
+        reign: partition.reign,
+        version: partition.version,
+        primary,
+        members,
+        nonce,
+        received_epoch: report.map_or(0, |report| report.end.epoch_number),
+        loss,
+    }
+}
+
+/// A writable database of which partitions have lost their ends: the cut is the lowest mark of the logs that go on.
+fn recover(
+    state: &State,
+    heard: &Heard,
+    database: DatabaseId,
+    named: Vec<(PartitionId, Report)>,
+    bits: Bits<'_>,
+) -> Option<Command> {
+    let lost: BTreeSet<PartitionId> = named.iter().map(|(id, _)| *id).collect();
+    let mut cut = Timestamp::MAX;
+    let mut received_epoch = 0;
+    let living = state.partitions_of(database).filter(|(id, _)| !lost.contains(id));
+    let living: Option<Vec<Report>> =
+        living.map(|(id, partition)| heard.report_of(id, partition.primary).copied()).collect();
+    for report in living?.iter().chain(named.iter().map(|(_, report)| report)) {
+        cut = cut.min(report.mark?);
+        received_epoch = received_epoch.max(report.end.epoch_number);
+    }
+    let naming = |(id, report): (PartitionId, Report)| {
+        let partition = &state.partitions[&id];
+        naming(id, partition, report.member, [report.member].into(), Loss::Recovery, Some(&report), bits())
+    };
+    let named = named.into_iter().map(naming).collect();
+    let promotion = PromotionId(u128::from(bits()) << 64 | u128::from(bits()));
+    // Every timestamp of its logs came from this catalog's own block, or was received before.
+    let start_above = state.timestamps.upper;
+    Some(Command::RecoverToCut(RecoverToCut {
+        database,
+        promotion,
+        cut,
+        named,
+        nonce: bits(),
+        received_epoch,
+        start_above,
+    }))
+}

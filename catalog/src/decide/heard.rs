@@ -1,0 +1,135 @@
+//! What the leader has heard. Volatile: a new leader starts with nothing, and counts silence from its election.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use types::{Incarnation, LogEnd, Member, NodeId, PartitionId, Timestamp};
+
+/// A replica's answer to the question where its log ends. It has synced its log before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// Which process answered.
+    pub member: Member,
+    /// When it arrived, in nanoseconds on the leader's clock.
+    pub at: u64,
+    /// The end of its log.
+    pub end: LogEnd,
+    /// The resolved timestamp that is on its disk, in the history of the database's present promotions; `None` if it
+    /// keeps none.
+    pub mark: Option<Timestamp>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Process {
+    incarnation: Incarnation,
+    at: u64,
+}
+
+/// What one leader has heard since its election. Times are nanoseconds on its clock, which runs through suspend.
+#[derive(Clone, Debug, Default)]
+pub struct Heard {
+    elected: u64,
+    nodes: BTreeMap<NodeId, Process>,
+    gone: BTreeSet<Member>,
+    answered: BTreeMap<NodeId, Process>,
+    reports: BTreeMap<(PartitionId, NodeId), Report>,
+}
+
+impl Heard {
+    /// A leader elected now has heard nobody.
+    pub fn new(elected: u64) -> Heard {
+        Heard { elected, ..Heard::default() }
+    }
+
+    /// A heartbeat of a process arrived. Every older process of its node is gone.
+    pub fn heartbeat(&mut self, member: Member, now: u64) {
+        let known = self.nodes.entry(member.node).or_insert(Process { incarnation: member.incarnation, at: now });
+        if member.incarnation < known.incarnation {
+            return;
+        }
+        *known = Process { incarnation: member.incarnation, at: now.max(known.at) };
+        self.gone.retain(|gone| gone.node != member.node || gone.incarnation >= member.incarnation);
+    }
+
+    /// The answer to its heartbeat, with the catalog's word on its partitions, is sent. For ASYNC REPLICATION this is
+    /// the lease of a primary alone in its set.
+    pub fn answered(&mut self, member: Member, now: u64) {
+        self.answered.insert(member.node, Process { incarnation: member.incarnation, at: now });
+    }
+
+    /// A proof that a process is gone: its host refused a connection attempt that began when it was known.
+    pub fn proved_gone(&mut self, member: Member) {
+        let newer = self.nodes.get(&member.node).is_some_and(|known| known.incarnation > member.incarnation);
+        if !newer {
+            self.gone.insert(member);
+        }
+    }
+
+    /// A replica said where its log ends.
+    pub fn report(&mut self, partition: PartitionId, report: Report) {
+        let newer = |known: &Report| known.member.incarnation > report.member.incarnation;
+        if !self.reports.get(&(partition, report.member.node)).is_some_and(newer) {
+            self.reports.insert((partition, report.member.node), report);
+        }
+    }
+
+    /// Forgets the reports of a partition: it has a primary, its logs grow.
+    pub fn forget_reports(&mut self, partition: PartitionId) {
+        let ids: Vec<_> =
+            self.reports.range((partition, NodeId(0))..=(partition, NodeId(u64::MAX))).map(|(key, _)| *key).collect();
+        for key in ids {
+            self.reports.remove(&key);
+        }
+    }
+
+    /// The processes that are proved gone, for the answers to heartbeats.
+    pub fn gone(&self) -> &BTreeSet<Member> {
+        &self.gone
+    }
+
+    /// Whether a process is proved gone.
+    pub fn is_gone(&self, member: Member) -> bool {
+        let newer = self.nodes.get(&member.node).is_some_and(|known| known.incarnation > member.incarnation);
+        newer || self.gone.contains(&member)
+    }
+
+    /// Whether it was heard within `timeout`.
+    pub fn hears(&self, member: Member, now: u64, timeout: u64) -> bool {
+        let Some(known) = self.nodes.get(&member.node) else { return false };
+        known.incarnation == member.incarnation && now.saturating_sub(known.at) <= timeout && !self.is_gone(member)
+    }
+
+    /// Whether nothing speaks against its life yet: heard within `timeout`, or not heard since a later election.
+    pub fn may_live(&self, member: Member, now: u64, timeout: u64) -> bool {
+        if self.is_gone(member) {
+            return false;
+        }
+        let at = match self.nodes.get(&member.node) {
+            Some(known) if known.incarnation == member.incarnation => known.at,
+            _ => self.elected,
+        };
+        now.saturating_sub(at) <= timeout
+    }
+
+    /// The process of a node that was heard last.
+    pub fn process(&self, node: NodeId) -> Option<Member> {
+        self.nodes.get(&node).map(|known| Member { node, incarnation: known.incarnation })
+    }
+
+    /// When a node was heard last, in nanoseconds on the leader's clock.
+    pub fn last_seen(&self, node: NodeId) -> Option<u64> {
+        self.nodes.get(&node).map(|known| known.at)
+    }
+
+    /// When this process was answered last; the election if never since.
+    pub fn last_answer(&self, member: Member) -> u64 {
+        match self.answered.get(&member.node) {
+            Some(known) if known.incarnation == member.incarnation => known.at,
+            _ => self.elected,
+        }
+    }
+
+    /// What this process said about its log, if it did.
+    pub fn report_of(&self, partition: PartitionId, member: Member) -> Option<&Report> {
+        self.reports.get(&(partition, member.node)).filter(|report| report.member == member)
+    }
+}

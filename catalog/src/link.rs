@@ -1,0 +1,147 @@
+//! Links between regions, as each side keeps them.
+
+use serde::{Deserialize, Serialize};
+use types::{ClusterId, DatabaseId, LinkId, Promotion, Revision, Timestamp};
+
+use crate::event::UnixMillis;
+
+/// Where a sink's source is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SourceAddress {
+    /// An aggregator of the source region, `host:port`.
+    pub address: String,
+    /// The database's name there.
+    pub database: String,
+    /// As whom the link was opened.
+    pub user: String,
+}
+
+/// How the sink proves itself, and recognises its source.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Credentials {
+    /// SHA-256 of the source's certificate, pinned at first use.
+    pub fingerprint: [u8; 32],
+    /// Given by the source with the link.
+    pub token: Vec<u8>,
+}
+
+/// What the source does when a SYNC sink is silent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum OnSilence {
+    /// Goes on without it, visibly.
+    #[default]
+    Degrade,
+    /// Waits.
+    Block,
+}
+
+/// Settings of a link.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LinkOptions {
+    /// The source's commits wait for the sink.
+    pub sync: bool,
+    /// How long to wait for the source's answer, in milliseconds.
+    pub connect_timeout_millis: u64,
+    /// What a SYNC source does when the sink is silent.
+    pub on_silence: OnSilence,
+    /// For how long it must be silent, in milliseconds.
+    pub silence_timeout_millis: u64,
+    /// Bytes a second; `None` = no limit.
+    pub bandwidth_limit: Option<u64>,
+    /// Frames are compressed with zstd.
+    pub compression: bool,
+    /// The certificates that are trusted, in PEM; `None`: the first one seen is pinned.
+    pub ca: Option<String>,
+}
+
+impl Default for LinkOptions {
+    fn default() -> LinkOptions {
+        LinkOptions {
+            sync: false,
+            connect_timeout_millis: 10_000,
+            on_silence: OnSilence::Degrade,
+            silence_timeout_millis: 5_000,
+            bandwidth_limit: None,
+            compression: true,
+            ca: None,
+        }
+    }
+}
+
+/// A link as its sink keeps it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SinkLink {
+    /// The database here.
+    pub database: DatabaseId,
+    /// The source.
+    pub source: SourceAddress,
+    /// The source's cluster.
+    pub source_cluster: ClusterId,
+    /// Proofs.
+    pub credentials: Credentials,
+    /// Settings.
+    pub options: LinkOptions,
+    /// Nothing is taken until it is continued.
+    pub paused: bool,
+    /// A person ordered it: the served cut may fall, what parted is rewound. Until every partition has joined.
+    pub forced: bool,
+    /// Nothing is taken until a person orders it: why.
+    pub broken: Option<String>,
+    /// When it was made or last renewed.
+    pub since: UnixMillis,
+    /// The command that made it.
+    pub created: Revision,
+}
+
+/// How a source's commits treat a sink.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum LinkMode {
+    /// Commits do not wait.
+    Async,
+    /// Commits wait until the sink's durable cut has reached them.
+    Sync,
+    /// SYNC was asked for; since this time commits do not wait.
+    Degraded {
+        /// Commits at and above this may have been acknowledged without the sink.
+        since: Timestamp,
+    },
+}
+
+/// A link as its source keeps it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SourceLink {
+    /// The database here.
+    pub database: DatabaseId,
+    /// The user whose privilege it needs, `name@host`.
+    pub user: String,
+    /// SHA-256 of the sink's token; `None`: it was taken away, the sink must log in again.
+    pub token_hash: Option<[u8; 32]>,
+    /// The sink's cluster.
+    pub peer_cluster: ClusterId,
+    /// The database's name there.
+    pub peer_database: String,
+    /// Where the sink's region is reached, if it said so.
+    pub peer_address: Option<String>,
+    /// Whether commits wait.
+    pub mode: LinkMode,
+    /// What happens when the sink is silent.
+    pub on_silence: OnSilence,
+    /// The durable cut that the sink last reported: history above it is kept.
+    pub pin: Timestamp,
+    /// In whose history the pin was reported.
+    pub pin_promotions: Vec<Promotion>,
+    /// When it was made or last renewed.
+    pub since: UnixMillis,
+    /// The command that made it.
+    pub created: Revision,
+}
+
+/// The name under which a link is found again: one link per database, peer and database there.
+pub(crate) fn same_peer(link: &SourceLink, database: DatabaseId, cluster: ClusterId, name: &str) -> bool {
+    link.database == database && link.peer_cluster == cluster && link.peer_database == name
+}
+
+/// A link in one word, for messages.
+pub(crate) fn shown(link: LinkId) -> String {
+    format!("link {:032x}", link.0)
+}

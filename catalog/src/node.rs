@@ -1,0 +1,61 @@
+//! The processes of a cluster.
+
+use serde::{Deserialize, Serialize};
+use types::{Incarnation, NodeId, Revision};
+
+/// Where a node is reached. Texts are `host:port`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Addresses {
+    /// Frames and requests of the cluster.
+    pub rpc: String,
+    /// MySQL clients and DR; aggregators alone.
+    pub sql: Option<String>,
+    /// Metrics and console.
+    pub http: Option<String>,
+}
+
+/// What a node does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Roles {
+    /// Speaks MySQL and votes in the catalog.
+    pub aggregator: bool,
+    /// Holds replicas.
+    pub leaf: bool,
+}
+
+/// Nodes that fail together: two replicas of a partition are never placed in one group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Group {
+    /// Named by the user.
+    Named(u64),
+    /// The node is a group of its own.
+    Own(NodeId),
+}
+
+/// One node.
+///
+/// Invariant: its id is never given to another, its incarnation never falls.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Node {
+    /// Random bits that it wrote into its empty data directory: a repeated registration is recognised by them.
+    pub identity: u128,
+    /// Where it is reached, as of its last start.
+    pub addresses: Addresses,
+    /// What it does.
+    pub roles: Roles,
+    /// With whom it fails.
+    pub group: Group,
+    /// Its last known process; zero before its first report.
+    pub incarnation: Incarnation,
+    /// It was removed: what it says is refused.
+    pub removed: bool,
+    /// When it was registered.
+    pub registered: Revision,
+}
+
+impl Node {
+    /// Whether replicas may be placed on it.
+    pub fn holds_replicas(&self) -> bool {
+        self.roles.leaf && !self.removed
+    }
+}

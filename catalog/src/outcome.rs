@@ -1,0 +1,99 @@
+//! What a command answers: what was done, or why not and what to do instead.
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+use types::{DatabaseId, Epoch, NodeId, Reign, Revision, SetVersion};
+
+/// A command that was carried out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Outcome {
+    /// The aim held before; nothing was changed.
+    pub already: bool,
+    /// The catalog's position with it.
+    pub revision: Revision,
+    /// What the proposer wants to know.
+    pub answer: Answer,
+}
+
+/// What the proposer of a command wants to know.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Answer {
+    /// That it is done.
+    Done,
+    /// The node's id.
+    Node(NodeId),
+    /// The database's id.
+    Database(DatabaseId),
+    /// A primary was named.
+    Named {
+        /// Its term of office.
+        reign: Reign,
+        /// Its set's version.
+        version: SetVersion,
+        /// The name under which it appends, `None` in a sink.
+        epoch: Option<Epoch>,
+    },
+}
+
+/// A command that changed nothing. Each kind is named by what its proposer must do.
+#[derive(Clone, Debug, PartialEq, Eq, Error, Serialize, Deserialize)]
+pub enum Refusal {
+    /// The decision was based on something that has changed: read the state and decide again.
+    #[error("{object} is at {is}, the command was based on {based}: look again")]
+    LookAgain {
+        /// What has changed.
+        object: String,
+        /// As it is.
+        is: String,
+        /// As the command says.
+        based: String,
+    },
+    /// There is no such thing: name another.
+    #[error("there is no {object}: check the name")]
+    NameExisting {
+        /// What was named.
+        object: String,
+    },
+    /// It exists: choose another name, or say that the existing one is meant.
+    #[error("{object} exists: {advice}")]
+    NameNew {
+        /// What was named.
+        object: String,
+        /// What to do.
+        advice: String,
+    },
+    /// The command contradicts itself or the cluster: correct it.
+    #[error("{object}: {problem}")]
+    Correct {
+        /// What it is about.
+        object: String,
+        /// What is wrong and what to do.
+        problem: String,
+    },
+    /// It cannot be done in the present state: do something else first.
+    #[error("{object} {problem}: {first}")]
+    DoFirst {
+        /// What it is about.
+        object: String,
+        /// Its present state.
+        problem: String,
+        /// What to do first.
+        first: String,
+    },
+    /// Nothing is wrong, it is too early: repeat later.
+    #[error("{object} {reason}: it will be possible later without doing anything")]
+    Wait {
+        /// What it is about.
+        object: String,
+        /// What is waited for.
+        reason: String,
+    },
+    /// It gives something up: repeat with FORCE if that is meant.
+    #[error("{object} {loss}: repeat with FORCE if that is meant")]
+    Force {
+        /// What it is about.
+        object: String,
+        /// What would be given up.
+        loss: String,
+    },
+}

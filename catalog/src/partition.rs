@@ -1,0 +1,50 @@
+//! One partition as the catalog sees it: who orders writes, who is waited for, who holds a copy.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+use types::{Epoch, Member, NodeId, Reign, Revision, SetVersion, Timestamp};
+
+/// The name under which the primary of a writable database appends. Minted for one reign.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Grant {
+    /// Never minted before.
+    pub epoch: Epoch,
+    /// The `EpochStart`'s timestamp must be above this: everything received before.
+    pub start_above: Timestamp,
+}
+
+/// One partition.
+///
+/// Invariants:
+/// - `primary` is in `members`, the nodes of `members` are in `replicas`.
+/// - `reign` and `version` never fall; a higher reign has a higher version.
+/// - `grant` is there if and only if the database is writable.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Partition {
+    /// The term of office.
+    pub reign: Reign,
+    /// When it was granted.
+    pub reign_revision: Revision,
+    /// Of the set, the role, the fence and the mode: rises with each change that a replica must learn.
+    pub version: SetVersion,
+    /// Who orders writes.
+    pub primary: Member,
+    /// The in-sync set. Where a primary's process was replaced by a newer one of the same node (SYNC DURABILITY), the
+    /// set names both until a new primary is named: the old process stays the primary on paper, the new one is a
+    /// member with what is on its disk.
+    pub members: BTreeSet<Member>,
+    /// Nodes that hold or shall hold a copy.
+    pub replicas: BTreeSet<NodeId>,
+    /// Writable databases alone.
+    pub grant: Option<Grant>,
+    /// How often a loss was announced.
+    pub losses: u64,
+    /// Every member has on disk what was committed, so a restarted process is a member. False with ASYNC DURABILITY,
+    /// and after a change to SYNC until the primary confirms that all is on disk.
+    pub on_disk: bool,
+    /// A full copy or a state diff has begun and not ended: the set is the primary alone, nobody else may be named.
+    pub incomplete: bool,
+    /// The last command that changed it.
+    pub changed: Revision,
+}
