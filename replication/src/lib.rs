@@ -1,1 +1,43 @@
-//! Perennial: crate `replication`.
+//! Replication of one partition, as a value: inputs in, effects out, time handed in.
+//!
+//! A [`Replica`] is stepped by its host, `node` on real disks and sockets, `sim` on virtual ones. It never waits, never
+//! fails and reads no clock: it acknowledges a write in the step that is told that the write is durable. What the
+//! partitions of a node share, the leases between nodes, is [`Leases`].
+//!
+//! - `replica` one replica: offices, views, the start of a reign, rewinds
+//! - `lead` the primary: commit point, safe position, growing and shrinking the set
+//! - `follow` the secondary: frames, promises, the common point
+//! - `source`, `sink` the two ends of a DR stream between regions, on the same messages
+//! - `txn` locks, registration, two-phase commit, the resolved timestamp
+//! - `feed` sending to one follower, of either kind
+//! - `lease` leases between two nodes
+//!
+//! What this crate does not do: choose primaries (the catalog), keep bytes (storage), or move state between nodes
+//! when the log does not reach back far enough (`Effect::Install` asks the host).
+#![warn(missing_docs)]
+#![forbid(unsafe_code)]
+
+mod cursors;
+mod effect;
+mod feed;
+mod follow;
+mod input;
+mod lead;
+mod lease;
+mod log;
+mod message;
+mod options;
+mod replica;
+mod sink;
+mod source;
+mod time;
+mod txn;
+
+pub use cursors::Cursors;
+pub use effect::{Effect, Note, SetChange};
+pub use input::{Answer, FeedId, Input, Recovered, Refusal, Ticket, Touch, TxnRequest};
+pub use lease::{Granted, Heartbeat, Leases, Probe};
+pub use message::{Ack, Append, Epochs, Frame, Message, Resume, Stream};
+pub use options::{OptionsError, Planted, ReplicaOptions};
+pub use replica::{Leadership, Replica, Status};
+pub use time::Instant;

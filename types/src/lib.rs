@@ -3,11 +3,13 @@
 #![warn(missing_docs)]
 #![forbid(unsafe_code)]
 
+pub mod entry;
 pub mod ids;
 pub mod lineage;
 pub mod position;
 pub mod promotion;
 pub mod record;
+pub mod segment;
 pub mod state;
 pub mod view;
 

@@ -98,6 +98,9 @@ pub enum DecodeError {
         /// Its value.
         tag: u8,
     },
+    /// Things that must rise do not.
+    #[error("{0} out of order")]
+    Order(&'static str),
     /// Bytes follow the payload's end.
     #[error("{0} bytes follow the payload")]
     Trailing(usize),

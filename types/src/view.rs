@@ -27,6 +27,9 @@ pub struct View {
     pub members: BTreeSet<Member>,
     /// Nodes that hold or shall hold a replica, the members' among them.
     pub replicas: BTreeSet<NodeId>,
+    /// The promotions of the database's history as this catalog has committed them, a promotion that this reign
+    /// carries out included. Marks of another list are refused.
+    pub promotions: Vec<Promotion>,
     /// May the primary accept writes of clients, and under which name; or whom does it follow.
     pub role: Role,
     /// Raised each time the catalog announced a loss (recovery after power failure, a standing order): rewinding
@@ -54,8 +57,6 @@ pub enum Role {
     Sink {
         /// Frames of another link are refused.
         link: LinkId,
-        /// The source's promotions as this catalog has committed them; marks of another list are refused.
-        promotions: Vec<Promotion>,
         /// A person ordered it (FORCE): the served cut may fall, what parted is rewound.
         forced: bool,
         /// The source parted below the served cut, and nobody ordered to follow it: nothing is taken.

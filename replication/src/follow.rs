@@ -1,0 +1,261 @@
+//! A secondary: takes its primary's frames, acknowledges what it holds, rewinds what its primary never had.
+//!
+//! - A frame of a lower reign is refused. A higher one is accepted only when no grant for an older reign is out; the
+//!   promise is on disk before anything is acknowledged under it.
+//! - Records are taken only where the log contains the record before them. Otherwise the secondary says what its log
+//!   consists of, and the answer lets it rewind to the common point: the only way in which a log shrinks.
+//! - Rewinding below `committed` is allowed only after the catalog has announced a loss.
+
+use types::{Lsn, Member, Timestamp};
+
+use crate::replica::{Office, Repair, Starting};
+use crate::{Ack, Append, Effect, Frame, Instant, Leases, Message, Planted, Replica, Resume, Stream};
+
+/// What a secondary knows of its primary.
+#[derive(Clone, Debug)]
+pub(crate) struct Following {
+    pub primary: Member,
+    pub stream: Stream,
+    /// Up to here the log is the primary's.
+    pub matched: Option<Lsn>,
+    /// The mark received under this stream: number of its note, time.
+    mark: Option<(u64, Timestamp)>,
+    mark_durable: Timestamp,
+    /// The primary's committed position, as it said last.
+    committed: Lsn,
+    losses: u64,
+    /// The primary follows another region: it rewinds, and this replica with it.
+    sink: bool,
+    differ_sent: Option<Instant>,
+    acked: Option<Ack>,
+}
+
+impl Following {
+    fn new(primary: Member, stream: Stream) -> Following {
+        Following {
+            primary,
+            stream,
+            matched: None,
+            mark: None,
+            mark_durable: Timestamp::ZERO,
+            committed: Lsn::ZERO,
+            losses: 0,
+            sink: false,
+            differ_sent: None,
+            acked: None,
+        }
+    }
+}
+
+impl Replica {
+    pub(crate) fn on_frame(&mut self, now: Instant, frame: Frame, leases: &mut Leases, effects: &mut Vec<Effect>) {
+        let Frame { partition, from, stream, message } = frame;
+        assert_eq!(partition, self.id, "frame of another partition");
+        leases.note(now, from);
+        match message {
+            Message::Append(append) => {
+                if self.accept(now, from, stream, Some(&append), leases, effects) {
+                    self.on_append(now, append, effects);
+                }
+            }
+            Message::Resume(resume) => {
+                if self.accept(now, from, stream, None, leases, effects) {
+                    self.on_resume(now, resume, effects);
+                }
+            }
+            Message::Differ { lineage, end } => {
+                if self.leads(stream) {
+                    self.on_follower_differ(now, from, &lineage, end, effects);
+                }
+            }
+            Message::Ack(ack) => {
+                if self.leads(stream) {
+                    self.on_follower_ack(now, from, ack);
+                }
+            }
+        }
+    }
+
+    fn leads(&self, stream: Stream) -> bool {
+        match &self.office {
+            Office::Leading(leading) => {
+                let stale = self.options.has(Planted::StaleTurn) && leading.reign == stream.reign;
+                self.repair.is_none() && (leading.stream() == stream || stale)
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether a primary's frame may be obeyed; accepts its reign if that is new and may be accepted.
+    fn accept(
+        &mut self,
+        now: Instant,
+        from: Member,
+        stream: Stream,
+        append: Option<&Append>,
+        leases: &mut Leases,
+        effects: &mut Vec<Effect>,
+    ) -> bool {
+        let leads = self.reign_led() == Some(stream.reign);
+        if stream.reign < self.promised && !self.options.has(Planted::OldFrames) || leads {
+            return false;
+        }
+        if stream.reign > self.promised {
+            let Some(append) = append else { return false };
+            leases.learn(now, self.id, stream.reign, append.reign_revision, from);
+            if !leases.may_accept(now, self.id) {
+                return false;
+            }
+            self.step_down(effects);
+            self.promise(stream.reign, effects);
+            self.office = Office::Following(Following::new(from, stream));
+        }
+        let old = self.options.has(Planted::OldFrames);
+        match &self.office {
+            Office::Starting(Starting::Waiting) => false,
+            Office::Following(following) if following.stream > stream && !old => false,
+            Office::Following(following) if following.stream == stream && following.primary == from => true,
+            // A reign that this process finds promised on its disk, or a new turn.
+            _ => {
+                self.office = Office::Following(Following::new(from, stream));
+                true
+            }
+        }
+    }
+
+    pub(crate) fn following(&mut self) -> Option<&mut Following> {
+        match &mut self.office {
+            Office::Following(following) => Some(following),
+            _ => None,
+        }
+    }
+
+    fn on_append(&mut self, now: Instant, append: Append, effects: &mut Vec<Effect>) {
+        if let Some(following) = self.following() {
+            following.losses = append.losses;
+            following.sink = append.mark.is_some();
+        }
+        if self.repair.is_some() {
+            return;
+        }
+        let last = append.records.last().map_or(append.prev, |record| record.lsn);
+        let fits = self.log.contains(append.prev, append.prev_epoch)
+            && append
+                .records
+                .iter()
+                .all(|record| record.lsn > self.log.end || self.log.contains(record.lsn, Some(record.epoch)));
+        if !fits {
+            return self.send_differ_seldom(now, effects);
+        }
+        for record in append.records {
+            if record.lsn > self.log.end {
+                self.log.append(record, effects);
+            }
+        }
+        if let Some(mark) = append.mark.filter(|mark| mark.lsn <= last.max(self.matched())) {
+            if mark != self.mark {
+                self.mark = mark;
+                self.mark_durable = self.mark_durable.min(self.mark.ts);
+                self.note_mark(effects);
+            }
+            let noted = (self.mark_note, self.mark.ts);
+            if let Some(following) = self.following() {
+                following.mark = Some(noted);
+            }
+        }
+        let Some(following) = self.following() else { return };
+        following.matched = following.matched.max(Some(last));
+        following.committed = following.committed.max(append.committed);
+        following.acked = None;
+        self.losses = self.losses.max(append.losses);
+        self.commit_as_secondary(effects);
+    }
+
+    fn matched(&self) -> Lsn {
+        match &self.office {
+            Office::Following(following) => following.matched.unwrap_or_default(),
+            _ => Lsn::ZERO,
+        }
+    }
+
+    /// What the primary has committed and this log shares is committed here, too.
+    fn commit_as_secondary(&mut self, effects: &mut Vec<Effect>) {
+        let Office::Following(following) = &self.office else { return };
+        let committed = following.committed.min(following.matched.unwrap_or_default());
+        if committed > self.cursors.committed {
+            self.cursors.committed = committed;
+            effects.push(Effect::Apply { to: committed });
+        }
+    }
+
+    fn send_differ_seldom(&mut self, now: Instant, effects: &mut Vec<Effect>) {
+        let renew = self.options.renew;
+        let due = self.following().is_some_and(|f| f.differ_sent.is_none_or(|sent| now.since(sent) >= renew));
+        if due {
+            self.send_differ(now, effects);
+        }
+    }
+
+    pub(crate) fn send_differ(&mut self, now: Instant, effects: &mut Vec<Effect>) {
+        let message = Message::Differ { lineage: self.log.lineage.clone(), end: self.log.end };
+        let (partition, me) = (self.id, self.me);
+        if let Some(following) = self.following() {
+            following.differ_sent = Some(now);
+            let frame = Frame { partition, from: me, stream: following.stream, message };
+            effects.push(Effect::Send { to: following.primary.node, frame });
+        }
+    }
+
+    fn on_resume(&mut self, now: Instant, resume: Resume, effects: &mut Vec<Effect>) {
+        if self.repair.is_some() {
+            return;
+        }
+        let common = self.log.lineage.common_point(self.log.end, &resume.lineage, resume.end);
+        let (losses, announced, primary, sink) = match &self.office {
+            Office::Following(following) => (self.losses, following.losses, following.primary, following.sink),
+            _ => return,
+        };
+        if common < resume.trimmed {
+            self.repair = Some(Repair::Installing);
+            effects.push(Effect::Install { link: None, primary: Some(primary), common });
+        } else if common < self.log.end {
+            assert!(
+                common >= self.cursors.committed || announced > losses || sink,
+                "rewind to {common} below committed {}, and no loss was announced",
+                self.cursors.committed
+            );
+            self.rewind(common, resume.lineage, effects);
+        } else {
+            self.send_differ(now, effects);
+        }
+    }
+
+    /// Tells the primary how far this log is, if that has changed.
+    pub(crate) fn acknowledge_primary(&mut self, effects: &mut Vec<Effect>) {
+        let promised = self.notes_durable >= self.promise_note || self.options.has(Planted::PromiseVolatile);
+        let sync = self.view.as_ref().is_none_or(|view| view.mode.sync_durability)
+            && !self.options.has(Planted::AckBeforeSync);
+        let (written, durable, notes) = (self.cursors.written, self.cursors.durable, self.notes_durable);
+        let (partition, me) = (self.id, self.me);
+        let Some(following) = self.following() else { return };
+        let (Some(matched), true) = (following.matched, promised) else { return };
+        if let Some((note, ts)) = following.mark
+            && note <= notes
+        {
+            following.mark_durable = following.mark_durable.max(ts);
+        }
+        let position = if sync { durable } else { written };
+        let ack = Ack {
+            matched,
+            position: position.min(matched),
+            durable: durable.min(matched),
+            mark: following.mark_durable,
+        };
+        if following.acked == Some(ack) {
+            return;
+        }
+        following.acked = Some(ack);
+        let frame = Frame { partition, from: me, stream: following.stream, message: Message::Ack(ack) };
+        effects.push(Effect::Send { to: following.primary.node, frame });
+    }
+}

@@ -1,0 +1,456 @@
+//! The primary: feeds its secondaries, finds the commit point, grows and shrinks its set.
+//!
+//! - `committed` is the smallest position of those that are waited for: the members, and the candidate from before
+//!   its addition is proposed until the outcome is known. `safe` is the same for what is on disk.
+//! - A proposal is repeated until the catalog shows a set version above the one it names. A removed member is waited
+//!   for until then.
+//! - A candidate is proposed only when it is at `committed`, and durable at `safe`.
+//! - The reign is confirmed when every member has acknowledged its start: from then on nobody holds a grant for an
+//!   older one.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use types::{Epoch, Lineage, Lsn, Mark, Member, NodeId, Promotion, Reign, SetVersion, Timestamp, View};
+
+use crate::feed::Feed;
+use crate::replica::{Feeds, Office};
+use crate::sink::Upstream;
+use crate::txn::Txns;
+use crate::{
+    Ack, Answer, Append, Effect, FeedId, Frame, Instant, Leases, Message, Planted, Refusal, Replica, ReplicaOptions,
+    Resume, SetChange, Stream, Ticket,
+};
+
+/// A change of the set that is under way.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pending {
+    change: SetChange,
+    /// The set version that the proposal names; `None` while the candidate is waited for and not yet proposed.
+    version: Option<SetVersion>,
+    asked: Instant,
+}
+
+/// A primary's knowledge in one reign.
+#[derive(Clone, Debug)]
+pub(crate) struct Leading {
+    pub reign: Reign,
+    version: SetVersion,
+    pub members: BTreeSet<Member>,
+    /// The record that must be committed before the reign serves: its EpochStart, or the log's end at a sink.
+    pub start: Lsn,
+    pub epoch: Option<Epoch>,
+    pub turn: u32,
+    /// The promotions of this turn's history.
+    pub promotions: Vec<Promotion>,
+    pub confirmed: bool,
+    pub safe: Lsn,
+    pub catalog_lease: Instant,
+    pending: Option<Pending>,
+    feeds: Feeds,
+    pub sinks: BTreeMap<u64, Feed>,
+    pub txns: Option<Txns>,
+    prepared_asked: bool,
+    pub upstream: Option<Upstream>,
+    settles: Vec<(Ticket, Lsn)>,
+    /// Sink: marks received of late, oldest first.
+    pub marks: VecDeque<Mark>,
+    /// What is published to sinks.
+    pub published: Mark,
+    /// The next mark, until its records are safe.
+    pub publishing: Option<Mark>,
+}
+
+/// Most marks remembered while they become durable everywhere; older ones are dropped, which only delays the cut.
+const MARKS_MAX: usize = 64;
+
+impl Leading {
+    pub fn new(view: &View, me: Member, start: Lsn, epoch: Option<Epoch>, now: Instant) -> Leading {
+        let from = if epoch.is_some() { start.prev() } else { start };
+        let others = view.replicas.iter().filter(|node| **node != me.node);
+        Leading {
+            reign: view.reign,
+            version: view.version,
+            members: view.members.clone(),
+            start,
+            epoch,
+            turn: 0,
+            promotions: vec![],
+            confirmed: false,
+            safe: Lsn::ZERO,
+            catalog_lease: Instant::default(),
+            pending: None,
+            feeds: others.map(|node| (*node, Feed::new(FeedId::Secondary(*node), from, now))).collect(),
+            sinks: BTreeMap::new(),
+            txns: None,
+            prepared_asked: false,
+            upstream: None,
+            settles: vec![],
+            marks: VecDeque::new(),
+            published: Mark { promotions: view.promotions.clone(), ..Mark::default() },
+            publishing: None,
+        }
+    }
+
+    pub fn stream(&self) -> Stream {
+        Stream { reign: self.reign, turn: self.turn }
+    }
+
+    /// The members, and the candidate from before its addition is proposed until the outcome is known.
+    pub fn waited(&self) -> BTreeSet<Member> {
+        let mut waited = self.members.clone();
+        if let Some(Pending { change: SetChange::Add(member), .. }) = self.pending {
+            waited.insert(member);
+        }
+        waited
+    }
+
+    /// A view of this reign.
+    pub fn on_set(&mut self, view: &View, sent: Instant, options: &ReplicaOptions) {
+        if view.version > self.version {
+            self.version = view.version;
+            self.members = view.members.clone();
+        }
+        let asked = self.pending.and_then(|pending| Some((pending.version?, pending.asked)));
+        if asked.is_some_and(|(version, asked)| {
+            view.version > version || options.has(Planted::OutcomeByRead) && sent > asked
+        }) {
+            self.pending = None;
+        }
+        self.feeds.retain(|node, _| view.replicas.contains(node));
+        for node in &view.replicas {
+            if *node != view.primary.node && !self.feeds.contains_key(node) {
+                self.feeds.insert(*node, Feed::new(FeedId::Secondary(*node), self.start, sent));
+            }
+        }
+    }
+
+    /// The acknowledgement of a member, nothing if it has given none under this stream.
+    fn ack(&self, member: Member) -> Option<Ack> {
+        self.feeds.get(&member.node).filter(|feed| feed.member == Some(member)).map(|feed| feed.ack)
+    }
+
+    /// A new turn: the log ends at `end` and is another history.
+    pub fn turn(&mut self, end: Lsn, promotions: &[Promotion], stale: bool, now: Instant) {
+        self.turn += 1;
+        self.promotions = promotions.to_vec();
+        self.confirmed = false;
+        self.start = end;
+        self.safe = self.safe.min(end);
+        self.marks.clear();
+        self.published = Mark { promotions: promotions.to_vec(), ..Mark::default() };
+        self.publishing = None;
+        for feed in self.feeds.values_mut().filter(|_| !stale) {
+            *feed = Feed::new(feed.id, end, now);
+        }
+        for feed in self.sinks.values_mut() {
+            *feed = Feed::new(feed.id, end, now);
+            feed.suspend();
+        }
+    }
+
+    pub fn remember(&mut self, mark: Mark) {
+        if self.marks.len() == MARKS_MAX {
+            self.marks.pop_front();
+        }
+        self.marks.push_back(mark);
+    }
+
+    /// Waits until what is committed is applied; for sinks, which have no transactions of their own.
+    pub fn settle(&mut self, ticket: Ticket, applied: Lsn, committed: Lsn, effects: &mut Vec<Effect>) {
+        if applied >= committed {
+            effects.push(Effect::Answer { ticket, answer: Answer::Settled });
+        } else {
+            self.settles.push((ticket, committed));
+        }
+    }
+
+    pub fn on_applied(&mut self, applied: Lsn, committed: Lsn, effects: &mut Vec<Effect>) {
+        let (over, waiting) = self.settles.drain(..).partition(|(_, lsn)| *lsn <= applied);
+        self.settles = waiting;
+        let over: Vec<(Ticket, Lsn)> = over;
+        effects.extend(over.into_iter().map(|(ticket, _)| Effect::Answer { ticket, answer: Answer::Settled }));
+        if self.epoch.is_some() && !self.prepared_asked && applied >= self.start && committed >= self.start {
+            self.prepared_asked = true;
+            effects.push(Effect::Prepared { reign: self.reign });
+        }
+    }
+
+    pub fn cancel(&mut self, ticket: Ticket) {
+        self.settles.retain(|(waiting, _)| *waiting != ticket);
+        if let Some(txns) = &mut self.txns {
+            txns.cancel(ticket);
+        }
+    }
+
+    /// The reign is over.
+    pub fn end(self: Box<Self>, effects: &mut Vec<Effect>) {
+        for (ticket, _) in &self.settles {
+            effects.push(Effect::Answer { ticket: *ticket, answer: Answer::Refused(Refusal::NotPrimary) });
+        }
+        if let Some(txns) = self.txns {
+            txns.end_reign(effects);
+        }
+    }
+}
+
+impl Replica {
+    pub(crate) fn leading(&mut self) -> Option<&mut Leading> {
+        match &mut self.office {
+            Office::Leading(leading) => Some(leading),
+            _ => None,
+        }
+    }
+
+    /// Position and durable position of this replica, as one member of its set.
+    fn own_ack(&self, sync_durability: bool) -> Ack {
+        Ack {
+            matched: self.log.end,
+            position: if sync_durability { self.cursors.durable } else { self.cursors.written },
+            durable: self.cursors.durable,
+            mark: self.mark_durable,
+        }
+    }
+
+    /// Finds the commit point and the safe position; answers what they let be answered.
+    pub(crate) fn advance(&mut self, now: Instant, effects: &mut Vec<Effect>) {
+        let Some(view) = &self.view else { return };
+        let own = self.own_ack(view.mode.sync_durability);
+        let (me, promise_kept, not_waited) =
+            (self.me, self.notes_durable >= self.promise_note, self.options.has(Planted::CandidateNotWaited));
+        let (end, mut committed) = (self.log.end, self.cursors.committed);
+        let Office::Leading(leading) = &mut self.office else { return };
+        let waited = if not_waited { leading.members.clone() } else { leading.waited() };
+        let acks = waited.iter().map(|member| if *member == me { Some(own) } else { leading.ack(*member) });
+        // Somebody who has not acknowledged under this stream holds everything back.
+        let Some(acks) = acks.collect::<Option<Vec<Ack>>>() else { return };
+        if !promise_kept {
+            return;
+        }
+        let position = acks.iter().map(|ack| ack.position).min().unwrap_or(end);
+        let durable = acks.iter().map(|ack| ack.durable).min().unwrap_or(end);
+        committed = committed.max(position.min(end));
+        leading.safe = leading.safe.max(durable.min(committed));
+        leading.confirmed |= position >= leading.start;
+        if committed > self.cursors.committed {
+            self.cursors.committed = committed;
+            effects.push(Effect::Apply { to: committed });
+        }
+        self.advance_mark();
+        if self.may_answer(now) {
+            self.with_txns(now, effects, |txns, context| txns.on_committed(context));
+        }
+        let request = self.requests + 1;
+        let Office::Leading(leading) = &mut self.office else { return };
+        if let Some(count) = leading.txns.as_mut().and_then(|txns| txns.timestamps_wanted(request)) {
+            self.requests = request;
+            effects.push(Effect::Timestamps { request, count });
+        }
+    }
+
+    /// Sink: the time up to which every member holds, on disk, every record and the mark that says so.
+    pub(crate) fn cut(&self) -> Timestamp {
+        let Office::Leading(leading) = &self.office else { return Timestamp::ZERO };
+        if leading.promotions != self.mark.promotions || leading.upstream.is_none() {
+            return Timestamp::ZERO;
+        }
+        if self.options.has(Planted::ServeVolatile) {
+            return self.mark.ts;
+        }
+        let others = leading.waited().into_iter().filter(|member| *member != self.me);
+        let marks = others.map(|member| leading.ack(member).map_or(Timestamp::ZERO, |ack| ack.mark));
+        marks.fold(self.mark_durable, Timestamp::min)
+    }
+
+    // ---- growing and shrinking the set
+
+    pub(crate) fn change_set(&mut self, now: Instant, leases: &Leases, effects: &mut Vec<Effect>) {
+        let Some(view) = &self.view else { return };
+        let (sync, me, options, committed) =
+            (view.mode.sync_replication, self.me, &self.options, self.cursors.committed);
+        let end = self.log.end;
+        let Office::Leading(leading) = &mut self.office else { return };
+        if !sync || self.repair.is_some() {
+            return;
+        }
+        let silent = |member: Member, since: Instant| {
+            leases.is_gone(member)
+                || now.since(leases.heard(member.node).unwrap_or_default().max(since)) > options.failure_timeout
+        };
+        if let Some(Pending { change: SetChange::Add(member), version: None, asked }) = leading.pending
+            && silent(member, asked)
+        {
+            leading.pending = None;
+        }
+        if leading.pending.is_none() {
+            let since = |node: &NodeId| leading.feeds.get(node).map_or(now, |feed| feed.born);
+            let lost = leading.members.iter().find(|m| **m != me && silent(**m, since(&m.node)));
+            let change = lost.map(|member| SetChange::Remove(*member)).or_else(|| {
+                let near = |member: &Member, ack: &Ack| {
+                    ack.matched.0 + options.join_records_max >= end.0 && !silent(*member, Instant::default())
+                };
+                leading.fresh().find(|(member, ack)| near(member, ack)).map(|(member, _)| SetChange::Add(member))
+            });
+            leading.pending = change.map(|change| Pending { change, version: None, asked: now });
+        }
+        let proposed = leading.pending.is_some_and(|pending| pending.version.is_some());
+        if proposed || leading.ready_to_propose(committed, options) {
+            let version = leading.version;
+            let pending = leading.pending.as_mut().expect("it is ready or proposed");
+            if pending.version.is_none() {
+                pending.asked = now;
+            }
+            let version = *pending.version.get_or_insert(version);
+            if let SetChange::Remove(member) = pending.change
+                && options.has(Planted::EarlyRemoval)
+            {
+                leading.members.remove(&member);
+            }
+            effects.push(Effect::Propose { reign: leading.reign, version, change: pending.change });
+        }
+    }
+
+    // ---- frames of followers in the region
+
+    pub(crate) fn on_follower_differ(
+        &mut self,
+        now: Instant,
+        from: Member,
+        lineage: &Lineage,
+        end: Lsn,
+        effects: &mut Vec<Effect>,
+    ) {
+        let common = self.log.lineage.common_point(self.log.end, lineage, end);
+        let resume = Resume {
+            lineage: self.log.lineage.clone(),
+            end: self.log.end,
+            trimmed: self.log.trimmed,
+            promotions: vec![],
+            relay: false,
+        };
+        let must_change = end > common || common < self.log.trimmed;
+        let Some(leading) = self.leading() else { return };
+        let stream = leading.stream();
+        let Some(feed) = leading.feeds.get_mut(&from.node) else { return };
+        feed.resume(common, now);
+        if must_change {
+            feed.suspend();
+            let frame = Frame { partition: self.id, from: self.me, stream, message: Message::Resume(resume) };
+            effects.push(Effect::Send { to: from.node, frame });
+        }
+    }
+
+    pub(crate) fn on_follower_ack(&mut self, now: Instant, from: Member, ack: Ack) {
+        let end = self.log.end;
+        let Some(leading) = self.leading() else { return };
+        if let Some(feed) = leading.feeds.get_mut(&from.node) {
+            assert!(ack.matched <= end, "{from} acknowledges {} of a log that ends at {end}", ack.matched);
+            feed.acknowledge(Some(from), ack, now);
+        }
+    }
+
+    pub(crate) fn on_peer_up(&mut self, now: Instant, node: NodeId) {
+        if let Some(feed) = self.leading().and_then(|leading| leading.feeds.get_mut(&node)) {
+            feed.reconnected(now);
+        }
+    }
+
+    pub(crate) fn resend(&mut self, now: Instant) {
+        let options = self.options.clone();
+        let Some(leading) = self.leading() else { return };
+        leading.feeds.values_mut().chain(leading.sinks.values_mut()).for_each(|feed| feed.resend(&options, now));
+        let unfinished = |feed: &&mut Feed| feed.member.is_none() || !feed.is_acknowledged();
+        leading.feeds.values_mut().filter(unfinished).for_each(Feed::retell);
+        leading.sinks.values_mut().filter(|feed| !feed.is_acknowledged()).for_each(Feed::retell);
+    }
+
+    // ---- sending
+
+    pub(crate) fn feed_all(&mut self, now: Instant, effects: &mut Vec<Effect>) {
+        self.feed_secondaries(effects);
+        self.feed_sinks(now, effects);
+    }
+
+    fn feed_secondaries(&mut self, effects: &mut Vec<Effect>) {
+        let (committed, mark) = (self.cursors.committed, (self.mark.lsn, self.mark.ts));
+        let nodes: Vec<NodeId> = match &self.office {
+            Office::Leading(leading) => leading.feeds.keys().copied().collect(),
+            _ => return,
+        };
+        for node in nodes {
+            loop {
+                let Office::Leading(leading) = &mut self.office else { return };
+                let feed = leading.feeds.get_mut(&node).expect("its key was just read");
+                let prev = feed.prev();
+                let records = feed.next(&self.log, self.log.end, &self.options, effects);
+                // A mark is taken only by a log that reaches it.
+                let before = feed.told.map_or(types::Timestamp::ZERO, |(_, ts)| ts);
+                let told = (committed, if feed.prev() >= mark.0 { mark.1 } else { before });
+                if records.is_none() && feed.told == Some(told) {
+                    break;
+                }
+                feed.told = Some(told);
+                let more = records.is_some();
+                self.send_append(node, prev, records.unwrap_or_default(), effects);
+                if !more {
+                    break;
+                }
+            }
+        }
+    }
+
+    fn send_append(&mut self, node: NodeId, prev: Lsn, records: Vec<types::Record>, effects: &mut Vec<Effect>) {
+        let (Office::Leading(leading), Some(view)) = (&self.office, &self.view) else { return };
+        let append = Append {
+            prev,
+            prev_epoch: self.log.epoch_at(prev),
+            records,
+            committed: self.cursors.committed,
+            mark: leading.upstream.as_ref().map(|_| self.mark.clone()),
+            reign_revision: view.reign_revision,
+            losses: view.losses,
+        };
+        let frame =
+            Frame { partition: self.id, from: self.me, stream: leading.stream(), message: Message::Append(append) };
+        effects.push(Effect::Send { to: node, frame });
+    }
+
+    pub(crate) fn feed_read(&mut self, id: FeedId, records: Vec<types::Record>, effects: &mut Vec<Effect>) {
+        let Office::Leading(leading) = &mut self.office else { return };
+        let feed = match id {
+            FeedId::Secondary(node) => leading.feeds.get_mut(&node),
+            FeedId::Sink(number) => leading.sinks.get_mut(&number),
+        };
+        let Some(feed) = feed else { return };
+        let prev = feed.prev();
+        if let Some(records) = feed.read(&self.log, records) {
+            match id {
+                FeedId::Secondary(node) => self.send_append(node, prev, records, effects),
+                FeedId::Sink(number) => self.send_to_sink(number, prev, records, effects),
+            }
+        }
+    }
+}
+
+impl Leading {
+    /// Processes that acknowledge and whose node is not in the set.
+    fn fresh(&self) -> impl Iterator<Item = (Member, Ack)> {
+        let inside: BTreeSet<NodeId> = self.members.iter().map(|member| member.node).collect();
+        self.feeds
+            .values()
+            .filter_map(|feed| Some((feed.member?, feed.ack)))
+            .filter(move |(member, _)| !inside.contains(&member.node))
+    }
+
+    fn ready_to_propose(&self, committed: Lsn, options: &ReplicaOptions) -> bool {
+        match self.pending {
+            Some(Pending { change: SetChange::Remove(_), .. }) => true,
+            Some(Pending { change: SetChange::Add(member), .. }) => self.ack(member).is_some_and(|ack| {
+                self.confirmed
+                    && ack.position >= committed
+                    && committed >= self.start
+                    && (ack.durable >= self.safe || options.has(Planted::CandidateNotDurable))
+            }),
+            None => false,
+        }
+    }
+}

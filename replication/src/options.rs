@@ -1,0 +1,165 @@
+//! Times and sizes of the protocol, and the rules between them.
+
+use std::time::Duration;
+
+use thiserror::Error;
+
+/// Settings of a leaf's replicas. All nodes of a cluster must have the same lease times.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ReplicaOptions {
+    /// How long a grant holds for the one who gave it, counted from its answer.
+    pub lease: Duration,
+    /// Between two heartbeats of a node pair; also the protocol's tick.
+    pub renew: Duration,
+    /// Share of a grant that its receiver counts, in percent: covers clocks that drift apart by the rest.
+    pub counted_percent: u32,
+    /// Silence of this length is a failure.
+    pub failure_timeout: Duration,
+    /// ASYNC REPLICATION: how long after its last answer to the primary the catalog may name another; `None` = never.
+    pub async_failover_after: Option<Duration>,
+    /// A frame that brought no acknowledgement for this long is sent again.
+    pub resend_after: Duration,
+    /// Most bytes of records in one frame (one record may be larger).
+    pub frame_bytes_max: usize,
+    /// Most bytes of records sent to one follower and not acknowledged.
+    pub window_bytes_max: usize,
+    /// Bytes of the log's end kept in memory for followers that are close.
+    pub tail_bytes_max: usize,
+    /// A follower with fewer records to go may become a candidate.
+    pub join_records_max: u64,
+    /// A planted bug, for tests of the tests alone.
+    pub planted: Option<Planted>,
+}
+
+/// A rule left out on purpose: the simulator must notice. Each names the rule of `docs/protocol.md` that it breaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[allow(missing_docs)]
+pub enum Planted {
+    /// Writes do not wait for the candidate while its addition is in flight.
+    CandidateNotWaited,
+    /// A removed member is no longer waited for from the proposal on.
+    EarlyRemoval,
+    /// The primary counts a lease from receiving the answer.
+    LeaseFromReceipt,
+    /// The catalog's order starts a reign, nobody waits for its own grant.
+    OrderAlone,
+    /// A closed connection is taken for a proof that the process is gone.
+    ClosedIsDeath,
+    /// A new primary answers reads before its EpochStart is committed.
+    ServeBeforeStart,
+    /// SYNC DURABILITY: a secondary acknowledges before its log is synced.
+    AckBeforeSync,
+    /// The memtable is flushed before the log is synced past it.
+    FlushBeforeSync,
+    /// A restarted node does not wait for the grants of the process before.
+    RestartForgets,
+    /// Frames of an older reign are accepted.
+    OldFrames,
+    /// What is committed is shipped before it is safe.
+    ShipCommitted,
+    /// The highest reign answered is forgotten in a restart.
+    PromiseVolatile,
+    /// Reads need the leases of members, not of the candidate whose addition is in flight.
+    CandidateNoLease,
+    /// ASYNC REPLICATION: a primary alone in its set needs no lease.
+    AloneNoLease,
+    /// ASYNC DURABILITY: a candidate at committed is proposed although it is not durable at safe.
+    CandidateNotDurable,
+    /// An addition that the catalog does not show yet is taken to have failed.
+    OutcomeByRead,
+    /// ASYNC REPLICATION and DURABILITY: a secondary named by the standing order starts before its log is synced.
+    NamedUnsynced,
+    /// A refusal proves that incarnation gone which is known when it arrives, not when the attempt began.
+    RefusedLate,
+    /// The heartbeat of a node pair goes on granting after a new reign is known.
+    GrantsRenewed,
+    /// The lease is looked at before the value is read, not after.
+    LeaseBeforeRead,
+    /// An inquiry about an undecided transaction answers abort without logging it first.
+    PresumedAbort,
+    /// A resolved timestamp is not held below prepared transactions.
+    MarkIgnoresPrepared,
+    /// A resolved timestamp is not held below registered transactions.
+    MarkIgnoresRegistered,
+    /// EpochStart of a failover aborts prepared transactions, as a promotion's does.
+    FailoverAborts,
+    /// A sink keeps its marks when it learns of a promotion below them.
+    MarksSurvive,
+    /// A sink accepts a mark that was published before the promotion it follows now.
+    LateMarks,
+    /// A sink serves a cut that it would forget in a crash.
+    ServeVolatile,
+    /// A sealed source goes on publishing marks above the final timestamp.
+    MarksAfterSeal,
+    /// A sink passes on a partition that it has not yet reconciled with its own source.
+    RelayBeforeJoined,
+    /// Acknowledgements of the history before a rewind are counted after it.
+    StaleTurn,
+}
+
+/// Settings that contradict each other.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum OptionsError {
+    /// Leases would lapse between two renewals.
+    #[error("lease {lease:?} must be at least twice renew {renew:?}: raise the lease or renew more often")]
+    LeaseTooShort {
+        /// The lease.
+        lease: Duration,
+        /// The renewal.
+        renew: Duration,
+    },
+    /// Drift must be covered, and something must be left.
+    #[error("counted_percent is {0}, must be 50 to 99")]
+    Counted(u32),
+    /// A live node would be taken for failed while its lease holds.
+    #[error("failure_timeout {failure:?} must be above lease {lease:?}")]
+    FailureTooShort {
+        /// The failure timeout.
+        failure: Duration,
+        /// The lease.
+        lease: Duration,
+    },
+}
+
+impl Default for ReplicaOptions {
+    fn default() -> ReplicaOptions {
+        ReplicaOptions {
+            lease: Duration::from_millis(250),
+            renew: Duration::from_millis(100),
+            counted_percent: 90,
+            failure_timeout: Duration::from_millis(1500),
+            async_failover_after: Some(Duration::from_secs(10)),
+            resend_after: Duration::from_millis(300),
+            frame_bytes_max: 1 << 20,
+            window_bytes_max: 8 << 20,
+            tail_bytes_max: 4 << 20,
+            join_records_max: 1000,
+            planted: None,
+        }
+    }
+}
+
+impl ReplicaOptions {
+    /// Checks the rules between the settings.
+    pub fn validate(&self) -> Result<(), OptionsError> {
+        if self.lease < self.renew * 2 {
+            return Err(OptionsError::LeaseTooShort { lease: self.lease, renew: self.renew });
+        }
+        if !(50..100).contains(&self.counted_percent) {
+            return Err(OptionsError::Counted(self.counted_percent));
+        }
+        if self.failure_timeout <= self.lease {
+            return Err(OptionsError::FailureTooShort { failure: self.failure_timeout, lease: self.lease });
+        }
+        Ok(())
+    }
+
+    /// The part of a duration granted elsewhere that its receiver may count on.
+    pub fn counted(&self, granted: Duration) -> Duration {
+        granted * self.counted_percent / 100
+    }
+
+    pub(crate) fn has(&self, planted: Planted) -> bool {
+        self.planted == Some(planted)
+    }
+}

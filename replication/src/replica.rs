@@ -1,0 +1,675 @@
+//! One replica of one partition: what it holds, which office it has, and the one entry point.
+//!
+//! Invariants, checked after every step:
+//! - the cursors are in order (`Cursors::check`);
+//! - only a leading replica mints records, and only under the epoch that its view names;
+//! - while a rewind or an installation is under way nothing is appended, sent or answered.
+
+use std::collections::BTreeMap;
+
+use types::{
+    Lineage, LogEnd, Lsn, Mark, Member, NodeId, PartitionId, Promotion, Reign, Role, StartKind, Timestamp, View,
+};
+
+use crate::follow::Following;
+use crate::lead::Leading;
+use crate::log::Log;
+use crate::sink::Upstream;
+use crate::txn::{Context, Txns};
+use crate::{
+    Answer, Cursors, Effect, FeedId, Input, Instant, Leases, Note, Planted, Recovered, Refusal, ReplicaOptions, Ticket,
+    TxnRequest,
+};
+
+/// What a replica is doing in its region.
+#[derive(Clone, Debug)]
+pub(crate) enum Office {
+    /// No reign is accepted since the process started.
+    Idle,
+    /// It takes frames of a primary.
+    Following(Following),
+    /// The catalog named it; it waits for grants, its log, a timestamp.
+    Starting(Starting),
+    /// It is the primary.
+    Leading(Box<Leading>),
+}
+
+/// How far the start of a reign is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Starting {
+    /// Grants for an older reign are out, or the log must be synced first.
+    Waiting,
+    /// The timestamp of its EpochStart was asked for, by this request.
+    Timestamp(u64),
+}
+
+/// Work on log and state that suspends everything else.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Repair {
+    /// Dropping everything above this.
+    Rewinding(Lsn),
+    /// Taking over a copy.
+    Installing,
+}
+
+/// One replica of one partition.
+#[derive(Clone, Debug)]
+pub struct Replica {
+    pub(crate) id: PartitionId,
+    pub(crate) me: Member,
+    pub(crate) options: ReplicaOptions,
+    pub(crate) log: Log,
+    pub(crate) cursors: Cursors,
+    pub(crate) promised: Reign,
+    pub(crate) view: Option<View>,
+    pub(crate) office: Office,
+    pub(crate) repair: Option<Repair>,
+    /// Losses that this replica has followed: rewinding below committed needs a higher count.
+    pub(crate) losses: u64,
+    pub(crate) mark: Mark,
+    pub(crate) mark_durable: Timestamp,
+    /// Marks that are noted and not yet on disk: number of the note, time.
+    marks_noted: Vec<(u64, Timestamp)>,
+    pub(crate) notes: u64,
+    pub(crate) notes_durable: u64,
+    /// The note that keeps the promise; nothing is acknowledged before it is on disk.
+    pub(crate) promise_note: u64,
+    /// The session with the source's primary, if it is open.
+    pub(crate) source_up: Option<types::LinkId>,
+    /// Requests for timestamps made so far.
+    pub(crate) requests: u64,
+    /// The note that keeps the present mark.
+    pub(crate) mark_note: u64,
+    halted: bool,
+}
+
+/// What a replica looks like from outside.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Status {
+    /// Whether it is the primary and has started.
+    pub leading: Option<Leadership>,
+    /// The reign that it answers.
+    pub reign: Reign,
+    /// The lineage of its log.
+    pub lineage: Lineage,
+    /// Its log's end.
+    pub appended: Lsn,
+    /// Records at and below this are gone.
+    pub trimmed: Lsn,
+    /// The other positions.
+    pub cursors: Cursors,
+    /// A rewind or installation is under way.
+    pub repairing: bool,
+    /// Its own mark.
+    pub mark: Mark,
+}
+
+/// What a primary tells.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Leadership {
+    /// Its reign's start is committed and applied: it takes reads and transactions.
+    pub serving: bool,
+    /// Durable on every member.
+    pub safe: Lsn,
+    /// The turn of its log.
+    pub turn: u32,
+    /// Sink: durable on every member, in the history of the catalog's promotions.
+    pub cut: Timestamp,
+    /// A transaction holds locks or is prepared.
+    pub busy: bool,
+    /// Under a seal, and nothing is under way: the final position.
+    pub final_position: Option<Lsn>,
+    /// Sink: its log is reconciled with its source's.
+    pub joined: bool,
+    /// The mark that is published to sinks.
+    pub published: Mark,
+}
+
+impl Replica {
+    /// A replica as its process finds it. The effects go on with a rewind that was begun.
+    pub fn new(
+        id: PartitionId,
+        me: Member,
+        options: ReplicaOptions,
+        found: Recovered,
+        effects: &mut Vec<Effect>,
+    ) -> Replica {
+        assert!(found.applied <= found.end, "state at {} above the log's end {}", found.applied, found.end);
+        let log = Log::new(found.lineage, found.end, found.trimmed, options.tail_bytes_max);
+        let cursors =
+            Cursors { committed: found.applied, applied: found.applied, written: found.end, durable: found.end };
+        let repair = found.intent.as_ref().map(|(to, _)| Repair::Rewinding(*to));
+        if let Some((to, lineage)) = found.intent {
+            effects.push(Effect::Rewind { to, lineage });
+        }
+        let forgets = options.has(Planted::PromiseVolatile);
+        Replica {
+            id,
+            me,
+            log,
+            cursors,
+            promised: if forgets { Reign::default() } else { found.promised },
+            view: None,
+            office: Office::Idle,
+            repair: repair.or(found.incomplete.then_some(Repair::Installing)),
+            losses: 0,
+            mark_durable: found.mark.ts,
+            mark: found.mark,
+            marks_noted: vec![],
+            notes: 0,
+            notes_durable: 0,
+            promise_note: 0,
+            source_up: None,
+            requests: 0,
+            mark_note: 0,
+            halted: false,
+            options,
+        }
+    }
+
+    /// Obeys one input and does what follows from it.
+    pub fn step(&mut self, now: Instant, input: Input, leases: &mut Leases, effects: &mut Vec<Effect>) {
+        self.step_all(now, [input], leases, effects);
+    }
+
+    /// Obeys several inputs, then does what follows from all of them: one frame a follower, one timestamp request.
+    pub fn step_all(
+        &mut self,
+        now: Instant,
+        inputs: impl IntoIterator<Item = Input>,
+        leases: &mut Leases,
+        effects: &mut Vec<Effect>,
+    ) {
+        for input in inputs {
+            if !self.halted {
+                self.handle(now, input, leases, effects);
+            }
+        }
+        if !self.halted {
+            self.try_start(now, leases, effects);
+            self.flush(now, effects);
+        }
+        self.cursors.check(self.log.end);
+    }
+
+    fn handle(&mut self, now: Instant, input: Input, leases: &mut Leases, effects: &mut Vec<Effect>) {
+        match input {
+            Input::Tick => self.on_tick(now, leases, effects),
+            Input::View { view, sent } => self.on_view(now, view, sent, leases, effects),
+            Input::Frame(frame) => self.on_frame(now, frame, leases, effects),
+            Input::PeerUp { node } => self.on_peer_up(now, node),
+            Input::FromSink { feed, message } => self.on_sink_message(now, feed, message, effects),
+            Input::SinkGone { feed } => self.on_sink_gone(feed),
+            Input::SourceUp { link } => self.on_source_up(now, link, effects),
+            Input::SourceDown { link } => self.on_source_down(link),
+            Input::FromSource { link, message } => self.on_source_message(now, link, message, effects),
+            Input::Written { end } => self.on_written(end),
+            Input::Durable { end, notes } => self.on_durable(end, notes),
+            Input::LogRead { feed, records } => self.on_log_read(feed, records, effects),
+            Input::LogFailed { reason } => self.halt(reason, effects),
+            Input::Applied { lsn } => self.on_applied(now, lsn, effects),
+            Input::Trimmed { to } => self.log.trimmed = self.log.trimmed.max(to.min(self.cursors.applied)),
+            Input::Rewound { to } => self.on_rewound(now, to, effects),
+            Input::Installed { lineage, end } => self.on_installed(now, lineage, end, effects),
+            Input::Timestamps { request, first, count } => self.on_timestamps(now, request, first, count, effects),
+            Input::Prepared { reign, open } => self.on_prepared(now, reign, open),
+            Input::Outcome { reign, txn, outcome } => self.with_txns(now, effects, |txns, context| {
+                txns.on_outcome(reign, txn, outcome, context);
+            }),
+            Input::Txn { ticket, request } => self.on_request(now, ticket, request, effects),
+            Input::Cancel { ticket } => self.on_cancel(ticket),
+            Input::Publish { ts } => self.on_publish(ts),
+            Input::Final { ts } => self.on_final(ts),
+        }
+    }
+
+    // ---- the catalog's word
+
+    fn on_view(&mut self, now: Instant, view: View, sent: Instant, leases: &mut Leases, effects: &mut Vec<Effect>) {
+        assert_eq!(view.partition, self.id, "view of another partition");
+        leases.learn(now, self.id, view.reign, view.reign_revision, view.primary);
+        let old = self.view.as_ref().map(|view| (view.reign, view.version));
+        if let Office::Leading(leading) = &mut self.office
+            && leading.reign == view.reign
+        {
+            let after = self.options.async_failover_after.unwrap_or_default();
+            leading.catalog_lease = leading.catalog_lease.max(sent + self.options.counted(after));
+            leading.on_set(&view, sent, &self.options);
+        }
+        if old.is_some_and(|old| old >= (view.reign, view.version)) {
+            return;
+        }
+        if self.reign_led().is_some_and(|led| view.reign > led) {
+            self.step_down(effects);
+        }
+        let named = view.primary == self.me && view.reign > self.promised;
+        self.view = Some(view);
+        if named {
+            self.office = Office::Starting(Starting::Waiting);
+        } else if matches!(self.office, Office::Starting(_)) && self.view.as_ref().is_some_and(|v| v.primary != self.me)
+        {
+            self.office = Office::Idle;
+        }
+        self.obey_role(now, effects);
+    }
+
+    /// The part of a view that may change within a reign: fence, link, promotions.
+    fn obey_role(&mut self, now: Instant, effects: &mut Vec<Effect>) {
+        let Some(view) = &self.view else { return };
+        let fence = view.fence;
+        let link = match &view.role {
+            Role::Sink { link, .. } => Some(*link),
+            Role::Writable { .. } => None,
+        };
+        if view.promotions != self.mark.promotions {
+            let promotions = view.promotions.clone();
+            self.lower_mark(&promotions, effects);
+        }
+        let mut turned = false;
+        if let Office::Leading(leading) = &mut self.office {
+            if let Some(txns) = &mut leading.txns {
+                txns.set_fence(fence);
+            }
+            let following = leading.upstream.as_ref().map(|upstream| upstream.link);
+            if link.is_some() && following != link {
+                leading.upstream = link.map(|link| Upstream::new(link, now));
+            }
+            turned = leading.promotions != self.mark.promotions;
+        }
+        if turned {
+            self.turn(now);
+        }
+        self.open_upstream(now, effects);
+    }
+
+    /// Another history: the mark is worth only what both have.
+    pub(crate) fn lower_mark(&mut self, promotions: &[Promotion], effects: &mut Vec<Effect>) {
+        let mut lowered = self.mark.lowered_to(promotions);
+        if self.options.has(Planted::MarksSurvive) {
+            lowered.ts = self.mark.ts;
+        }
+        self.mark_durable = self.mark_durable.min(lowered.ts);
+        self.marks_noted.iter_mut().for_each(|(_, ts)| *ts = (*ts).min(lowered.ts));
+        self.mark = lowered;
+        self.note_mark(effects);
+    }
+
+    pub(crate) fn note_mark(&mut self, effects: &mut Vec<Effect>) {
+        self.notes += 1;
+        self.mark_note = self.notes;
+        self.marks_noted.push((self.notes, self.mark.ts));
+        effects.push(Effect::Note(Note::Mark(self.mark.clone())));
+    }
+
+    // ---- the start of a reign
+
+    fn try_start(&mut self, now: Instant, leases: &mut Leases, effects: &mut Vec<Effect>) {
+        let Some(view) = &self.view else { return };
+        if !matches!(self.office, Office::Starting(Starting::Waiting)) || self.repair.is_some() {
+            return;
+        }
+        // What a standing order names was only received: what it ships from now on must survive the next crash.
+        let synced = view.mode.sync_replication || self.options.has(Planted::NamedUnsynced);
+        if !leases.may_accept(now, self.id) || !(synced || self.cursors.durable == self.log.end) {
+            return;
+        }
+        self.promise(view.reign, effects);
+        let view = self.view.as_ref().expect("it named this replica");
+        match view.role {
+            Role::Writable { .. } => {
+                self.ask_start(effects);
+            }
+            Role::Sink { link, .. } => {
+                let mut leading = Leading::new(view, self.me, self.log.end, None, now);
+                leading.upstream = Some(Upstream::new(link, now));
+                self.lead(leading);
+                self.obey_role(now, effects);
+                self.open_upstream(now, effects);
+            }
+        }
+    }
+
+    pub(crate) fn promise(&mut self, reign: Reign, effects: &mut Vec<Effect>) {
+        assert!(reign > self.promised, "promise of reign {reign} after {}", self.promised);
+        self.promised = reign;
+        self.notes += 1;
+        self.promise_note = self.notes;
+        effects.push(Effect::Note(Note::Promise(reign)));
+    }
+
+    fn lead(&mut self, mut leading: Leading) {
+        leading.promotions = self.mark.promotions.clone();
+        self.office = Office::Leading(Box::new(leading));
+    }
+
+    fn ask_start(&mut self, effects: &mut Vec<Effect>) {
+        self.requests += 1;
+        self.office = Office::Starting(Starting::Timestamp(self.requests));
+        effects.push(Effect::Timestamps { request: self.requests, count: 1 });
+    }
+
+    fn on_timestamps(&mut self, now: Instant, request: u64, first: Timestamp, count: u32, effects: &mut Vec<Effect>) {
+        match self.office {
+            Office::Starting(Starting::Timestamp(asked)) if asked == request => self.start_epoch(now, first, effects),
+            _ => self.with_txns(now, effects, |txns, context| txns.on_timestamps(request, first, count, context)),
+        }
+    }
+
+    fn start_epoch(&mut self, now: Instant, start_ts: Timestamp, effects: &mut Vec<Effect>) {
+        let view = self.view.clone().expect("it named this replica");
+        let Role::Writable { epoch, start, start_above } = view.role.clone() else {
+            self.office = Office::Starting(Starting::Waiting);
+            return;
+        };
+        let newest = self.log.lineage.last().map_or(Timestamp::ZERO, |entry| entry.start_ts);
+        if start_ts <= start_above.max(newest).max(self.mark.ts) {
+            return self.ask_start(effects);
+        }
+        let kind = match start {
+            StartKind::Failover if self.options.has(Planted::FailoverAborts) => {
+                StartKind::Promotion { id: types::PromotionId(u128::from(epoch.nonce)), cut: start_ts }
+            }
+            kind => kind,
+        };
+        if let StartKind::Promotion { id, cut } = start {
+            let named = view.promotions.last();
+            assert_eq!(named, Some(&Promotion { id, cut }), "the view's last promotion is the one that starts");
+        }
+        let leading = Leading::new(&view, self.me, self.log.end.next(), Some(epoch), now);
+        self.lead(leading);
+        self.log.mint(epoch, types::Body::EpochStart { start_ts, kind }, effects);
+    }
+
+    fn on_prepared(&mut self, now: Instant, reign: Reign, open: Vec<types::state::Prepared>) {
+        let Some(view) = &self.view else { return };
+        let fence = view.fence;
+        let start_ts = self.log.lineage.last().map_or(Timestamp::ZERO, |entry| entry.start_ts);
+        let (ordinal, options) = (self.id.ordinal, self.options.clone());
+        if let Office::Leading(leading) = &mut self.office
+            && let Some(epoch) = leading.epoch
+            && leading.reign == reign
+            && leading.txns.is_none()
+        {
+            let mut txns = Txns::new(reign, epoch, ordinal, options, start_ts, open, now);
+            txns.set_fence(fence);
+            leading.txns = Some(txns);
+        }
+    }
+
+    pub(crate) fn step_down(&mut self, effects: &mut Vec<Effect>) {
+        if let Office::Leading(leading) = std::mem::replace(&mut self.office, Office::Idle) {
+            leading.end(effects);
+        }
+    }
+
+    pub(crate) fn reign_led(&self) -> Option<Reign> {
+        match &self.office {
+            Office::Leading(leading) => Some(leading.reign),
+            _ => None,
+        }
+    }
+
+    // ---- the disk's word
+
+    fn on_written(&mut self, end: Lsn) {
+        self.cursors.written = self.cursors.written.max(self.in_log(end));
+    }
+
+    fn on_durable(&mut self, end: Lsn, notes: u64) {
+        let end = self.in_log(end);
+        self.cursors.written = self.cursors.written.max(end);
+        self.cursors.durable = self.cursors.durable.max(end);
+        self.notes_durable = self.notes_durable.max(notes);
+        let synced = self.marks_noted.partition_point(|(note, _)| *note <= notes);
+        for (_, ts) in self.marks_noted.drain(..synced) {
+            self.mark_durable = ts;
+        }
+    }
+
+    /// While a rewind is under way, reports about what is being dropped still come in.
+    fn in_log(&self, end: Lsn) -> Lsn {
+        match self.repair {
+            Some(Repair::Rewinding(to)) => end.min(to),
+            Some(Repair::Installing) => Lsn::ZERO,
+            None => end.min(self.log.end),
+        }
+    }
+
+    fn on_applied(&mut self, now: Instant, lsn: Lsn, effects: &mut Vec<Effect>) {
+        if self.repair.is_some() {
+            return;
+        }
+        assert!(lsn <= self.cursors.committed, "applied {lsn} above committed {}", self.cursors.committed);
+        self.cursors.applied = self.cursors.applied.max(lsn);
+        if let Office::Leading(leading) = &mut self.office {
+            leading.on_applied(self.cursors.applied, self.cursors.committed, effects);
+        }
+        self.with_txns(now, effects, |txns, context| txns.on_applied(context));
+    }
+
+    fn halt(&mut self, reason: String, effects: &mut Vec<Effect>) {
+        self.step_down(effects);
+        self.halted = true;
+        effects.push(Effect::Halt { reason });
+    }
+
+    /// Drops what the other history does not have; everything else waits.
+    pub(crate) fn rewind(&mut self, to: Lsn, lineage: Lineage, effects: &mut Vec<Effect>) {
+        assert!(to < self.log.end, "rewind to {to}, log ends at {}", self.log.end);
+        assert!(to >= self.log.trimmed, "rewind to {to}, log is trimmed to {}", self.log.trimmed);
+        self.repair = Some(Repair::Rewinding(to));
+        self.cursors.cut(to);
+        effects.push(Effect::Rewind { to, lineage });
+    }
+
+    fn on_rewound(&mut self, now: Instant, to: Lsn, effects: &mut Vec<Effect>) {
+        if !matches!(self.repair, Some(Repair::Rewinding(_))) {
+            return;
+        }
+        self.repair = None;
+        self.log.cut(to);
+        self.cursors.cut(to);
+        self.mark.lsn = self.mark.lsn.min(to);
+        self.turn(now);
+        self.after_repair(now, effects);
+    }
+
+    fn on_installed(&mut self, now: Instant, lineage: Lineage, end: Lsn, effects: &mut Vec<Effect>) {
+        if self.repair != Some(Repair::Installing) {
+            return;
+        }
+        self.repair = None;
+        self.log = Log::new(lineage, end, end, self.options.tail_bytes_max);
+        self.cursors = Cursors { committed: end, applied: end, written: end, durable: end };
+        self.turn(now);
+        self.after_repair(now, effects);
+    }
+
+    /// The log is another one now: what followers acknowledged before is about the old one.
+    fn turn(&mut self, now: Instant) {
+        let end = self.log.end;
+        if let Office::Leading(leading) = &mut self.office {
+            leading.turn(end, &self.mark.promotions, self.options.has(Planted::StaleTurn), now);
+        }
+    }
+
+    fn after_repair(&mut self, now: Instant, effects: &mut Vec<Effect>) {
+        match &self.office {
+            Office::Following(_) => self.send_differ(now, effects),
+            Office::Leading(_) => self.open_upstream(now, effects),
+            _ => {}
+        }
+    }
+
+    // ---- transactions
+
+    fn on_request(&mut self, now: Instant, ticket: Ticket, request: TxnRequest, effects: &mut Vec<Effect>) {
+        let (applied, committed, confirmed) = (self.cursors.applied, self.cursors.committed, self.is_serving());
+        let refusal = match &mut self.office {
+            Office::Leading(leading) if confirmed && self.repair.is_none() => match (&leading.txns, &request) {
+                (Some(_), _) => None,
+                (None, TxnRequest::Settle { .. }) if leading.upstream.is_some() => {
+                    return leading.settle(ticket, applied, committed, effects);
+                }
+                _ if leading.upstream.is_some() => Some(Refusal::Sink),
+                _ => Some(Refusal::NotPrimary),
+            },
+            _ => Some(Refusal::NotPrimary),
+        };
+        match refusal {
+            Some(refusal) => effects.push(Effect::Answer { ticket, answer: Answer::Refused(refusal) }),
+            None => self.with_txns(now, effects, |txns, context| txns.request(ticket, request, context)),
+        }
+    }
+
+    fn on_cancel(&mut self, ticket: Ticket) {
+        if let Office::Leading(leading) = &mut self.office {
+            leading.cancel(ticket);
+        }
+    }
+
+    pub(crate) fn with_txns(
+        &mut self,
+        now: Instant,
+        effects: &mut Vec<Effect>,
+        run: impl FnOnce(&mut Txns, &mut Context),
+    ) {
+        let Cursors { committed, applied, .. } = self.cursors;
+        if let Office::Leading(leading) = &mut self.office
+            && let Some(txns) = &mut leading.txns
+        {
+            run(txns, &mut Context { now, log: &mut self.log, committed, applied, effects });
+        }
+    }
+
+    // ---- driving
+
+    fn on_tick(&mut self, now: Instant, leases: &Leases, effects: &mut Vec<Effect>) {
+        self.change_set(now, leases, effects);
+        self.resend(now);
+        self.reopen_upstream(now, effects);
+        self.with_txns(now, effects, |txns, context| txns.on_tick(context));
+    }
+
+    /// What follows from the inputs of a step.
+    fn flush(&mut self, now: Instant, effects: &mut Vec<Effect>) {
+        if self.repair.is_some() {
+            return;
+        }
+        self.advance(now, effects);
+        self.acknowledge_primary(effects);
+        self.acknowledge_source(now, effects);
+        self.feed_all(now, effects);
+    }
+
+    fn on_log_read(&mut self, feed: FeedId, records: Vec<types::Record>, effects: &mut Vec<Effect>) {
+        if self.repair.is_none() {
+            self.feed_read(feed, records, effects);
+        }
+    }
+
+    // ---- questions
+
+    /// Whether a value that was read after `Answer::Settled` may be shown now: every member's lease still holds.
+    pub fn may_read(&self, now: Instant, leases: &Leases) -> bool {
+        match &self.office {
+            Office::Leading(leading) => {
+                let waited = if self.options.has(Planted::CandidateNoLease) {
+                    leading.members.clone()
+                } else {
+                    leading.waited()
+                };
+                self.is_serving()
+                    && self.may_answer(now)
+                    && waited.iter().all(|member| *member == self.me || leases.held_until(self.id, member.node) > now)
+            }
+            _ => false,
+        }
+    }
+
+    /// ASYNC REPLICATION: somebody else may be named by the standing order, so the catalog itself grants the lease.
+    pub(crate) fn may_answer(&self, now: Instant) -> bool {
+        let (Office::Leading(leading), Some(view)) = (&self.office, &self.view) else { return false };
+        view.mode.sync_replication
+            || self.options.async_failover_after.is_none()
+            || self.options.has(Planted::AloneNoLease)
+            || leading.catalog_lease > now
+    }
+
+    /// Whether this is a primary whose start is committed by the whole set, and applied.
+    pub fn is_serving(&self) -> bool {
+        match &self.office {
+            Office::Leading(leading) => {
+                let confirmed = leading.confirmed
+                    && self.cursors.applied >= leading.start
+                    && (leading.txns.is_some() || leading.epoch.is_none());
+                self.repair.is_none() && (confirmed || self.options.has(Planted::ServeBeforeStart))
+            }
+            _ => false,
+        }
+    }
+
+    /// Where the log ends: what the catalog compares when it must choose.
+    pub fn log_end(&self) -> LogEnd {
+        let number =
+            if self.log.end == Lsn::ZERO { None } else { self.log.lineage.last().map(|entry| entry.epoch.number) };
+        LogEnd { epoch_number: number.unwrap_or(0), lsn: self.log.end }
+    }
+
+    /// The lineage of the log.
+    pub fn lineage(&self) -> &Lineage {
+        &self.log.lineage
+    }
+
+    /// Bytes of records kept in memory.
+    pub fn memory(&self) -> usize {
+        self.log.tail_bytes()
+    }
+
+    /// Which partition.
+    pub fn id(&self) -> PartitionId {
+        self.id
+    }
+
+    /// The nodes whose frames and acknowledgements matter now.
+    pub fn peers(&self) -> Vec<NodeId> {
+        self.view.iter().flat_map(|view| &view.replicas).copied().filter(|node| *node != self.me.node).collect()
+    }
+
+    /// What SHOW statements, traces and checkers see.
+    pub fn status(&self) -> Status {
+        let leading = match &self.office {
+            Office::Leading(leading) => Some(Leadership {
+                serving: self.is_serving(),
+                safe: leading.safe,
+                turn: leading.turn,
+                cut: self.cut(),
+                busy: leading.txns.as_ref().is_some_and(Txns::busy),
+                final_position: self.final_position(),
+                joined: leading.upstream.as_ref().is_none_or(|upstream| upstream.joined),
+                published: leading.published.clone(),
+            }),
+            _ => None,
+        };
+        Status {
+            leading,
+            reign: self.promised,
+            lineage: self.log.lineage.clone(),
+            appended: self.log.end,
+            trimmed: self.log.trimmed,
+            cursors: self.cursors,
+            repairing: self.repair.is_some(),
+            mark: self.mark.clone(),
+        }
+    }
+
+    fn final_position(&self) -> Option<Lsn> {
+        let (Office::Leading(leading), Some(view)) = (&self.office, &self.view) else { return None };
+        let sealed = matches!(view.fence, types::Fence::Sealed(_)) && self.is_serving();
+        let quiet = leading.txns.as_ref().is_some_and(|txns| !txns.busy()) && leading.safe == self.log.end;
+        (sealed && quiet).then_some(self.log.end)
+    }
+}
+
+/// Followers by node.
+pub(crate) type Feeds = BTreeMap<NodeId, crate::feed::Feed>;

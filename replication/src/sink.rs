@@ -1,0 +1,183 @@
+//! The downstream side of a DR stream, at the primary of a sink partition: compares, rewinds, takes records and marks.
+//!
+//! - The stream opens with this log's lineage; the answer is the source's. Before anything of another history is
+//!   taken, the catalog knows the source's promotions and every mark has fallen to what both histories share.
+//! - If the source is a sink itself and its log or list is merely shorter, this one waits: only a differing record,
+//!   or a writable source that lacks this log's next epoch, is another history.
+//! - Records carry their epoch and LSN from the source: the log is the same log. A mark is taken only if it names the
+//!   promotions that the catalog knows.
+//! - What is reported back is durable on the whole in-sync set.
+
+use types::{Body, LinkId, Lsn, Promotion, Role, StartKind, Timestamp};
+
+use crate::replica::{Office, Repair};
+use crate::{Ack, Append, Effect, Instant, Message, Planted, Replica, Resume};
+
+/// What a sink's primary knows of its stream.
+#[derive(Clone, Debug)]
+pub(crate) struct Upstream {
+    pub link: LinkId,
+    /// The logs were compared, and this one is a prefix of the source's.
+    pub joined: bool,
+    /// When the stream was last asked for.
+    asked: Option<Instant>,
+    told: Option<Ack>,
+    told_at: Instant,
+}
+
+impl Upstream {
+    pub fn new(link: LinkId, now: Instant) -> Upstream {
+        Upstream { link, joined: false, asked: None, told: None, told_at: now }
+    }
+}
+
+impl Replica {
+    fn upstream(&mut self) -> Option<&mut Upstream> {
+        self.leading()?.upstream.as_mut()
+    }
+
+    /// Whether frames of this link are obeyed.
+    fn follows(&self, link: LinkId) -> bool {
+        let view = self.view.as_ref().map(|view| &view.role);
+        matches!(view, Some(Role::Sink { link: named, broken: false, .. }) if *named == link) && self.repair.is_none()
+    }
+
+    pub(crate) fn on_source_up(&mut self, now: Instant, link: LinkId, effects: &mut Vec<Effect>) {
+        self.source_up = Some(link);
+        if let Some(upstream) = self.upstream() {
+            *upstream = Upstream::new(upstream.link, now);
+        }
+        self.open_upstream(now, effects);
+    }
+
+    pub(crate) fn on_source_down(&mut self, link: LinkId) {
+        if self.source_up == Some(link) {
+            self.source_up = None;
+            if let Some(upstream) = self.upstream() {
+                upstream.joined = false;
+            }
+        }
+    }
+
+    /// Asks for the stream, from what this log is.
+    pub(crate) fn open_upstream(&mut self, now: Instant, effects: &mut Vec<Effect>) {
+        let (lineage, end, up) = (self.log.lineage.clone(), self.log.end, self.source_up);
+        let Some(link) = up.filter(|link| self.follows(*link)) else { return };
+        let Some(upstream) = self.upstream().filter(|upstream| upstream.link == link) else { return };
+        upstream.joined = false;
+        upstream.asked = Some(now);
+        effects.push(Effect::ToSource { link, message: Message::Differ { lineage, end } });
+    }
+
+    /// Asks again where an answer is missing.
+    pub(crate) fn reopen_upstream(&mut self, now: Instant, effects: &mut Vec<Effect>) {
+        let after = self.options.resend_after;
+        let due = self.upstream().is_some_and(|u| !u.joined && u.asked.is_none_or(|asked| now.since(asked) >= after));
+        if due {
+            self.open_upstream(now, effects);
+        }
+    }
+
+    pub(crate) fn on_source_message(
+        &mut self,
+        now: Instant,
+        link: LinkId,
+        message: Message,
+        effects: &mut Vec<Effect>,
+    ) {
+        if !self.follows(link) || self.source_up != Some(link) || self.upstream().is_none_or(|u| u.link != link) {
+            return;
+        }
+        match message {
+            Message::Resume(resume) => self.on_source_resume(now, link, resume, effects),
+            Message::Append(append) => self.on_source_append(now, append, effects),
+            Message::Differ { .. } | Message::Ack(_) => {}
+        }
+    }
+
+    fn on_source_resume(&mut self, now: Instant, link: LinkId, resume: Resume, effects: &mut Vec<Effect>) {
+        let known = self.view.as_ref().map(|view| view.promotions.clone()).unwrap_or_default();
+        if let Some(upstream) = self.upstream() {
+            upstream.joined = false;
+        }
+        if resume.promotions != known {
+            effects.push(Effect::Learn { link, promotions: resume.promotions, relay: resume.relay });
+            return;
+        }
+        let common = self.log.lineage.common_point(self.log.end, &resume.lineage, resume.end);
+        if common < resume.trimmed {
+            self.repair = Some(Repair::Installing);
+            effects.push(Effect::Install { link: Some(link), primary: None, common });
+        } else if common < self.log.end {
+            // Longer, but perhaps not another history.
+            let next = self.log.epoch_at(common.next());
+            let theirs = resume.lineage.last().map(|entry| entry.epoch);
+            if !(resume.end == common && (resume.relay || next == theirs)) {
+                self.rewind(common, resume.lineage, effects);
+            }
+        } else {
+            if let Some(upstream) = self.upstream() {
+                upstream.joined = true;
+                upstream.told = None;
+            }
+            self.acknowledge_source(now, effects);
+        }
+    }
+
+    fn on_source_append(&mut self, now: Instant, append: Append, effects: &mut Vec<Effect>) {
+        if self.upstream().is_none_or(|upstream| !upstream.joined) {
+            return;
+        }
+        let fits = self.log.contains(append.prev, append.prev_epoch)
+            && append.records.iter().all(|r| r.lsn > self.log.end || self.log.contains(r.lsn, Some(r.epoch)));
+        if !fits {
+            return self.open_upstream(now, effects);
+        }
+        let known = self.view.as_ref().map(|view| view.promotions.clone()).unwrap_or_default();
+        for record in append.records {
+            if record.lsn <= self.log.end {
+                continue;
+            }
+            if let Body::EpochStart { kind: StartKind::Promotion { id, cut }, .. } = record.body
+                && !known.contains(&Promotion { id, cut })
+            {
+                return self.open_upstream(now, effects);
+            }
+            self.log.append(record, effects);
+        }
+        let (end, late) = (self.log.end, self.options.has(Planted::LateMarks));
+        if let Some(mut mark) = append.mark
+            && (mark.promotions == known || late)
+            && mark.lsn <= end
+            && mark.ts > self.mark.ts
+        {
+            mark.promotions = known;
+            self.mark = mark.clone();
+            self.note_mark(effects);
+            if let Some(leading) = self.leading() {
+                leading.remember(mark);
+            }
+        }
+    }
+
+    /// Tells the source what the whole in-sync set holds on disk, if that has changed.
+    pub(crate) fn acknowledge_source(&mut self, now: Instant, effects: &mut Vec<Effect>) {
+        let (cut, end, applied) = (self.cut(), self.log.end, self.cursors.applied);
+        let keep_alive = self.options.failure_timeout;
+        let Office::Leading(leading) = &mut self.office else { return };
+        let safe = leading.safe;
+        let Some(upstream) = leading.upstream.as_mut().filter(|upstream| upstream.joined) else { return };
+        let ack = Ack { matched: end, position: applied, durable: safe.min(end), mark: cut };
+        if upstream.told == Some(ack) && now.since(upstream.told_at) < keep_alive {
+            return;
+        }
+        upstream.told = Some(ack);
+        upstream.told_at = now;
+        effects.push(Effect::ToSource { link: upstream.link, message: Message::Ack(ack) });
+    }
+
+    /// The last mark of a sink: time and position, `None` before the first.
+    pub fn sink_mark(&self) -> Option<(Timestamp, Lsn)> {
+        (self.mark.ts > Timestamp::ZERO).then_some((self.mark.ts, self.mark.lsn))
+    }
+}

@@ -1,0 +1,176 @@
+//! The upstream side of a DR stream: feeds sinks what is safe, and publishes marks.
+//!
+//! - Only safe records are shipped, and only while this replica may answer clients.
+//! - A mark `(T, lsn)` is published when T came from the timestamp service, lies at or below the bound of every
+//!   registered and prepared transaction, and everything up to `lsn`, the log's end at that time, is safe.
+//! - Under a seal the final timestamp is the last mark.
+//! - A partition that is a sink itself is passed on only after it has been reconciled with its own source; it passes
+//!   on its durable cut as mark. A promoted one is passed on only when its EpochStart is safe.
+
+use types::{Fence, Lsn, Mark, Record, Timestamp};
+
+use crate::feed::Feed;
+use crate::replica::Office;
+use crate::{Append, Effect, FeedId, Instant, Message, Planted, Replica, Resume};
+
+impl Replica {
+    /// The last record that may leave the region, `None` while nothing may.
+    fn shippable(&self, now: Instant) -> Option<Lsn> {
+        let Office::Leading(leading) = &self.office else { return None };
+        let ready = match &leading.upstream {
+            Some(upstream) => leading.confirmed && (upstream.joined || self.options.has(Planted::RelayBeforeJoined)),
+            None => leading.safe >= leading.start,
+        };
+        let end = if self.options.has(Planted::ShipCommitted) { self.cursors.committed } else { leading.safe };
+        (ready && self.repair.is_none() && self.may_answer(now)).then_some(end)
+    }
+
+    pub(crate) fn on_sink_message(&mut self, now: Instant, number: u64, message: Message, effects: &mut Vec<Effect>) {
+        let shippable = self.shippable(now);
+        match message {
+            Message::Differ { lineage, end } => {
+                let Some(limit) = shippable else { return };
+                let common = self.log.lineage.common_point(limit, &lineage, end);
+                let trimmed = self.log.trimmed;
+                let Some(leading) = self.leading() else { return };
+                let feed = leading.sinks.entry(number).or_insert_with(|| Feed::new(FeedId::Sink(number), common, now));
+                feed.resume(common, now);
+                if end > common || common < trimmed {
+                    feed.suspend();
+                }
+                let resume = self.resume(limit);
+                effects.push(Effect::ToSink { feed: number, message: Message::Resume(resume) });
+            }
+            Message::Ack(ack) => {
+                let end = self.log.end;
+                if let Some(feed) = self.leading().and_then(|leading| leading.sinks.get_mut(&number)) {
+                    if ack.matched <= end {
+                        feed.acknowledge(None, ack, now);
+                    }
+                }
+            }
+            Message::Append(_) | Message::Resume(_) => {}
+        }
+    }
+
+    fn resume(&self, end: Lsn) -> Resume {
+        let relay = matches!(&self.office, Office::Leading(leading) if leading.upstream.is_some());
+        let mut lineage = self.log.lineage.clone();
+        lineage.cut(end);
+        let promotions = self.mark.promotions.clone();
+        Resume { lineage, end, trimmed: self.log.trimmed, promotions, relay }
+    }
+
+    pub(crate) fn on_sink_gone(&mut self, number: u64) {
+        if let Some(leading) = self.leading() {
+            leading.sinks.remove(&number);
+        }
+    }
+
+    /// A timestamp from the service: the next mark is at or below it.
+    pub(crate) fn on_publish(&mut self, ts: Timestamp) {
+        let Some(view) = &self.view else { return };
+        let sealed = matches!(view.fence, Fence::Sealed(_)) && !self.options.has(Planted::MarksAfterSeal);
+        if !sealed {
+            self.publish(ts);
+        }
+    }
+
+    /// The final timestamp of a seal.
+    pub(crate) fn on_final(&mut self, ts: Timestamp) {
+        if self.view.as_ref().is_some_and(|view| matches!(view.fence, Fence::Sealed(_))) {
+            if let Some(leading) = self.leading() {
+                leading.publishing = None;
+            }
+            self.publish(ts);
+        }
+    }
+
+    fn publish(&mut self, ts: Timestamp) {
+        if !self.is_serving() {
+            return;
+        }
+        let (lsn, promotions) = (self.log.end, self.mark.promotions.clone());
+        let Some(leading) = self.leading() else { return };
+        let Some(txns) = &mut leading.txns else { return };
+        let ts = txns.resolved(ts);
+        if leading.publishing.is_none() && ts > leading.published.ts {
+            leading.publishing = Some(Mark { promotions, ts, lsn });
+        }
+    }
+
+    /// Publishes the mark whose records have become safe, or at a sink the newest that is durable everywhere.
+    pub(crate) fn advance_mark(&mut self) {
+        let cut = self.cut();
+        let unsafe_marks = self.options.has(Planted::ShipCommitted);
+        let Some(leading) = self.leading() else { return };
+        if leading.upstream.is_some() {
+            while leading.marks.len() > 1 && leading.marks[1].ts <= cut {
+                leading.marks.pop_front();
+            }
+            if let Some(mark) = leading.marks.front().filter(|mark| mark.ts <= cut && mark.ts > leading.published.ts) {
+                leading.published = mark.clone();
+            }
+        } else if let Some(mark) = leading.publishing.take() {
+            if mark.lsn <= leading.safe || unsafe_marks {
+                leading.published = mark;
+            } else {
+                leading.publishing = Some(mark);
+            }
+        }
+    }
+
+    pub(crate) fn feed_sinks(&mut self, now: Instant, effects: &mut Vec<Effect>) {
+        let numbers: Vec<u64> = match &self.office {
+            Office::Leading(leading) => leading.sinks.keys().copied().collect(),
+            _ => return,
+        };
+        let Some(limit) = self.shippable(now).filter(|_| !numbers.is_empty()) else { return };
+        for number in numbers {
+            self.feed_sink(number, limit, effects);
+        }
+    }
+
+    fn feed_sink(&mut self, number: u64, limit: Lsn, effects: &mut Vec<Effect>) {
+        let resume = self.resume(limit);
+        loop {
+            let Office::Leading(leading) = &mut self.office else { return };
+            let mark = (leading.published.lsn, leading.published.ts);
+            let feed = leading.sinks.get_mut(&number).expect("its key was just read");
+            if feed.suspended {
+                if feed.told.is_none() {
+                    feed.told = Some((limit, mark.1));
+                    effects.push(Effect::ToSink { feed: number, message: Message::Resume(resume) });
+                }
+                return;
+            }
+            let prev = feed.prev();
+            let records = feed.next(&self.log, limit, &self.options, effects);
+            let before = feed.told.map_or(Timestamp::ZERO, |(_, ts)| ts);
+            let told = (Lsn::ZERO, if feed.prev() >= mark.0 { mark.1 } else { before });
+            if records.is_none() && feed.told == Some(told) {
+                return;
+            }
+            feed.told = Some(told);
+            let more = records.is_some();
+            self.send_to_sink(number, prev, records.unwrap_or_default(), effects);
+            if !more {
+                return;
+            }
+        }
+    }
+
+    pub(crate) fn send_to_sink(&mut self, number: u64, prev: Lsn, records: Vec<Record>, effects: &mut Vec<Effect>) {
+        let Office::Leading(leading) = &self.office else { return };
+        let append = Append {
+            prev,
+            prev_epoch: self.log.epoch_at(prev),
+            records,
+            committed: Lsn::ZERO,
+            mark: Some(leading.published.clone()).filter(|mark| mark.ts > Timestamp::ZERO),
+            reign_revision: Default::default(),
+            losses: 0,
+        };
+        effects.push(Effect::ToSink { feed: number, message: Message::Append(append) });
+    }
+}
