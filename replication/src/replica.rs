@@ -365,6 +365,9 @@ impl Replica {
         if start_ts <= start_above.max(newest).max(self.mark.ts) {
             return self.ask_start(effects);
         }
+        // The catalog names the database's last promotion; only the log tells whether this partition has carried it out.
+        let carried_out = self.log.lineage.entries().iter().any(|entry| entry.kind == start);
+        let start = if carried_out { StartKind::Failover } else { start };
         let kind = match start {
             StartKind::Failover if self.options.has(Planted::FailoverAborts) => {
                 StartKind::Promotion { id: types::PromotionId(u128::from(epoch.nonce)), cut: start_ts }

@@ -48,7 +48,7 @@ pub enum Role {
     Writable {
         /// Minted for this reign alone.
         epoch: Epoch,
-        /// What the `EpochStart` says.
+        /// What the `EpochStart` says; a promotion that the lineage already holds is carried out, then it is a failover.
         start: StartKind,
         /// The `EpochStart`'s timestamp must be above this: everything received before.
         start_above: Timestamp,
