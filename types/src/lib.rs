@@ -5,12 +5,15 @@
 
 pub mod entry;
 pub mod ids;
+pub mod key;
 pub mod lineage;
 pub mod position;
 pub mod promotion;
 pub mod record;
+pub mod row;
 pub mod segment;
 pub mod state;
+pub mod value;
 pub mod view;
 
 pub use ids::{
@@ -20,4 +23,6 @@ pub use lineage::{Lineage, LineageEntry, StartKind};
 pub use position::{ClusterId, Epoch, Lsn, PromotionId, Timestamp};
 pub use promotion::{Mark, Promotion, parting_cut};
 pub use record::{Body, DecodeError, Record, Write};
+pub use row::ColumnId;
+pub use value::{ColumnType, Datum, Decimal};
 pub use view::{Fence, LogEnd, Mode, Role, View};

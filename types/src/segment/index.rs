@@ -88,15 +88,16 @@ impl Default for Index {
 impl Index {
     /// Notes a record whose batch starts at `offset`.
     pub fn add(&mut self, partition: PartitionId, epoch: Epoch, lsn: Lsn, offset: u64) {
-        self.push(partition, Run { epoch, from: lsn, count: 1, offset });
+        self.push(partition, Run { epoch, from: lsn, count: 1, offset }, BLOCK);
     }
 
-    fn push(&mut self, partition: PartitionId, run: Run) {
+    /// `reach`: within how many bytes from the run's offset on its batches start.
+    fn push(&mut self, partition: PartitionId, run: Run, reach: u64) {
         let stride = self.stride;
         let runs = self.partitions.entry(partition).or_default();
         if let Some(last) = runs.last_mut() {
             let dense = last.epoch == run.epoch && run.from == last.to().next();
-            if dense && run.offset < last.offset + stride && last.count.checked_add(run.count).is_some() {
+            if dense && run.offset + reach <= last.offset + stride && last.count.checked_add(run.count).is_some() {
                 last.count += run.count;
                 return;
             }
@@ -111,7 +112,7 @@ impl Index {
         let old = std::mem::take(self);
         self.stride = old.stride * 2;
         for (partition, runs) in old.partitions {
-            runs.into_iter().for_each(|run| self.push(partition, run));
+            runs.into_iter().for_each(|run| self.push(partition, run, old.stride));
         }
     }
 
