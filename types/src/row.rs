@@ -48,12 +48,17 @@ pub fn encode_row<'a>(columns: impl ExactSizeIterator<Item = (ColumnId, &'a Datu
 
 /// All columns of a row, ids rising.
 pub fn decode_row(row: Bytes) -> Result<Vec<(ColumnId, Datum)>, DecodeError> {
-    let mut columns = Vec::new();
-    scan_row(row, |id, value| {
-        columns.push((id, value));
-        true
-    })?;
-    Ok(columns)
+    let mut input = Reader::new(row);
+    let count = header(&mut input)?;
+    // A column takes two bytes at least: a false count cannot reserve memory.
+    let mut columns = Vec::with_capacity(count.min(input.remaining() as u64 / 2) as usize);
+    for _ in 0..count {
+        columns.push((ColumnId(column_id(&mut input)?), decode_value(&mut input)?));
+    }
+    match input.remaining() {
+        0 => Ok(columns),
+        left => Err(DecodeError::Trailing(left)),
+    }
 }
 
 /// The columns whose ids are `wanted` (rising), each `None` where the row has none. The others are not built.
@@ -73,21 +78,6 @@ pub fn project_row(row: Bytes, wanted: &[ColumnId]) -> Result<Vec<Option<Datum>>
         }
     }
     Ok(found)
-}
-
-/// Gives each column to `visit` until it says no.
-fn scan_row(row: Bytes, mut visit: impl FnMut(ColumnId, Datum) -> bool) -> Result<(), DecodeError> {
-    let mut input = Reader::new(row);
-    for _ in 0..header(&mut input)? {
-        let id = ColumnId(column_id(&mut input)?);
-        if !visit(id, decode_value(&mut input)?) {
-            return Ok(());
-        }
-    }
-    match input.remaining() {
-        0 => Ok(()),
-        left => Err(DecodeError::Trailing(left)),
-    }
 }
 
 fn header(input: &mut Reader) -> Result<u64, DecodeError> {

@@ -342,7 +342,8 @@ fn micros_of(value: &Datum, zone: &dyn Zone) -> Result<i64, String> {
         other => {
             let text = other.to_string();
             // A number is the digits of a date; leading zeros of short years are not written.
-            let padded = if text.bytes().take_while(u8::is_ascii_digit).count() == 5 { format!("0{text}") } else { text };
+            let padded =
+                if text.bytes().take_while(u8::is_ascii_digit).count() == 5 { format!("0{text}") } else { text };
             parse(&padded).ok_or_else(|| clip(&other.to_string()))
         }
     }

@@ -165,9 +165,7 @@ impl Ord for Decimal {
         let ((whole, fraction), (other_whole, other_fraction)) = (split(self), split(other));
         // Fractions are below one, so bringing both to 38 places cannot overflow.
         let extend = |fraction: i128, scale: u8| fraction * power(MAX_DIGITS - scale);
-        whole
-            .cmp(&other_whole)
-            .then_with(|| extend(fraction, self.scale).cmp(&extend(other_fraction, other.scale)))
+        whole.cmp(&other_whole).then_with(|| extend(fraction, self.scale).cmp(&extend(other_fraction, other.scale)))
     }
 }
 
@@ -207,7 +205,8 @@ mod tests {
 
     #[test]
     fn text_is_read_and_written() {
-        for text in ["0", "-1.50", "12345678901234567890123456789012345678", "0.00000000000000000000000000000000000001"] {
+        for text in ["0", "-1.50", "12345678901234567890123456789012345678", "0.00000000000000000000000000000000000001"]
+        {
             assert_eq!(decimal(text).to_string(), text);
         }
         assert_eq!(decimal("1.5e3").to_string(), "1500");
@@ -234,6 +233,8 @@ mod tests {
     fn values_of_different_scale_compare_by_value() {
         assert_eq!(decimal("1.0"), decimal("1.00"));
         assert!(decimal("-1.01") < decimal("-1"));
-        assert!(decimal("99999999999999999999999999999999999999") > decimal("0.99999999999999999999999999999999999999"));
+        assert!(
+            decimal("99999999999999999999999999999999999999") > decimal("0.99999999999999999999999999999999999999")
+        );
     }
 }

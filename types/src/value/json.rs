@@ -146,7 +146,9 @@ mod tests {
         for text in ["1", " {\"a\": [1, 2.5e-3, \"x\\u00e9\", null, true], \"b\": {}} ", "[]", "\"\""] {
             assert_eq!(check(text), Ok(()), "{text}");
         }
-        for (text, at) in [("", 0), ("{", 1), ("[1,]", 3), ("01", 1), ("{\"a\"}", 4), ("tru", 0), ("1 2", 2), ("\"\n\"", 1)] {
+        for (text, at) in
+            [("", 0), ("{", 1), ("[1,]", 3), ("01", 1), ("{\"a\"}", 4), ("tru", 0), ("1 2", 2), ("\"\n\"", 1)]
+        {
             assert_eq!(check(text), Err(at), "{text}");
         }
         assert!(check(&"[".repeat(10_000)).is_err());

@@ -46,7 +46,7 @@ pub enum Datum {
     /// CHAR, VARCHAR and the TEXT family.
     Text(String),
     /// BINARY, VARBINARY and the BLOB family.
-    Bytes(Bytes),
+    Bytes(#[serde(with = "octets")] Bytes),
     /// DATE: days since 1970-01-01.
     Date(i32),
     /// DATETIME: microseconds since 1970-01-01 00:00:00 of no zone.
@@ -57,6 +57,20 @@ pub enum Datum {
     Time(i64),
     /// JSON as its text.
     Json(String),
+}
+
+/// `Bytes` as a serde value.
+mod octets {
+    use bytes::Bytes;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub fn serialize<S: Serializer>(bytes: &Bytes, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(bytes)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Bytes, D::Error> {
+        Vec::<u8>::deserialize(deserializer).map(Bytes::from)
+    }
 }
 
 impl Datum {

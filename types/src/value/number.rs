@@ -77,7 +77,8 @@ mod tests {
 
     #[test]
     fn doubles_are_written_as_mysql_does() {
-        for (value, text) in [(0.1, "0.1"), (1e15, "1e15"), (1e14, "100000000000000"), (1.5e-16, "1.5e-16"), (0.0, "0")] {
+        for (value, text) in [(0.1, "0.1"), (1e15, "1e15"), (1e14, "100000000000000"), (1.5e-16, "1.5e-16"), (0.0, "0")]
+        {
             assert_eq!(format_double(value), text);
         }
         assert_eq!(format_float(0.1), "0.1");
