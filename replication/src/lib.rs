@@ -31,6 +31,7 @@ mod replica;
 mod sink;
 mod source;
 mod time;
+mod trace;
 mod txn;
 
 pub use cursors::Cursors;
@@ -41,3 +42,4 @@ pub use message::{Ack, Append, Epochs, Frame, Message, Resume, Stream};
 pub use options::{OptionsError, Planted, ReplicaOptions};
 pub use replica::{Leadership, Replica, Status};
 pub use time::Instant;
+pub use trace::{Line, Promotions, ViewLine};

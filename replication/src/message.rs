@@ -12,6 +12,8 @@ use std::fmt;
 
 use types::{Epoch, Lineage, Lsn, Mark, Member, PartitionId, Promotion, Record, Reign, Revision, Timestamp};
 
+use crate::trace::Promotions;
+
 /// A message between two replicas of a region, fenced by the reign.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Frame {
@@ -114,7 +116,16 @@ impl fmt::Display for Message {
                 write!(f, " committed {}", append.committed)
             }
             Message::Differ { lineage, end } => write!(f, "Differ {} end {end}", Epochs(lineage)),
-            Message::Resume(resume) => write!(f, "Resume {} end {}", Epochs(&resume.lineage), resume.end),
+            Message::Resume(resume) => {
+                write!(f, "Resume {} end {}", Epochs(&resume.lineage), resume.end)?;
+                if resume.trimmed > Lsn::ZERO {
+                    write!(f, " trimmed {}", resume.trimmed)?;
+                }
+                if !resume.promotions.is_empty() {
+                    write!(f, " promotions {}", Promotions(&resume.promotions))?;
+                }
+                f.write_str(if resume.relay { " relay" } else { "" })
+            }
             Message::Ack(ack) => {
                 write!(f, "Ack matched {} position {} durable {}", ack.matched, ack.position, ack.durable)?;
                 if ack.mark > Timestamp::ZERO { write!(f, " mark {}", ack.mark) } else { Ok(()) }

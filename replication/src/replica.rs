@@ -5,7 +5,7 @@
 //! - only a leading replica mints records, and only under the epoch that its view names;
 //! - while a rewind or an installation is under way nothing is appended, sent or answered.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use types::{
     Lineage, LogEnd, Lsn, Mark, Member, NodeId, PartitionId, Promotion, Reign, Role, StartKind, Timestamp, View,
@@ -109,6 +109,8 @@ pub struct Status {
 pub struct Leadership {
     /// Its reign's start is committed and applied: it takes reads and transactions.
     pub serving: bool,
+    /// Who is waited for: the members, and the candidate whose addition is under way.
+    pub waited: BTreeSet<Member>,
     /// Durable on every member.
     pub safe: Lsn,
     /// The turn of its log.
@@ -644,6 +646,7 @@ impl Replica {
         let leading = match &self.office {
             Office::Leading(leading) => Some(Leadership {
                 serving: self.is_serving(),
+                waited: leading.waited(),
                 safe: leading.safe,
                 turn: leading.turn,
                 cut: self.cut(),
