@@ -3,12 +3,20 @@
 //! A command carries what a state machine must not ask for: random bits (`nonce`, ids), times, and what was read from
 //! replicas (positions, received timestamps and epoch numbers).
 
-use std::collections::BTreeSet;
+mod dr;
+mod region;
+
+pub use dr::{CreateSink, Follow, HandoverAnswer, LinkTerms, OpenLink, Promote};
+pub use region::{CreateDatabase, Loss, NamePrimary, RecoverToCut, SetChange};
 
 use serde::{Deserialize, Serialize};
-use types::{Incarnation, Member, Mode, NodeId, PartitionId, Reign, SetVersion, Timestamp};
+use types::{
+    DatabaseId, Incarnation, LinkId, Mode, NodeId, PartitionId, Promotion, Reign, Revision, SetVersion, Timestamp,
+};
 
-use crate::database::Options;
+use crate::claim::Claim;
+use crate::database::{Finals, Holder, Options};
+use crate::link::LinkOptions;
 use crate::node::{Addresses, Roles};
 
 /// One decision.
@@ -115,84 +123,149 @@ pub enum Command {
         /// The new upper bound, inclusive.
         upper: Timestamp,
     },
-}
-
-/// A change of an in-sync set.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum SetChange {
-    /// It has caught up and is waited for already.
-    Add(Member),
-    /// It is silent or gone, and still waited for.
-    Remove(Member),
-}
-
-/// A new database, and where its copies go.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct CreateDatabase {
-    /// As clients call it.
-    pub name: String,
-    /// Random bits, common to all regions that will hold it.
-    pub identity: u128,
-    /// How many partitions hold rows.
-    pub partitions: u32,
-    /// Durability and replication.
-    pub mode: Mode,
-    /// Settings.
-    pub options: Options,
-    /// Leaves of each partition, the meta partition first; the first leaf of each is the primary
-    /// ([`crate::decide::placement::assign`]).
-    pub placement: Vec<Vec<NodeId>>,
-    /// Random bits of the epochs.
-    pub nonce: u64,
-}
-
-/// Who becomes primary, of which set, and what was lost.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct NamePrimary {
-    /// Of which partition.
-    pub partition: PartitionId,
-    /// The reign that ends.
-    pub reign: Reign,
-    /// The set on which the choice was based.
-    pub version: SetVersion,
-    /// Who.
-    pub primary: Member,
-    /// The new set, primary included.
-    pub members: BTreeSet<Member>,
-    /// Random bits of the epoch.
-    pub nonce: u64,
-    /// The highest epoch number of a log that may be gone on from, as far as reports tell, else 0.
-    pub received_epoch: u64,
-    /// Whether the choice states a loss.
-    pub loss: Loss,
-}
-
-/// What naming a primary gives up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Loss {
-    /// Nothing: it is a member of the set.
-    None,
-    /// What the old primary alone held: the user's standing order (`async_failover_after`), or a person's.
-    Order,
-    /// What no disk held when the last process of the set ended.
-    Recovery,
-}
-
-/// A database goes on from a consistent cut.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RecoverToCut {
-    /// Which.
-    pub database: types::DatabaseId,
-    /// Random bits; repeated, it is recognised by them.
-    pub promotion: types::PromotionId,
-    /// Everything committed at or below this is kept, nothing above.
-    pub cut: Timestamp,
-    /// New primaries of the partitions of which no member lives; based on these reigns and versions.
-    pub named: Vec<NamePrimary>,
-    /// Random bits of the other partitions' epochs.
-    pub nonce: u64,
-    /// The highest epoch number in any partition's log.
-    pub received_epoch: u64,
-    /// Above every timestamp in any partition's log.
-    pub start_above: Timestamp,
+    /// Transactions that have not written yet may not start to. Several may hold a fence at once.
+    Fence {
+        /// Which database.
+        database: DatabaseId,
+        /// Who wants it.
+        holder: Holder,
+    },
+    /// The drain has ended: no data record is written from now on. A compare-and-set on the fence.
+    Seal {
+        /// Which database.
+        database: DatabaseId,
+        /// When the drain began.
+        draining: Revision,
+    },
+    /// Every primary has acknowledged the seal, and these are the ends.
+    ReportFinals {
+        /// Which database.
+        database: DatabaseId,
+        /// When it was sealed.
+        sealed: Revision,
+        /// Its ends.
+        finals: Finals,
+    },
+    /// One who holds the fence lets go. The answer says who still holds it.
+    Unfence {
+        /// Which database.
+        database: DatabaseId,
+        /// Who.
+        holder: Holder,
+        /// Overrules the others, a token that is on its way and the guard too. Logged as a fork.
+        force: bool,
+    },
+    /// REPLICATE of a database that does not exist here: it is made with the source's partitions, and follows.
+    CreateSink(CreateSink),
+    /// REPLICATE of an existing database: it becomes a sink, and the user's fence ends, in one command.
+    Follow(Follow),
+    /// The source's history has other promotions: commit them, wait, or break the link.
+    LearnPromotions {
+        /// Which database.
+        database: DatabaseId,
+        /// By which link it was heard.
+        link: LinkId,
+        /// The source's promotions.
+        promotions: Vec<Promotion>,
+        /// The source is a sink itself: its list may merely be behind.
+        relay: bool,
+        /// Up to where this sink has served reads.
+        served: Timestamp,
+    },
+    /// Every partition has been compared with the source and rewound: a person's order to follow it is carried out.
+    Joined {
+        /// Which database.
+        database: DatabaseId,
+        /// By which link.
+        link: LinkId,
+    },
+    /// Nothing is taken from the source until a person orders it.
+    BreakLink {
+        /// Which database.
+        database: DatabaseId,
+        /// Which link.
+        link: LinkId,
+        /// Why, for people.
+        reason: String,
+    },
+    /// PAUSE REPLICATING (`true`) or CONTINUE REPLICATING (`false`).
+    PauseLink {
+        /// Which database.
+        database: DatabaseId,
+        /// Whether nothing is taken.
+        paused: bool,
+    },
+    /// ALTER REPLICATION.
+    AlterLink {
+        /// Which database.
+        database: DatabaseId,
+        /// Settings from now on.
+        options: LinkOptions,
+    },
+    /// STOP REPLICATING, or the acceptance of a hand-over token: the sink becomes writable at a cut.
+    Promote(Promote),
+    /// A sink has logged in: it gets a link, or a new token for the link it has.
+    OpenLink(OpenLink),
+    /// A sink was promoted, re-targeted or dropped. Its pin is kept until it joins again or retention gives it up.
+    EndLink {
+        /// Which link.
+        link: LinkId,
+        /// Whether history above its pin is kept.
+        keep_pin: bool,
+    },
+    /// The durable cut of a sink's region.
+    ReportPin {
+        /// Of which link.
+        link: LinkId,
+        /// The cut.
+        cut: Timestamp,
+        /// In whose history.
+        promotions: Vec<Promotion>,
+    },
+    /// A SYNC sink is silent. Committed before the first commit that does not wait for it.
+    Degrade {
+        /// Which link.
+        link: LinkId,
+        /// Commits at and above this do not wait.
+        since: Timestamp,
+    },
+    /// The sink's cut has passed everything that was acknowledged without it: commits wait again.
+    Restore {
+        /// Which link.
+        link: LinkId,
+        /// Above every timestamp that was acknowledged without it.
+        above: Timestamp,
+    },
+    /// The source hands the right to write over: once per seal. Needs the final positions.
+    IssueToken {
+        /// Which database.
+        database: DatabaseId,
+        /// Random bits.
+        token: u128,
+        /// To which sink.
+        link: LinkId,
+    },
+    /// The source learns what the sink has committed about its token.
+    HandoverAnswered {
+        /// Which database.
+        database: DatabaseId,
+        /// Which token.
+        token: u128,
+        /// Accepted or refused.
+        answer: HandoverAnswer,
+    },
+    /// The sink will never accept this token.
+    RefuseToken {
+        /// Which database.
+        database: DatabaseId,
+        /// Which token.
+        token: u128,
+    },
+    /// Somebody has claimed the database. Once learnt it is durable.
+    LearnClaim {
+        /// Which database.
+        database: DatabaseId,
+        /// Who, and from which history.
+        claim: Claim,
+    },
 }

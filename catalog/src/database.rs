@@ -3,7 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
-use types::{Fence, LinkId, Lsn, Mode, Ordinal, Promotion, Revision, Timestamp};
+use types::{Fence, LinkId, Lsn, Mode, Ordinal, Promotion, PromotionId, Revision, Timestamp};
+
+use crate::claim::Claim;
+use crate::command::HandoverAnswer;
 
 /// Settings that a user may give and change.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -100,6 +103,19 @@ pub struct Fenced {
     pub finals: Option<Finals>,
 }
 
+/// A hand-over token that was issued.
+///
+/// Invariant: it is there only while the database is sealed and [`Holder::Token`] is among the holders.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Handover {
+    /// Its random bits.
+    pub token: u128,
+    /// To which sink.
+    pub link: LinkId,
+    /// What the sink said, once it is known.
+    pub answer: Option<HandoverAnswer>,
+}
+
 /// One database.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Database {
@@ -121,6 +137,14 @@ pub struct Database {
     pub start_above: Timestamp,
     /// Whether writes are taken.
     pub fenced: Fenced,
+    /// The right to write is on its way to a sink.
+    pub handover: Option<Handover>,
+    /// As a sink: what it has committed about tokens that were offered.
+    pub tokens: BTreeMap<u128, HandoverAnswer>,
+    /// Who claimed it, its own claims too.
+    pub claims: BTreeMap<PromotionId, Claim>,
+    /// Claims that a person overruled: they fence no more.
+    pub overruled: BTreeSet<PromotionId>,
     /// When it was created.
     pub created: Revision,
 }
@@ -129,6 +153,12 @@ impl Database {
     /// All its partitions, the meta partition first.
     pub fn ordinals(&self) -> impl Iterator<Item = Ordinal> + use<> {
         ordinals(self.partitions)
+    }
+
+    /// Claims that make it read only here: they go on from its history, and nobody overruled them.
+    pub fn superseding(&self) -> impl Iterator<Item = &Claim> {
+        let counts = |claim: &&Claim| !self.overruled.contains(&claim.promotion.id);
+        self.claims.values().filter(counts).filter(|claim| claim.supersedes(&self.promotions))
     }
 
     /// Whether it follows another region.

@@ -42,6 +42,7 @@
 pub mod command;
 pub mod outcome;
 
+pub mod claim;
 pub mod database;
 pub mod event;
 pub mod link;

@@ -1,7 +1,7 @@
 //! Links between regions, as each side keeps them.
 
 use serde::{Deserialize, Serialize};
-use types::{ClusterId, DatabaseId, LinkId, Promotion, Revision, Timestamp};
+use types::{ClusterId, DatabaseId, Promotion, Revision, Timestamp};
 
 use crate::event::UnixMillis;
 
@@ -130,18 +130,27 @@ pub struct SourceLink {
     pub pin: Timestamp,
     /// In whose history the pin was reported.
     pub pin_promotions: Vec<Promotion>,
+    /// The sink follows no longer, since then; the pin stays until it joins again or retention gives it up.
+    pub ended: Option<UnixMillis>,
     /// When it was made or last renewed.
     pub since: UnixMillis,
     /// The command that made it.
     pub created: Revision,
 }
 
-/// The name under which a link is found again: one link per database, peer and database there.
-pub(crate) fn same_peer(link: &SourceLink, database: DatabaseId, cluster: ClusterId, name: &str) -> bool {
-    link.database == database && link.peer_cluster == cluster && link.peer_database == name
-}
-
-/// A link in one word, for messages.
-pub(crate) fn shown(link: LinkId) -> String {
-    format!("link {:032x}", link.0)
+/// A link that ended with a promotion here: where the claim is told, and what history the way back needs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Parted {
+    /// The database here.
+    pub database: DatabaseId,
+    /// The source that it followed.
+    pub source: SourceAddress,
+    /// The source's cluster.
+    pub source_cluster: ClusterId,
+    /// Proofs.
+    pub credentials: Credentials,
+    /// The promotion that parted them; history above its cut is kept.
+    pub promotion: Promotion,
+    /// Since when.
+    pub since: UnixMillis,
 }

@@ -1,8 +1,13 @@
 //! What a command answers: what was done, or why not and what to do instead.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
-use types::{DatabaseId, Epoch, NodeId, Reign, Revision, SetVersion};
+use types::{DatabaseId, Epoch, Fence, LinkId, NodeId, Promotion, Reign, Revision, SetVersion};
+
+use crate::command::HandoverAnswer;
+use crate::database::Holder;
 
 /// A command that was carried out.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,6 +38,25 @@ pub enum Answer {
         /// The name under which it appends, `None` in a sink.
         epoch: Option<Epoch>,
     },
+    /// The database was fenced, or is.
+    Fenced {
+        /// What replicas obey.
+        fence: Fence,
+        /// Who keeps it fenced.
+        holders: BTreeSet<Holder>,
+    },
+    /// The database became writable, or had been made so: the promotion that counts.
+    Promoted(Promotion),
+    /// The source's promotions are the sink's.
+    Learnt,
+    /// The source has parted below what was served; the link takes nothing until a person orders it.
+    Broken,
+    /// The link that the sink has.
+    Link(LinkId),
+    /// The token that is on its way.
+    Token(u128),
+    /// What is committed about a token.
+    Handover(HandoverAnswer),
 }
 
 /// A command that changed nothing. Each kind is named by what its proposer must do.

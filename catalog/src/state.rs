@@ -7,9 +7,9 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use serde::{Deserialize, Serialize};
 use types::{ClusterId, DatabaseId, Epoch, Fence, LinkId, Member, NodeId, PartitionId, Revision, Timestamp};
 
-use crate::database::{Database, Side};
+use crate::database::{Database, Holder, Side};
 use crate::event::{Event, Severity, UnixMillis};
-use crate::link::{SinkLink, SourceLink};
+use crate::link::{Parted, SinkLink, SourceLink};
 use crate::node::Node;
 use crate::outcome::Refusal;
 use crate::partition::Partition;
@@ -50,6 +50,8 @@ pub struct State {
     pub sinks: BTreeMap<LinkId, SinkLink>,
     /// Links of databases that another region follows.
     pub sources: BTreeMap<LinkId, SourceLink>,
+    /// Links that ended with a promotion here.
+    pub parted: BTreeMap<LinkId, Parted>,
     /// Copies to be deleted: a leaf deletes nothing but what is listed here, then confirms.
     pub removals: BTreeMap<(NodeId, PartitionId), Revision>,
     /// Partitions by their last change, for `views_since`.
@@ -80,6 +82,7 @@ impl State {
             partitions: BTreeMap::new(),
             sinks: BTreeMap::new(),
             sources: BTreeMap::new(),
+            parted: BTreeMap::new(),
             removals: BTreeMap::new(),
             changes: BTreeSet::new(),
             events: VecDeque::new(),
@@ -89,6 +92,18 @@ impl State {
     /// The database of this name.
     pub fn database_named(&self, name: &str) -> Option<(DatabaseId, &Database)> {
         self.databases.iter().find(|(_, database)| database.name == name).map(|(id, database)| (*id, database))
+    }
+
+    /// Down to which time history is kept for those who may come back: the lowest cut of a sink or of a parting.
+    pub fn pin(&self, database: DatabaseId) -> Option<Timestamp> {
+        let sinks = self.sources.values().filter(|link| link.database == database).map(|link| link.pin);
+        let parted = self.parted.values().filter(|link| link.database == database).map(|link| link.promotion.cut);
+        sinks.chain(parted).min()
+    }
+
+    /// The database of this id, or the refusal that says that there is none.
+    pub(crate) fn expect_database_id(&self, id: DatabaseId) -> Result<&Database, Refusal> {
+        self.databases.get(&id).ok_or_else(|| Refusal::NameExisting { object: format!("database {id}") })
     }
 
     /// The database of this name, or the refusal that says that there is none.
@@ -190,6 +205,8 @@ impl State {
             assert_eq!(fenced.fence == Fence::None, fenced.holders.is_empty(), "fence of {id}: {fenced:?}");
             let sealed = matches!(fenced.fence, Fence::Sealed(_));
             assert!(sealed || fenced.finals.is_none(), "final positions of {id} without a seal: {fenced:?}");
+            let held = sealed && fenced.holders.contains(&Holder::Token);
+            assert!(held || database.handover.is_none(), "token of {id} without its seal: {fenced:?}");
         }
         for (id, node) in &self.nodes {
             assert!(*id <= self.last_node, "node {id} above the last id given, {}", self.last_node);
@@ -198,6 +215,9 @@ impl State {
         }
         for (id, link) in &self.sources {
             assert!(self.databases.contains_key(&link.database), "source link {id:?} of no database");
+        }
+        for (id, link) in &self.parted {
+            assert!(self.databases.contains_key(&link.database), "parted link {id:?} of no database");
         }
         assert!(self.timestamps.received <= self.timestamps.upper, "timestamps {:?}", self.timestamps);
         assert!(self.events.len() <= EVENTS_MAX, "{} events", self.events.len());

@@ -19,6 +19,7 @@ impl State {
             primary: partition.primary,
             members: partition.members.clone(),
             replicas: partition.replicas.clone(),
+            promotions: database.promotions.clone(),
             role: self.role(database, partition),
             losses: partition.losses,
             fence: database.fenced.fence,
@@ -53,12 +54,7 @@ impl State {
             }
             Side::Sink { link } => {
                 let held = self.sinks.get(&link).expect("a sink has a link");
-                Role::Sink {
-                    link,
-                    promotions: database.promotions.clone(),
-                    forced: held.forced,
-                    broken: held.broken.is_some(),
-                }
+                Role::Sink { link, forced: held.forced, broken: held.broken.is_some() }
             }
         }
     }

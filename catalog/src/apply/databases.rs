@@ -1,6 +1,6 @@
 //! Databases come, change and go; their copies are placed.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use types::{DatabaseId, Mode, NodeId, PartitionId, Reign, SetVersion, Timestamp};
 
@@ -85,6 +85,10 @@ impl State {
             promotions: vec![],
             start_above: Timestamp::ZERO,
             fenced: Fenced::default(),
+            handover: None,
+            tokens: BTreeMap::new(),
+            claims: BTreeMap::new(),
+            overruled: BTreeSet::new(),
             created: self.revision,
         };
         self.databases.insert(id, database);
@@ -131,6 +135,7 @@ impl State {
         self.databases.remove(&id);
         self.sinks.retain(|_, link| link.database != id);
         self.sources.retain(|_, link| link.database != id);
+        self.parted.retain(|_, link| link.database != id);
         self.say(Severity::Info, "drop", id.into(), format!("database `{name}` was dropped"));
         DONE
     }

@@ -1,9 +1,15 @@
 //! One command after the other. Each function of this folder first looks, then changes: a refusal leaves no trace.
 
+mod claims;
 mod databases;
+mod fences;
+mod handover;
 mod nodes;
+mod promotions;
 mod reigns;
 mod sets;
+mod sinks;
+mod sources;
 
 use crate::command::Command;
 use crate::event::UnixMillis;
@@ -69,6 +75,29 @@ impl State {
             Command::RemoveReplica { partition, node } => self.remove_replica(*partition, *node),
             Command::ReplicaGone { partition, node } => self.replica_gone(*partition, *node),
             Command::ExtendTimestampBlock { upper } => self.extend_timestamps(*upper),
+            Command::Fence { database, holder } => self.fence(*database, *holder),
+            Command::Seal { database, draining } => self.seal(*database, *draining),
+            Command::ReportFinals { database, sealed, finals } => self.report_finals(*database, *sealed, finals),
+            Command::Unfence { database, holder, force } => self.unfence(*database, *holder, *force),
+            Command::CreateSink(sink) => self.create_sink(sink),
+            Command::Follow(follow) => self.follow(follow),
+            Command::LearnPromotions { database, link, promotions, relay, served } => {
+                self.learn_promotions(*database, *link, promotions, *relay, *served)
+            }
+            Command::Joined { database, link } => self.joined(*database, *link),
+            Command::BreakLink { database, link, reason } => self.break_link(*database, *link, reason),
+            Command::PauseLink { database, paused } => self.pause_link(*database, *paused),
+            Command::AlterLink { database, options } => self.alter_link(*database, options),
+            Command::Promote(promote) => self.promote(promote),
+            Command::OpenLink(open) => self.open_link(open),
+            Command::EndLink { link, keep_pin } => self.end_link(*link, *keep_pin),
+            Command::ReportPin { link, cut, promotions } => self.report_pin(*link, *cut, promotions),
+            Command::Degrade { link, since } => self.degrade(*link, *since),
+            Command::Restore { link, above } => self.restore(*link, *above),
+            Command::IssueToken { database, token, link } => self.issue_token(*database, *token, *link),
+            Command::HandoverAnswered { database, token, answer } => self.handover_answered(*database, *token, *answer),
+            Command::RefuseToken { database, token } => self.refuse_token(*database, *token),
+            Command::LearnClaim { database, claim } => self.learn_claim(*database, claim),
         }
     }
 }

@@ -1,0 +1,160 @@
+//! Another region follows a database of this one.
+
+use types::{LinkId, Promotion, Timestamp};
+
+use super::{ALREADY, Applied, Applying, DONE};
+use crate::command::OpenLink;
+use crate::event::Severity;
+use crate::link::{LinkMode, SourceLink};
+use crate::outcome::{Answer, Refusal};
+use crate::state::State;
+
+impl State {
+    pub(super) fn open_link(&mut self, open: &OpenLink) -> Applying {
+        self.expect_database_id(open.database)?;
+        let same = |link: &SourceLink| {
+            link.database == open.database
+                && link.peer_cluster == open.peer_cluster
+                && link.peer_database == open.peer_database
+        };
+        let known = self.sources.iter().find(|(_, link)| same(link)).map(|(id, _)| *id);
+        if let Some(id) = known {
+            return self.renew_token(id, open);
+        }
+        if self.sources.contains_key(&open.link) {
+            let advice = "draw another id".into();
+            return Err(Refusal::NameNew { object: format!("link {}", open.link), advice });
+        }
+        // History is kept from where the sides parted, if they did; else from the first report on.
+        let parted =
+            |link: &&crate::link::Parted| link.database == open.database && link.source_cluster == open.peer_cluster;
+        let pin = self.parted.values().filter(parted).map(|link| link.promotion.cut).min();
+        let link = SourceLink {
+            database: open.database,
+            user: open.user.clone(),
+            token_hash: Some(open.token_hash),
+            peer_cluster: open.peer_cluster,
+            peer_database: open.peer_database.clone(),
+            peer_address: open.peer_address.clone(),
+            mode: asked(open.sync),
+            on_silence: open.on_silence,
+            pin: pin.unwrap_or(Timestamp::ZERO),
+            pin_promotions: vec![],
+            ended: None,
+            since: self.clock,
+            created: self.revision,
+        };
+        self.sources.insert(open.link, link);
+        let text = format!("cluster {} follows database {} as {}", open.peer_cluster.0, open.database, open.user);
+        self.say(Severity::Info, "link", open.database.into(), text);
+        Ok(Applied::Changed(Answer::Link(open.link)))
+    }
+
+    fn renew_token(&mut self, id: LinkId, open: &OpenLink) -> Applying {
+        let clock = self.clock;
+        let link = self.sources.get_mut(&id).expect("the caller has looked it up");
+        let keeps_mode = link.ended.is_none() && open.sync == (link.mode != LinkMode::Async);
+        let renewed = SourceLink {
+            user: open.user.clone(),
+            token_hash: Some(open.token_hash),
+            peer_address: open.peer_address.clone().or_else(|| link.peer_address.clone()),
+            mode: if keeps_mode { link.mode } else { asked(open.sync) },
+            on_silence: open.on_silence,
+            ended: None,
+            since: clock,
+            ..link.clone()
+        };
+        if (SourceLink { since: link.since, ..renewed.clone() }) == *link {
+            return Ok(Applied::Already(Answer::Link(id)));
+        }
+        *link = renewed;
+        Ok(Applied::Changed(Answer::Link(id)))
+    }
+
+    pub(super) fn end_link(&mut self, id: LinkId, keep_pin: bool) -> Applying {
+        let clock = self.clock;
+        let Some(link) = self.sources.get_mut(&id) else { return ALREADY };
+        if keep_pin && link.ended.is_some() {
+            return ALREADY;
+        }
+        let database = link.database;
+        if keep_pin {
+            link.ended = Some(clock);
+            link.mode = LinkMode::Async;
+        } else {
+            self.sources.remove(&id);
+        }
+        self.say(Severity::Warning, "link", database.into(), format!("a sink of database {database} has left"));
+        DONE
+    }
+
+    /// Within one history the pin only rises. In another it is what the sink says; a late report of the history before
+    /// is not taken.
+    pub(super) fn report_pin(&mut self, id: LinkId, cut: Timestamp, promotions: &[Promotion]) -> Applying {
+        let link = self.expect_source(id)?;
+        let (database, peer) = (link.database, link.peer_cluster);
+        let known = &self.databases[&database].promotions;
+        let late = promotions != known && link.pin_promotions == *known;
+        let same = promotions == link.pin_promotions;
+        if late || same && cut <= link.pin {
+            return ALREADY;
+        }
+        let settled = promotions == known;
+        let link = self.sources.get_mut(&id).expect("it was looked up above");
+        link.pin = cut;
+        link.pin_promotions = promotions.to_vec();
+        if settled {
+            self.parted.retain(|_, parted| parted.database != database || parted.source_cluster != peer);
+        }
+        DONE
+    }
+
+    pub(super) fn degrade(&mut self, id: LinkId, since: Timestamp) -> Applying {
+        match self.expect_source(id)?.mode {
+            LinkMode::Sync => {}
+            LinkMode::Degraded { .. } => return ALREADY,
+            LinkMode::Async => {
+                let problem = "it is not SYNC: commits do not wait for it anyway".into();
+                return Err(Refusal::Correct { object: format!("link {id}"), problem });
+            }
+        }
+        let link = self.sources.get_mut(&id).expect("it was looked up above");
+        link.mode = LinkMode::Degraded { since };
+        let database = link.database;
+        let text = format!("the SYNC sink of database {database} is silent, commits from {since} on do not wait");
+        self.say(Severity::Error, "degraded", database.into(), text);
+        DONE
+    }
+
+    pub(super) fn restore(&mut self, id: LinkId, above: Timestamp) -> Applying {
+        let link = self.expect_source(id)?;
+        let object = format!("link {id}");
+        let since = match link.mode {
+            LinkMode::Sync => return ALREADY,
+            LinkMode::Async => {
+                let problem = "SYNC was not asked for: ALTER REPLICATION on the sink's side".into();
+                return Err(Refusal::Correct { object, problem });
+            }
+            LinkMode::Degraded { since } => since,
+        };
+        let here = link.pin_promotions == self.databases[&link.database].promotions;
+        if !here || link.pin < above || above < since {
+            let reason = format!("is at {}, everything up to {above} was acknowledged without it", link.pin);
+            return Err(Refusal::Wait { object, reason });
+        }
+        let link = self.sources.get_mut(&id).expect("it was looked up above");
+        link.mode = LinkMode::Sync;
+        let database = link.database;
+        self.say(Severity::Info, "sync", database.into(), format!("commits of database {database} wait for its sink"));
+        DONE
+    }
+
+    pub(super) fn expect_source(&self, id: LinkId) -> Result<&SourceLink, Refusal> {
+        self.sources.get(&id).ok_or_else(|| Refusal::NameExisting { object: format!("link {id}") })
+    }
+}
+
+/// SYNC begins when the sink has caught up, not before: until then commits do not wait.
+fn asked(sync: bool) -> LinkMode {
+    if sync { LinkMode::Degraded { since: Timestamp::ZERO } } else { LinkMode::Async }
+}
