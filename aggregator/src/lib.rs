@@ -1,1 +1,5 @@
 //! MySQL front end, sessions, transaction coordinator and the catalog over raft-rs.
+
+pub mod codec;
+pub mod master;
+pub mod mysql;

@@ -1,0 +1,147 @@
+//! The raft log of the catalog on disk: entries, hard state, snapshot, in one `redb` file.
+//!
+//! Every write is one transaction that is on disk when it returns. Entries are raft's own protobuf bytes; a snapshot is
+//! the catalog's state in the crate's codec, with index, term and voters.
+
+use std::path::Path;
+
+use prost::Message;
+use raft::eraftpb::{ConfState, Entry, HardState, SnapshotMetadata};
+use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
+use thiserror::Error;
+
+const ENTRIES: TableDefinition<u64, &[u8]> = TableDefinition::new("entries");
+const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
+const HARD_STATE: &str = "hard_state";
+const SNAPSHOT_META: &str = "snapshot_meta";
+const SNAPSHOT: &str = "snapshot";
+
+/// The catalog's file cannot be used.
+#[derive(Debug, Error)]
+pub enum StoreError {
+    /// The file system or the file's own checks.
+    #[error("catalog file {path}: {reason}: free space or restore the file, then restart the aggregator")]
+    File {
+        /// Which.
+        path: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The bytes are not what this version writes.
+    #[error("catalog file {path}: {what} cannot be read: it was written by another version or is damaged")]
+    Content {
+        /// Which.
+        path: String,
+        /// What was being read.
+        what: &'static str,
+    },
+}
+
+/// What was on disk.
+#[derive(Debug, Default)]
+pub struct Stored {
+    /// Term, vote and commit index.
+    pub hard_state: HardState,
+    /// Entries above the snapshot, oldest first.
+    pub entries: Vec<Entry>,
+    /// Where the snapshot stands and who votes; empty for a new file.
+    pub snapshot_meta: SnapshotMetadata,
+    /// The catalog's state there.
+    pub snapshot: Vec<u8>,
+}
+
+/// The open file.
+pub struct Store {
+    db: Database,
+    path: String,
+}
+
+impl Store {
+    /// Opens or creates the file.
+    pub fn open(path: &Path) -> Result<(Store, Stored), StoreError> {
+        let name = path.display().to_string();
+        let db = Database::create(path).map_err(|error| file(&name, error))?;
+        let store = Store { db, path: name };
+        let stored = store.load()?;
+        Ok((store, stored))
+    }
+
+    fn load(&self) -> Result<Stored, StoreError> {
+        let transaction = self.db.begin_write().map_err(|error| file(&self.path, error))?;
+        transaction.open_table(ENTRIES).map_err(|error| file(&self.path, error))?;
+        transaction.open_table(META).map_err(|error| file(&self.path, error))?;
+        transaction.commit().map_err(|error| file(&self.path, error))?;
+        let transaction = self.db.begin_read().map_err(|error| file(&self.path, error))?;
+        let meta = transaction.open_table(META).map_err(|error| file(&self.path, error))?;
+        let get = |key: &str| -> Result<Vec<u8>, StoreError> {
+            let value = meta.get(key).map_err(|error| file(&self.path, error))?;
+            Ok(value.map(|value| value.value().to_vec()).unwrap_or_default())
+        };
+        let hard_state = HardState::decode(&*get(HARD_STATE)?).map_err(|_| self.content("hard state"))?;
+        let snapshot_meta = SnapshotMetadata::decode(&*get(SNAPSHOT_META)?).map_err(|_| self.content("snapshot"))?;
+        let snapshot = get(SNAPSHOT)?;
+        let table = transaction.open_table(ENTRIES).map_err(|error| file(&self.path, error))?;
+        let mut entries = Vec::new();
+        for row in table.iter().map_err(|error| file(&self.path, error))? {
+            let (index, bytes) = row.map_err(|error| file(&self.path, error))?;
+            let entry = Entry::decode(bytes.value()).map_err(|_| self.content("entry"))?;
+            let expected = entries.last().map_or(snapshot_meta.index, |last: &Entry| last.index) + 1;
+            if entry.index != index.value() || entry.index != expected {
+                return Err(self.content("sequence of entries"));
+            }
+            entries.push(entry);
+        }
+        Ok(Stored { hard_state, entries, snapshot_meta, snapshot })
+    }
+
+    /// Keeps new entries, which replace those at and above their first index, and the hard state.
+    pub fn save(&self, entries: &[Entry], hard_state: Option<&HardState>) -> Result<(), StoreError> {
+        self.write(|transaction| {
+            if let Some(first) = entries.first() {
+                let mut table = transaction.open_table(ENTRIES)?;
+                table.retain_in(first.index.., |_, _| false)?;
+                for entry in entries {
+                    table.insert(entry.index, &*entry.encode_to_vec())?;
+                }
+            }
+            if let Some(hard_state) = hard_state {
+                transaction.open_table(META)?.insert(HARD_STATE, &*hard_state.encode_to_vec())?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Keeps a snapshot and forgets the entries that it contains.
+    pub fn compact(&self, at: &SnapshotMetadata, snapshot: &[u8]) -> Result<(), StoreError> {
+        self.write(|transaction| {
+            let mut meta = transaction.open_table(META)?;
+            meta.insert(SNAPSHOT_META, &*at.encode_to_vec())?;
+            meta.insert(SNAPSHOT, snapshot)?;
+            transaction.open_table(ENTRIES)?.retain_in(..=at.index, |_, _| false)?;
+            Ok(())
+        })
+    }
+
+    fn write(
+        &self,
+        run: impl FnOnce(&redb::WriteTransaction) -> Result<(), redb::Error>,
+    ) -> Result<(), StoreError> {
+        let transaction = self.db.begin_write().map_err(|error| file(&self.path, error))?;
+        run(&transaction).map_err(|error| file(&self.path, error))?;
+        transaction.commit().map_err(|error| file(&self.path, error))
+    }
+
+    fn content(&self, what: &'static str) -> StoreError {
+        StoreError::Content { path: self.path.clone(), what }
+    }
+}
+
+fn file(path: &str, error: impl std::fmt::Display) -> StoreError {
+    StoreError::File { path: path.to_string(), reason: error.to_string() }
+}
+
+/// A group of one: this node alone votes.
+pub fn sole_voter(node: u64) -> SnapshotMetadata {
+    let conf_state = ConfState { voters: vec![node], ..ConfState::default() };
+    SnapshotMetadata { conf_state: Some(conf_state), index: 1, term: 1 }
+}
