@@ -9,6 +9,8 @@ mod region;
 pub use dr::{CreateSink, Follow, HandoverAnswer, LinkTerms, OpenLink, Promote};
 pub use region::{CreateDatabase, Loss, NamePrimary, RecoverToCut, SetChange};
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 use types::{
     DatabaseId, Incarnation, LinkId, Mode, NodeId, PartitionId, Promotion, Reign, Revision, SetVersion, Timestamp,
@@ -18,6 +20,7 @@ use crate::claim::Claim;
 use crate::database::{Finals, Holder, Options};
 use crate::link::LinkOptions;
 use crate::node::{Addresses, Roles};
+use crate::user::{Account, Privilege, Scope, Verifier};
 
 /// One decision.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -93,8 +96,14 @@ pub enum Command {
         /// Whether its state is good for nothing yet.
         incomplete: bool,
     },
-    /// A new term of office: a compare-and-set on reign and version.
+    /// A new term of office: a compare-and-set on reign and version. Repeated for the same primary and set, it renews
+    /// an epoch whose number turned out not to be above the log's last.
     NamePrimary(NamePrimary),
+    /// A log here holds an epoch number of another region: every epoch minted from now on is above it.
+    ReceiveEpoch {
+        /// The number.
+        number: u64,
+    },
     /// After a loss: a writable database goes on from a consistent cut, by the same record as a promotion.
     RecoverToCut(RecoverToCut),
     /// A node shall hold a copy of a partition.
@@ -222,6 +231,11 @@ pub enum Command {
         /// In whose history.
         promotions: Vec<Promotion>,
     },
+    /// Retention has ended for a follower that is away: history is no longer kept for it. The link stays.
+    GiveUpPin {
+        /// Of which link; one that ended with a promotion here, too.
+        link: LinkId,
+    },
     /// A SYNC sink is silent. Committed before the first commit that does not wait for it.
     Degrade {
         /// Which link.
@@ -267,5 +281,42 @@ pub enum Command {
         database: DatabaseId,
         /// Who, and from which history.
         claim: Claim,
+    },
+    /// CREATE USER.
+    CreateUser {
+        /// Who.
+        account: Account,
+        /// What verifies the password.
+        verifier: Verifier,
+    },
+    /// ALTER USER … IDENTIFIED BY.
+    AlterUser {
+        /// Who.
+        account: Account,
+        /// What verifies the password from now on.
+        verifier: Verifier,
+    },
+    /// DROP USER. Links that were opened as this user end until they are opened anew.
+    DropUser {
+        /// Who.
+        account: Account,
+    },
+    /// GRANT. `ALL` is [`Privilege::all`].
+    Grant {
+        /// To whom.
+        account: Account,
+        /// On what.
+        scope: Scope,
+        /// What.
+        privileges: BTreeSet<Privilege>,
+    },
+    /// REVOKE. Without REPLICATION, links that were opened as this user end, too.
+    Revoke {
+        /// From whom.
+        account: Account,
+        /// On what.
+        scope: Scope,
+        /// What.
+        privileges: BTreeSet<Privilege>,
     },
 }

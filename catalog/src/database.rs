@@ -147,6 +147,8 @@ pub struct Database {
     pub overruled: BTreeSet<PromotionId>,
     /// When it was created.
     pub created: Revision,
+    /// The last command that changed what [`crate::view::DatabaseNews`] says of it, pins aside.
+    pub changed: Revision,
 }
 
 impl Database {

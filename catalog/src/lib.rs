@@ -49,6 +49,7 @@ pub mod link;
 pub mod node;
 pub mod partition;
 pub mod state;
+pub mod user;
 
 mod apply;
 pub mod decide;

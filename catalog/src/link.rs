@@ -1,9 +1,10 @@
 //! Links between regions, as each side keeps them.
 
 use serde::{Deserialize, Serialize};
-use types::{ClusterId, DatabaseId, Promotion, Revision, Timestamp};
+use types::{ClusterId, DatabaseId, Promotion, Timestamp, parting_cut};
 
 use crate::event::UnixMillis;
+use crate::user::Account;
 
 /// Where a sink's source is.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -89,8 +90,6 @@ pub struct SinkLink {
     pub broken: Option<String>,
     /// When it was made or last renewed.
     pub since: UnixMillis,
-    /// The command that made it.
-    pub created: Revision,
 }
 
 /// How a source's commits treat a sink.
@@ -112,8 +111,8 @@ pub enum LinkMode {
 pub struct SourceLink {
     /// The database here.
     pub database: DatabaseId,
-    /// The user whose privilege it needs, `name@host`.
-    pub user: String,
+    /// The user whose privilege it needs.
+    pub user: Account,
     /// SHA-256 of the sink's token; `None`: it was taken away, the sink must log in again.
     pub token_hash: Option<[u8; 32]>,
     /// The sink's cluster.
@@ -126,16 +125,22 @@ pub struct SourceLink {
     pub mode: LinkMode,
     /// What happens when the sink is silent.
     pub on_silence: OnSilence,
-    /// The durable cut that the sink last reported: history above it is kept.
-    pub pin: Timestamp,
-    /// In whose history the pin was reported.
+    /// The durable cut that the sink last reported: history above it is kept. `None`: retention gave it up.
+    pub pin: Option<Timestamp>,
+    /// In whose history the cut was reported.
     pub pin_promotions: Vec<Promotion>,
     /// The sink follows no longer, since then; the pin stays until it joins again or retention gives it up.
     pub ended: Option<UnixMillis>,
     /// When it was made or last renewed.
     pub since: UnixMillis,
-    /// The command that made it.
-    pub created: Revision,
+}
+
+impl SourceLink {
+    /// What the pin is worth in another history: the cut where the two part, at most.
+    pub fn pin_in(&self, promotions: &[Promotion]) -> Option<Timestamp> {
+        let limit = parting_cut(&self.pin_promotions, promotions).unwrap_or(Timestamp::MAX);
+        self.pin.map(|pin| pin.min(limit))
+    }
 }
 
 /// A link that ended with a promotion here: where the claim is told, and what history the way back needs.
@@ -149,8 +154,10 @@ pub struct Parted {
     pub source_cluster: ClusterId,
     /// Proofs.
     pub credentials: Credentials,
-    /// The promotion that parted them; history above its cut is kept.
+    /// The promotion that parted them.
     pub promotion: Promotion,
+    /// History above its cut is kept.
+    pub pinned: bool,
     /// Since when.
     pub since: UnixMillis,
 }

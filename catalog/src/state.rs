@@ -13,6 +13,7 @@ use crate::link::{Parted, SinkLink, SourceLink};
 use crate::node::Node;
 use crate::outcome::Refusal;
 use crate::partition::Partition;
+use crate::user::{Account, User};
 
 /// Timestamps that the leader may hand out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,6 +51,8 @@ pub struct State {
     pub sinks: BTreeMap<LinkId, SinkLink>,
     /// Links of databases that another region follows.
     pub sources: BTreeMap<LinkId, SourceLink>,
+    /// Who may log in.
+    pub users: BTreeMap<Account, User>,
     /// Links that ended with a promotion here.
     pub parted: BTreeMap<LinkId, Parted>,
     /// Copies to be deleted: a leaf deletes nothing but what is listed here, then confirms.
@@ -82,6 +85,7 @@ impl State {
             partitions: BTreeMap::new(),
             sinks: BTreeMap::new(),
             sources: BTreeMap::new(),
+            users: BTreeMap::new(),
             parted: BTreeMap::new(),
             removals: BTreeMap::new(),
             changes: BTreeSet::new(),
@@ -96,9 +100,11 @@ impl State {
 
     /// Down to which time history is kept for those who may come back: the lowest cut of a sink or of a parting.
     pub fn pin(&self, database: DatabaseId) -> Option<Timestamp> {
-        let sinks = self.sources.values().filter(|link| link.database == database).map(|link| link.pin);
-        let parted = self.parted.values().filter(|link| link.database == database).map(|link| link.promotion.cut);
-        sinks.chain(parted).min()
+        let promotions = &self.databases.get(&database)?.promotions;
+        let of = self.sources.values().filter(|link| link.database == database);
+        let sinks = of.filter_map(|link| link.pin_in(promotions));
+        let parted = self.parted.values().filter(|link| link.database == database && link.pinned);
+        sinks.chain(parted.map(|link| link.promotion.cut)).min()
     }
 
     /// The database of this id, or the refusal that says that there is none.
@@ -175,6 +181,15 @@ impl State {
             let partition = self.partitions.get_mut(&id).expect("it was listed above");
             partition.version.0 += 1;
             self.touch(id);
+        }
+        self.touch_news(database);
+    }
+
+    /// Counts a change of a database that its leaves must learn, but that is in no view.
+    pub(crate) fn touch_news(&mut self, database: DatabaseId) {
+        let revision = self.revision;
+        if let Some(database) = self.databases.get_mut(&database) {
+            database.changed = revision;
         }
     }
 

@@ -1,12 +1,55 @@
 //! The state as replicas are told of it: one [`types::View`] per partition.
 
-use types::{Member, NodeId, PartitionId, Revision, Role, StartKind, View};
+use serde::{Deserialize, Serialize};
+use types::{DatabaseId, LinkId, Member, NodeId, PartitionId, Revision, Role, StartKind, View};
 
 use crate::database::{Database, Side};
+use crate::link::{LinkMode, SinkLink};
 use crate::partition::Partition;
 use crate::state::State;
 
+/// What a leaf that holds a part of a database must know beside the views of its partitions.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DatabaseNews {
+    /// Which database.
+    pub database: DatabaseId,
+    /// Fewer members than this and its primaries take no writes (error 9006).
+    pub min_in_sync: u8,
+    /// ASYNC REPLICATION: see [`crate::database::Options`].
+    pub async_failover_after_millis: Option<u64>,
+    /// SYNC links: a commit is acknowledged when the durable cut of each of these has reached it.
+    pub waits_for: Vec<LinkId>,
+    /// Links that may be served, with the hash of the token that a session must prove to hold.
+    pub serves: Vec<(LinkId, [u8; 32])>,
+    /// Whom its primaries follow, unless it is writable, paused or broken.
+    pub follows: Option<(LinkId, SinkLink)>,
+}
+
 impl State {
+    /// What a node that knows everything up to `since` has to learn about the databases of which it holds a part.
+    pub fn news_since(&self, node: NodeId, since: Revision) -> Vec<DatabaseNews> {
+        let changed = self.databases.iter().filter(|(_, database)| database.changed > since);
+        let holds = |id: DatabaseId| self.partitions_of(id).any(|(_, held)| held.replicas.contains(&node));
+        changed.filter(|(id, _)| holds(**id)).map(|(id, database)| self.news(*id, database)).collect()
+    }
+
+    /// The same of one database.
+    pub fn news(&self, id: DatabaseId, database: &Database) -> DatabaseNews {
+        let links = || self.sources.iter().filter(move |(_, link)| link.database == id);
+        let follows = match database.side {
+            Side::Sink { link } => Some((link, self.sinks[&link].clone())),
+            Side::Writable => None,
+        };
+        DatabaseNews {
+            database: id,
+            min_in_sync: database.options.min_in_sync,
+            async_failover_after_millis: database.options.async_failover_after_millis,
+            waits_for: links().filter(|(_, link)| link.mode == LinkMode::Sync).map(|(id, _)| *id).collect(),
+            serves: links().filter_map(|(id, link)| Some((*id, link.token_hash?))).collect(),
+            follows: follows.filter(|(_, link)| !link.paused && link.broken.is_none()),
+        }
+    }
+
     /// The catalog's word on one partition.
     pub fn view(&self, id: PartitionId) -> Option<View> {
         let partition = self.partitions.get(&id)?;

@@ -90,6 +90,7 @@ impl State {
             claims: BTreeMap::new(),
             overruled: BTreeSet::new(),
             created: self.revision,
+            changed: self.revision,
         };
         self.databases.insert(id, database);
         for (ordinal, nodes) in ordinals(create.partitions).zip(&create.placement) {
@@ -151,6 +152,7 @@ impl State {
         }
         let old = std::mem::replace(&mut database.mode, mode);
         database.options = options.clone();
+        self.touch_news(id);
         if old != mode {
             self.change_mode(id, old, mode);
         }
@@ -191,6 +193,7 @@ impl State {
         partition.replicas.insert(node);
         partition.version.0 += 1;
         self.touch(id);
+        self.touch_news(id.database);
         DONE
     }
 

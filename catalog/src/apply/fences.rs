@@ -78,14 +78,14 @@ impl State {
         let database = self.expect_database_id(id)?;
         let held = &database.fenced.holders;
         let released = |other: &Holder| *other == holder || force;
-        if !held.iter().any(released) {
-            return Ok(Applied::Already(fenced(database)));
-        }
-        if database.handover.is_some() && !force {
+        if database.handover.is_some() && !force && holder != Holder::Guard {
             return Err(Refusal::Force {
                 object: format!("database `{}`", database.name),
                 loss: "has handed over its right to write: the other side may be writable by now".into(),
             });
+        }
+        if !held.iter().any(released) {
+            return Ok(Applied::Already(fenced(database)));
         }
         let name = database.name.clone();
         if force && held.contains(&Holder::Guard) {

@@ -10,6 +10,7 @@ mod reigns;
 mod sets;
 mod sinks;
 mod sources;
+mod users;
 
 use crate::command::Command;
 use crate::event::UnixMillis;
@@ -70,6 +71,7 @@ impl State {
                 self.mark_incomplete(*partition, *reign, *incomplete)
             }
             Command::NamePrimary(name) => self.name_primary(name),
+            Command::ReceiveEpoch { number } => self.take_epoch(*number),
             Command::RecoverToCut(recover) => self.recover_to_cut(recover),
             Command::AddReplica { partition, node } => self.add_replica(*partition, *node),
             Command::RemoveReplica { partition, node } => self.remove_replica(*partition, *node),
@@ -92,11 +94,17 @@ impl State {
             Command::OpenLink(open) => self.open_link(open),
             Command::EndLink { link, keep_pin } => self.end_link(*link, *keep_pin),
             Command::ReportPin { link, cut, promotions } => self.report_pin(*link, *cut, promotions),
+            Command::GiveUpPin { link } => self.give_up_pin(*link),
             Command::Degrade { link, since } => self.degrade(*link, *since),
             Command::Restore { link, above } => self.restore(*link, *above),
             Command::IssueToken { database, token, link } => self.issue_token(*database, *token, *link),
             Command::HandoverAnswered { database, token, answer } => self.handover_answered(*database, *token, *answer),
             Command::RefuseToken { database, token } => self.refuse_token(*database, *token),
+            Command::CreateUser { account, verifier } => self.create_user(account, verifier),
+            Command::AlterUser { account, verifier } => self.alter_user(account, verifier),
+            Command::DropUser { account } => self.drop_user(account),
+            Command::Grant { account, scope, privileges } => self.grant(account, scope, privileges),
+            Command::Revoke { account, scope, privileges } => self.revoke(account, scope, privileges),
             Command::LearnClaim { database, claim } => self.learn_claim(*database, claim),
         }
     }

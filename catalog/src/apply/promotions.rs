@@ -15,10 +15,8 @@ use crate::state::State;
 impl State {
     pub(super) fn promote(&mut self, promote: &Promote) -> Applying {
         let database = self.expect_database_id(promote.database)?;
-        if let Some(parted) = self.parted.get(&promote.link).filter(|parted| parted.database == promote.database)
-            && database.side == Side::Writable
-        {
-            return Ok(Applied::Already(Answer::Promoted(parted.promotion)));
+        if let Some(promotion) = self.promoted(database, promote) {
+            return Ok(Applied::Already(Answer::Promoted(promotion)));
         }
         self.check_promote(database, promote)?;
         self.receive_epoch(promote.received_epoch);
@@ -41,6 +39,15 @@ impl State {
         self.end_sync(promote.database);
         self.say(Severity::Warning, "promotion", promote.database.into(), text);
         Ok(Applied::Changed(Answer::Promoted(promotion)))
+    }
+
+    /// The promotion that a repeated order or a repeated token has brought about.
+    fn promoted(&self, database: &Database, promote: &Promote) -> Option<Promotion> {
+        let parted = self.parted.get(&promote.link).filter(|parted| parted.database == promote.database)?;
+        let by_token = promote
+            .token
+            .is_none_or(|token| database.tokens.get(&token) == Some(&HandoverAnswer::Accepted(parted.promotion.id)));
+        (database.side == Side::Writable && by_token).then_some(parted.promotion)
     }
 
     fn check_promote(&self, database: &Database, promote: &Promote) -> Result<(), Refusal> {
@@ -105,6 +112,7 @@ impl State {
                 source_cluster: link.source_cluster,
                 credentials: link.credentials,
                 promotion,
+                pinned: true,
                 since: self.clock,
             };
             self.parted.insert(promote.link, parted);

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use types::{DatabaseId, Member, NodeId, PartitionId, Promotion, Timestamp};
 
 use super::sets::expect_position;
-use super::{Applied, Applying};
+use super::{ALREADY, Applied, Applying, DONE};
 use crate::command::{Loss, NamePrimary, RecoverToCut};
 use crate::event::Severity;
 use crate::outcome::{Answer, Refusal};
@@ -18,6 +18,15 @@ impl State {
         self.receive_epoch(name.received_epoch);
         self.enthrone(name);
         Ok(Applied::Changed(self.named(name.partition)))
+    }
+
+    pub(super) fn take_epoch(&mut self, number: u64) -> Applying {
+        expect_received("epoch", number, Timestamp::ZERO)?;
+        if number <= self.minted {
+            return ALREADY;
+        }
+        self.receive_epoch(number);
+        DONE
     }
 
     fn named(&self, id: PartitionId) -> Answer {

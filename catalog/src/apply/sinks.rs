@@ -41,6 +41,7 @@ impl State {
             return self.create_existing(id, database.side, terms);
         }
         self.check_new(create)?;
+        self.expect_elsewhere(&format!("database `{}`", create.name), terms)?;
         self.expect_new_link(terms.link)?;
         let id = self.add_database(create, Side::Sink { link: terms.link });
         self.databases.get_mut(&id).expect("it was added above").promotions = terms.promotions.clone();
@@ -84,6 +85,7 @@ impl State {
             held.credentials = terms.credentials.clone();
             held.options = terms.options.clone();
             held.source = terms.source.clone();
+            self.touch_news(id);
             return Ok(Applied::Changed(answer));
         }
         // The source has forgotten the old link, or was restored: go on under the new name.
@@ -93,6 +95,14 @@ impl State {
         self.add_link(id, terms, forced);
         self.touch_database(id);
         Ok(Applied::Changed(answer))
+    }
+
+    fn expect_elsewhere(&self, object: &str, terms: &LinkTerms) -> Result<(), Refusal> {
+        if terms.source_cluster == self.cluster || terms.upstream.contains(&self.cluster) {
+            let problem = format!("{} follows this very cluster: STOP REPLICATING there first", shown(terms));
+            return Err(Refusal::Correct { object: object.into(), problem });
+        }
+        Ok(())
     }
 
     fn expect_new_link(&self, link: LinkId) -> Result<(), Refusal> {
@@ -114,7 +124,6 @@ impl State {
             forced,
             broken: None,
             since: self.clock,
-            created: self.revision,
         };
         self.sinks.insert(terms.link, link);
     }
@@ -173,6 +182,7 @@ impl State {
                 first: "ask the sink, or UNLOCK TABLES … FORCE".into(),
             });
         }
+        self.expect_elsewhere(&object, &follow.terms)?;
         let broken = match database.side {
             Side::Writable if !follow.forced => {
                 let loss = "is writable; as a sink it sets aside what its source lacks".into();
@@ -205,6 +215,14 @@ impl State {
             self.begin_reigns(id, 0);
         }
         self.end_sync(id);
+        // A sink that has been promoted and is followed now does not follow any longer.
+        let now = self.clock;
+        for out in
+            self.sources.values_mut().filter(|out| out.database == id && out.peer_cluster == terms.source_cluster)
+        {
+            out.ended = out.ended.or(Some(now));
+            out.mode = LinkMode::Async;
+        }
         self.say(Severity::Warning, "replicate", id.into(), text);
     }
 

@@ -12,6 +12,10 @@ use crate::state::State;
 impl State {
     pub(super) fn open_link(&mut self, open: &OpenLink) -> Applying {
         self.expect_database_id(open.database)?;
+        if open.peer_cluster == self.cluster {
+            let problem = "its sink is in this very cluster: name a source in another region".into();
+            return Err(Refusal::Correct { object: format!("link of database {}", open.database), problem });
+        }
         let same = |link: &SourceLink| {
             link.database == open.database
                 && link.peer_cluster == open.peer_cluster
@@ -38,13 +42,13 @@ impl State {
             peer_address: open.peer_address.clone(),
             mode: asked(open.sync),
             on_silence: open.on_silence,
-            pin: pin.unwrap_or(Timestamp::ZERO),
-            pin_promotions: vec![],
+            pin: Some(pin.unwrap_or(Timestamp::ZERO)),
+            pin_promotions: self.databases[&open.database].promotions.clone(),
             ended: None,
             since: self.clock,
-            created: self.revision,
         };
         self.sources.insert(open.link, link);
+        self.touch_news(open.database);
         let text = format!("cluster {} follows database {} as {}", open.peer_cluster.0, open.database, open.user);
         self.say(Severity::Info, "link", open.database.into(), text);
         Ok(Applied::Changed(Answer::Link(open.link)))
@@ -68,6 +72,7 @@ impl State {
             return Ok(Applied::Already(Answer::Link(id)));
         }
         *link = renewed;
+        self.touch_news(open.database);
         Ok(Applied::Changed(Answer::Link(id)))
     }
 
@@ -84,6 +89,7 @@ impl State {
         } else {
             self.sources.remove(&id);
         }
+        self.touch_news(database);
         self.say(Severity::Warning, "link", database.into(), format!("a sink of database {database} has left"));
         DONE
     }
@@ -96,16 +102,33 @@ impl State {
         let known = &self.databases[&database].promotions;
         let late = promotions != known && link.pin_promotions == *known;
         let same = promotions == link.pin_promotions;
-        if late || same && cut <= link.pin {
+        if late || same && Some(cut) <= link.pin {
             return ALREADY;
         }
         let settled = promotions == known;
         let link = self.sources.get_mut(&id).expect("it was looked up above");
-        link.pin = cut;
+        link.pin = Some(cut);
         link.pin_promotions = promotions.to_vec();
         if settled {
             self.parted.retain(|_, parted| parted.database != database || parted.source_cluster != peer);
         }
+        DONE
+    }
+
+    /// Retention has ended: history is not kept for this follower any longer. The link stays.
+    pub(super) fn give_up_pin(&mut self, id: LinkId) -> Applying {
+        let database = if let Some(link) = self.sources.get_mut(&id) {
+            link.pin.take().map(|_| link.database)
+        } else if let Some(parted) = self.parted.get_mut(&id) {
+            std::mem::take(&mut parted.pinned).then_some(parted.database)
+        } else {
+            return Err(Refusal::NameExisting { object: format!("link {id}") });
+        };
+        let Some(database) = database else { return ALREADY };
+        let text =
+            format!("history of database {database} is no longer kept for link {id}: a state diff may be needed");
+        self.touch_news(database);
+        self.say(Severity::Warning, "retention", database.into(), text);
         DONE
     }
 
@@ -121,6 +144,7 @@ impl State {
         let link = self.sources.get_mut(&id).expect("it was looked up above");
         link.mode = LinkMode::Degraded { since };
         let database = link.database;
+        self.touch_news(database);
         let text = format!("the SYNC sink of database {database} is silent, commits from {since} on do not wait");
         self.say(Severity::Error, "degraded", database.into(), text);
         DONE
@@ -138,13 +162,15 @@ impl State {
             LinkMode::Degraded { since } => since,
         };
         let here = link.pin_promotions == self.databases[&link.database].promotions;
-        if !here || link.pin < above || above < since {
-            let reason = format!("is at {}, everything up to {above} was acknowledged without it", link.pin);
+        let pin = link.pin.filter(|_| here).unwrap_or(Timestamp::ZERO);
+        if !here || pin < above || above < since {
+            let reason = format!("is at {pin}, everything up to {above} was acknowledged without it");
             return Err(Refusal::Wait { object, reason });
         }
         let link = self.sources.get_mut(&id).expect("it was looked up above");
         link.mode = LinkMode::Sync;
         let database = link.database;
+        self.touch_news(database);
         self.say(Severity::Info, "sync", database.into(), format!("commits of database {database} wait for its sink"));
         DONE
     }

@@ -5,6 +5,7 @@ use types::{ClusterId, DatabaseId, LinkId, Promotion, PromotionId, Timestamp};
 
 use super::CreateDatabase;
 use crate::link::{Credentials, LinkOptions, OnSilence, SourceAddress};
+use crate::user::Account;
 
 /// What a sink and its source have agreed on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,6 +24,8 @@ pub struct LinkTerms {
     pub promotions: Vec<Promotion>,
     /// The source is a sink itself.
     pub relay: bool,
+    /// The clusters that the source follows, directly or through others: this one must not be among them.
+    pub upstream: Vec<ClusterId>,
 }
 
 /// A new database that follows another region from its empty beginning.
@@ -86,7 +89,7 @@ pub struct OpenLink {
     /// The database here.
     pub database: DatabaseId,
     /// As whom it logged in.
-    pub user: String,
+    pub user: Account,
     /// SHA-256 of its new token.
     pub token_hash: [u8; 32],
     /// The sink's cluster.
