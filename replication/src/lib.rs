@@ -37,10 +37,11 @@ mod txn;
 
 pub use cursors::Cursors;
 pub use effect::{Effect, Note, SetChange};
-pub use input::{Answer, FeedId, Input, Recovered, Refusal, Ticket, Touch, TxnRequest};
+pub use input::{FeedId, Input, Recovered, Ticket};
 pub use lease::{Granted, Heartbeat, Leases, Probe};
 pub use message::{Ack, Append, Epochs, Frame, Message, Resume, Stream};
 pub use options::{OptionsError, Planted, ReplicaOptions};
 pub use replica::{Leadership, Replica, Status};
 pub use time::Instant;
 pub use trace::{Line, Promotions, ViewLine};
+pub use types::txn::{Answer, Refusal, Touch, TxnRequest};

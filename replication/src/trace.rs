@@ -8,7 +8,7 @@ use std::fmt;
 use types::{Body, Mark, Member, Promotion, Record, Role, StartKind, View};
 
 use crate::message::Epochs;
-use crate::{Answer, Effect, FeedId, Frame, Input, Note, Refusal, SetChange, Status, Stream, TxnRequest};
+use crate::{Effect, FeedId, Frame, Input, Note, SetChange, Status, Stream};
 
 /// Things with a blank between them.
 struct List<I>(I);
@@ -110,36 +110,6 @@ impl fmt::Display for Note {
         match self {
             Note::Promise(reign) => write!(f, "promise r{reign}"),
             Note::Mark(noted) => mark(f, noted),
-        }
-    }
-}
-
-impl fmt::Display for Refusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Refusal::NotPrimary => "not primary",
-            Refusal::Sink => "sink",
-            Refusal::Stale => "stale",
-            Refusal::Fenced => "fenced",
-            Refusal::Ended => "ended",
-        })
-    }
-}
-
-impl fmt::Display for Answer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Answer::Locked { epoch } => write!(f, "locked under {epoch}"),
-            Answer::Buffered { count } => write!(f, "buffered, count {count}"),
-            Answer::Committed { ts, lsn } => write!(f, "committed ts {ts} at {lsn}"),
-            Answer::Prepared => f.write_str("prepared"),
-            Answer::Decided { decision: Some(ts) } => write!(f, "decided commit {ts}"),
-            Answer::Decided { decision: None } => f.write_str("decided abort"),
-            Answer::Finished => f.write_str("finished"),
-            Answer::RolledBack => f.write_str("rolled back"),
-            Answer::Settled => f.write_str("settled"),
-            Answer::Refused(refusal) => write!(f, "refused: {refusal}"),
-            Answer::Unknown => f.write_str("unknown"),
         }
     }
 }
@@ -253,28 +223,6 @@ impl fmt::Display for Input {
             Input::Cancel { ticket } => write!(f, "cancel {}", ticket.0),
             Input::Publish { ts } => write!(f, "publish {ts}"),
             Input::Final { ts } => write!(f, "final {ts}"),
-        }
-    }
-}
-
-impl fmt::Display for TxnRequest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            TxnRequest::Lock { txn, keys, .. } => write!(f, "lock t{txn} keys {}", keys.len()),
-            TxnRequest::Buffer { txn, writes } => write!(f, "buffer t{txn} writes {}", writes.len()),
-            TxnRequest::Commit { txn, .. } => write!(f, "commit t{txn}"),
-            TxnRequest::Prepare { txn, first, .. } => write!(f, "prepare t{txn} first p{first}"),
-            TxnRequest::Decide { txn, decision: Some(ts) } => write!(f, "decide t{txn} commit {ts}"),
-            TxnRequest::Decide { txn, decision: None } => write!(f, "decide t{txn} abort"),
-            TxnRequest::Finish { txn, first, decision: Some(ts) } => {
-                write!(f, "finish t{txn} of p{first} commit {ts}")
-            }
-            TxnRequest::Finish { txn, first, decision: None } => write!(f, "finish t{txn} of p{first} abort"),
-            TxnRequest::Inquire { txn } => write!(f, "inquire t{txn}"),
-            TxnRequest::Rollback { txn } => write!(f, "roll back t{txn}"),
-            TxnRequest::Forget { txns } => write!(f, "forget {}", List(txns.iter().map(|txn| format!("t{txn}")))),
-            TxnRequest::Settle { view } if *view == types::Timestamp::MAX => f.write_str("settle latest"),
-            TxnRequest::Settle { view } => write!(f, "settle view {view}"),
         }
     }
 }

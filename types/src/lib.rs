@@ -13,6 +13,7 @@ pub mod record;
 pub mod row;
 pub mod segment;
 pub mod state;
+pub mod txn;
 pub mod value;
 pub mod view;
 

@@ -14,6 +14,7 @@
 //! `writes` = count u32, then per write: op u8 (0 delete, 1 put), key bytes, value bytes (put only).
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::{Epoch, LineageEntry, Lsn, Ordinal, PromotionId, StartKind, Timestamp, TxnId};
@@ -76,7 +77,7 @@ pub enum Body {
 }
 
 /// A change of one key.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Write {
     /// The row's or index entry's key (`key`).
     pub key: Bytes,

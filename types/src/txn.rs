@@ -1,0 +1,200 @@
+//! The steps of a transaction at a partition, and their answers: what a coordinator and a primary say to each other.
+
+use std::fmt;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use crate::{Epoch, Lsn, Ordinal, Revision, Timestamp, TxnId, Write};
+
+/// Where a transaction stands at this partition, as its coordinator knows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Touch {
+    /// The epoch under which it first touched this partition, `None` for the first touch.
+    pub epoch: Option<Epoch>,
+    /// How many times it has written here.
+    pub count: u32,
+}
+
+/// A step of a transaction at one of its partitions.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum TxnRequest {
+    /// Lock keys before they are looked at and written. Waits while another transaction holds one.
+    Lock {
+        /// The transaction.
+        txn: TxnId,
+        /// Where it stands.
+        touch: Touch,
+        /// The catalog revision at which it was stamped, at its first write.
+        stamp: Revision,
+        /// Row keys.
+        keys: Vec<Bytes>,
+    },
+    /// Rows to write at commit, under locks that it holds. Later ones of the same key replace earlier ones.
+    Buffer {
+        /// The transaction.
+        txn: TxnId,
+        /// The rows.
+        writes: Vec<Write>,
+    },
+    /// Commit; no other partition takes part.
+    Commit {
+        /// The transaction.
+        txn: TxnId,
+        /// Where it stands.
+        touch: Touch,
+    },
+    /// Prepare to commit.
+    Prepare {
+        /// The transaction.
+        txn: TxnId,
+        /// Where it stands.
+        touch: Touch,
+        /// The partition that decides.
+        first: Ordinal,
+    },
+    /// To the deciding partition: commit at this time, or abort.
+    Decide {
+        /// The transaction.
+        txn: TxnId,
+        /// Taken after every participant had prepared; `None` aborts.
+        decision: Option<Timestamp>,
+    },
+    /// To a participant: what the deciding partition has logged.
+    Finish {
+        /// The transaction.
+        txn: TxnId,
+        /// The deciding partition.
+        first: Ordinal,
+        /// Its decision.
+        decision: Option<Timestamp>,
+    },
+    /// To the deciding partition: how did it end? An undecided or unknown transaction is aborted by the question.
+    Inquire {
+        /// The transaction.
+        txn: TxnId,
+    },
+    /// Release what it holds, unless it is prepared or being committed.
+    Rollback {
+        /// The transaction.
+        txn: TxnId,
+    },
+    /// These decisions need not be kept: every participant's outcome is committed.
+    Forget {
+        /// The transactions.
+        txns: Vec<TxnId>,
+    },
+    /// Wait until everything that may commit at or below `view` has ended and is applied.
+    Settle {
+        /// The read view; `Timestamp::MAX` for a read of the latest.
+        view: Timestamp,
+    },
+}
+
+/// The end of a request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Answer {
+    /// The keys are locked, under this epoch.
+    Locked {
+        /// To be named from now on.
+        epoch: Epoch,
+    },
+    /// The rows are kept.
+    Buffered {
+        /// To be named from now on.
+        count: u32,
+    },
+    /// Committed by every member of the in-sync set.
+    Committed {
+        /// At this time.
+        ts: Timestamp,
+        /// By this record.
+        lsn: Lsn,
+    },
+    /// Prepared, and committed as a record.
+    Prepared,
+    /// How it ended; logged and committed.
+    Decided {
+        /// Commit timestamp or abort.
+        decision: Option<Timestamp>,
+    },
+    /// The participant's outcome, or the forgetting, is logged and committed.
+    Finished,
+    /// Nothing is held.
+    RolledBack,
+    /// Reads at the view see everything; take the value, then ask `may_read`.
+    Settled,
+    /// It was not done, certainly.
+    Refused(Refusal),
+    /// It may or may not have been done: the reign ended while it was under way.
+    Unknown,
+}
+
+/// Why a request was not done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Refusal {
+    /// This replica is not the primary of a writable partition, or not yet.
+    NotPrimary,
+    /// The database follows another region.
+    Sink,
+    /// The transaction touched this partition under another epoch, or a statement of it is missing: repeat it all.
+    Stale,
+    /// A fence: repeat it on the other side.
+    Fenced,
+    /// The transaction is not known here, or has ended.
+    Ended,
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Refusal::NotPrimary => "not primary",
+            Refusal::Sink => "sink",
+            Refusal::Stale => "stale",
+            Refusal::Fenced => "fenced",
+            Refusal::Ended => "ended",
+        })
+    }
+}
+
+impl fmt::Display for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Answer::Locked { epoch } => write!(f, "locked under {epoch}"),
+            Answer::Buffered { count } => write!(f, "buffered, count {count}"),
+            Answer::Committed { ts, lsn } => write!(f, "committed ts {ts} at {lsn}"),
+            Answer::Prepared => f.write_str("prepared"),
+            Answer::Decided { decision: Some(ts) } => write!(f, "decided commit {ts}"),
+            Answer::Decided { decision: None } => f.write_str("decided abort"),
+            Answer::Finished => f.write_str("finished"),
+            Answer::RolledBack => f.write_str("rolled back"),
+            Answer::Settled => f.write_str("settled"),
+            Answer::Refused(refusal) => write!(f, "refused: {refusal}"),
+            Answer::Unknown => f.write_str("unknown"),
+        }
+    }
+}
+
+impl fmt::Display for TxnRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            TxnRequest::Lock { txn, keys, .. } => write!(f, "lock t{txn} keys {}", keys.len()),
+            TxnRequest::Buffer { txn, writes } => write!(f, "buffer t{txn} writes {}", writes.len()),
+            TxnRequest::Commit { txn, .. } => write!(f, "commit t{txn}"),
+            TxnRequest::Prepare { txn, first, .. } => write!(f, "prepare t{txn} first p{first}"),
+            TxnRequest::Decide { txn, decision: Some(ts) } => write!(f, "decide t{txn} commit {ts}"),
+            TxnRequest::Decide { txn, decision: None } => write!(f, "decide t{txn} abort"),
+            TxnRequest::Finish { txn, first, decision: Some(ts) } => {
+                write!(f, "finish t{txn} of p{first} commit {ts}")
+            }
+            TxnRequest::Finish { txn, first, decision: None } => write!(f, "finish t{txn} of p{first} abort"),
+            TxnRequest::Inquire { txn } => write!(f, "inquire t{txn}"),
+            TxnRequest::Rollback { txn } => write!(f, "roll back t{txn}"),
+            TxnRequest::Forget { txns } => {
+                write!(f, "forget {}", txns.iter().map(|txn| format!("t{txn}")).collect::<Vec<_>>().join(" "))
+            }
+            TxnRequest::Settle { view } if *view == Timestamp::MAX => f.write_str("settle latest"),
+            TxnRequest::Settle { view } => write!(f, "settle view {view}"),
+        }
+    }
+}
