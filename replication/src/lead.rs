@@ -342,8 +342,11 @@ impl Replica {
     pub(crate) fn on_follower_ack(&mut self, now: Instant, from: Member, ack: Ack) {
         let end = self.log.end;
         let Some(leading) = self.leading() else { return };
+        // What was never sent cannot be held: it counts for nothing, and its sender is waited for.
+        if ack.matched > end || ack.position > ack.matched || ack.durable > ack.matched {
+            return;
+        }
         if let Some(feed) = leading.feeds.get_mut(&from.node) {
-            assert!(ack.matched <= end, "{from} acknowledges {} of a log that ends at {end}", ack.matched);
             feed.acknowledge(Some(from), ack, now);
         }
     }

@@ -1,0 +1,61 @@
+//! Runs the golden scripts of `tests/scripts`: one scenario a file, the file's name is the claim.
+//!
+//! `UPDATE_GOLDENFILES=1 cargo test -p perennial-replication --test goldens` writes what the code does now; the diff
+//! is then read and compared with `docs/protocol.md` before it is committed.
+
+extern crate perennial_replication as replication;
+
+mod world;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+
+use world::World;
+
+/// The scripts of a folder; a failing one does not hide the others.
+fn run(folder: &str) {
+    let scripts = scripts(&Path::new("tests/scripts").join(folder));
+    assert!(!scripts.is_empty(), "{folder} has no scripts");
+    let mut failed = vec![];
+    for script in scripts {
+        let result = catch_unwind(AssertUnwindSafe(|| goldenscript::run(&mut World::default(), &script)));
+        match result {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => failed.push(format!("{}: {error}", script.display())),
+            Err(_) => failed.push(format!("{}: see above", script.display())),
+        }
+    }
+    assert!(failed.is_empty(), "{} scripts failed:\n{}", failed.len(), failed.join("\n"));
+}
+
+fn scripts(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).expect("the folder of scripts exists");
+    let mut paths: Vec<PathBuf> = entries.map(|entry| entry.expect("it can be read").path()).collect();
+    paths.sort();
+    paths
+}
+
+macro_rules! folders {
+    ($($folder:ident)*) => {
+        const FOLDERS: &[&str] = &[$(stringify!($folder)),*];
+
+        $(#[test]
+        fn $folder() {
+            run(stringify!($folder));
+        })*
+    };
+}
+
+folders! { ack append in_sync }
+
+/// A folder that nobody runs would claim what nobody checks.
+#[test]
+fn every_folder_is_run() {
+    let mut folders: Vec<&str> = FOLDERS.to_vec();
+    folders.sort();
+    let found: Vec<String> = scripts(Path::new("tests/scripts"))
+        .iter()
+        .map(|path| path.file_name().expect("it has a name").to_string_lossy().into_owned())
+        .collect();
+    assert_eq!(found, folders);
+}
