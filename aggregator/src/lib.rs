@@ -3,3 +3,5 @@
 pub mod codec;
 pub mod master;
 pub mod mysql;
+
+pub mod mysql;
