@@ -3,5 +3,3 @@
 pub mod codec;
 pub mod master;
 pub mod mysql;
-
-pub mod mysql;
