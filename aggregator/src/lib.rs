@@ -3,3 +3,4 @@
 pub mod codec;
 pub mod master;
 pub mod mysql;
+pub mod protocol;

@@ -1,0 +1,352 @@
+//! What the processes of a region say to each other in calls: leaves to the master, aggregators to leaves.
+//!
+//! Replicas talk in frames of their own (`replication`); everything else is a request here and its answer.
+//! Unknown variants are refused by the codec, versions by the session's handshake.
+
+use bytes::Bytes;
+use catalog::Refusal as CatalogRefusal;
+use catalog::command::SetChange;
+use catalog::node::{Addresses, Roles};
+use catalog::view::DatabaseNews;
+use serde::{Deserialize, Serialize};
+use types::txn::{Answer, Refusal, Touch, TxnRequest};
+use types::{
+    ClusterId, DatabaseId, Epoch, Incarnation, Lineage, LinkId, LogEnd, Lsn, Mark, Member, NodeId, PartitionId, Promotion,
+    Reign, Revision, SetVersion, Timestamp, TxnId, View,
+};
+
+/// To the master aggregator.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum MasterRequest {
+    /// A node with an empty data directory joins the cluster.
+    Register {
+        /// Random bits from its data directory.
+        identity: u128,
+        /// Where it is reached.
+        addresses: Addresses,
+        /// What it does.
+        roles: Roles,
+    },
+    /// A process of a known node has started and listens.
+    Started {
+        /// Which node.
+        node: NodeId,
+        /// Which of its processes.
+        incarnation: Incarnation,
+        /// Where it is reached.
+        addresses: Addresses,
+    },
+    /// A leaf's heartbeat.
+    Report(Report),
+    /// Timestamps that nobody else gets, taken after the request arrived.
+    Timestamps {
+        /// How many.
+        count: u32,
+    },
+    /// A primary changes its in-sync set.
+    ProposeSet {
+        /// Of which partition.
+        partition: PartitionId,
+        /// The proposer's reign.
+        reign: Reign,
+        /// The set that it knows.
+        version: SetVersion,
+        /// The change.
+        change: SetChange,
+    },
+    /// A sink's source has other promotions than the catalog knows.
+    Learn {
+        /// The sink.
+        database: DatabaseId,
+        /// Its link.
+        link: LinkId,
+        /// The source's promotions.
+        promotions: Vec<Promotion>,
+        /// The source is a sink itself.
+        relay: bool,
+    },
+}
+
+/// The master's answer.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum MasterAnswer {
+    /// To `Register`.
+    Registered {
+        /// The node's id, for ever.
+        node: NodeId,
+        /// The cluster it belongs to.
+        cluster: ClusterId,
+    },
+    /// It is done, or was before.
+    Done,
+    /// To `Report`.
+    Orders(Orders),
+    /// To `Timestamps`: the first of them.
+    Timestamps(Timestamp),
+    /// The catalog refused.
+    Refused(CatalogRefusal),
+    /// This aggregator is not the master, or cannot decide: ask again.
+    NotNow(String),
+}
+
+/// A leaf's heartbeat to the master.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Report {
+    /// Who.
+    pub member: Member,
+    /// Nanoseconds on the leaf's clock.
+    pub sent: u64,
+    /// Its replicas have obeyed the catalog up to here.
+    pub revision: Revision,
+    /// Processes that it has proved gone.
+    pub gone: Vec<Member>,
+    /// Where logs end that the master asked about; synced before they are reported.
+    pub ends: Vec<EndReport>,
+    /// Copies whose files are deleted, as ordered.
+    pub removed: Vec<PartitionId>,
+    /// What its replicas are, for SHOW statements and decisions.
+    pub replicas: Vec<ReplicaReport>,
+    /// Bytes used and free on its disk.
+    pub disk: (u64, u64),
+}
+
+/// Where a replica's log ends.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct EndReport {
+    /// Of which partition.
+    pub partition: PartitionId,
+    /// The end.
+    pub end: LogEnd,
+    /// The mark that is on its disk.
+    pub mark: Mark,
+}
+
+/// One replica as its leaf sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReplicaReport {
+    /// Which partition.
+    pub partition: PartitionId,
+    /// The reign that it answers.
+    pub reign: Reign,
+    /// The epoch of its last record.
+    pub epoch: Option<Epoch>,
+    /// The log's end.
+    pub appended: Lsn,
+    /// On disk.
+    pub durable: Lsn,
+    /// In the state.
+    pub applied: Lsn,
+    /// Bytes of state.
+    pub bytes: u64,
+    /// A rewind or copy is under way.
+    pub repairing: bool,
+    /// What it says as primary.
+    pub leading: Option<LeadingReport>,
+}
+
+/// A primary as its leaf sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeadingReport {
+    /// It takes reads and transactions.
+    pub serving: bool,
+    /// On disk on every member.
+    pub safe: Lsn,
+    /// Sink: the durable cut, in the history of these promotions.
+    pub cut: Timestamp,
+    /// The promotions that the cut is about.
+    pub promotions: Vec<Promotion>,
+    /// A transaction holds locks or is prepared.
+    pub busy: bool,
+    /// Under a seal, with nothing under way: the final position.
+    pub final_position: Option<Lsn>,
+    /// Sink: reconciled with its source.
+    pub joined: bool,
+}
+
+/// The master's answer to a heartbeat.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Orders {
+    /// From the report.
+    pub sent: u64,
+    /// The views make the leaf know everything up to here.
+    pub revision: Revision,
+    /// Of partitions that have changed for this leaf.
+    pub views: Vec<View>,
+    /// Of databases that have changed for this leaf.
+    pub news: Vec<DatabaseNews>,
+    /// Copies to delete.
+    pub removals: Vec<PartitionId>,
+    /// Replicas whose log's end is wanted.
+    pub ends_wanted: Vec<PartitionId>,
+    /// Processes that are proved gone.
+    pub gone: Vec<Member>,
+    /// The leaves of the region, with their present processes.
+    pub peers: Vec<Peer>,
+    /// A fresh timestamp: primaries of databases that are followed publish their marks with it.
+    pub publish: Option<Timestamp>,
+}
+
+/// Another node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Peer {
+    /// Its present process.
+    pub member: Member,
+    /// Where its frames and calls go.
+    pub rpc: String,
+}
+
+/// To a leaf.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum LeafRequest {
+    /// Locks rows at a partition's primary, looks at them, and keeps what is to be written at commit.
+    Write(WriteRequest),
+    /// A step of a transaction.
+    Txn {
+        /// At which partition.
+        partition: PartitionId,
+        /// The step; `Lock` and `Buffer` are made by `Write`.
+        request: TxnRequest,
+    },
+    /// Rows by key.
+    Get {
+        /// At which partition.
+        partition: PartitionId,
+        /// What may be seen.
+        read: Read,
+        /// Row keys.
+        keys: Vec<Bytes>,
+    },
+    /// Rows of a key range.
+    Scan {
+        /// At which partition.
+        partition: PartitionId,
+        /// What may be seen.
+        read: Read,
+        /// The first key.
+        start: Bytes,
+        /// The key after the last one, `None` for no bound.
+        end: Option<Bytes>,
+        /// What to keep of each row and how to answer (`sql::leaf`).
+        plan: Bytes,
+    },
+    /// Where a replica stands.
+    Status {
+        /// Of which partition.
+        partition: PartitionId,
+    },
+}
+
+/// What a reader may see.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Read {
+    /// Everything committed at or below this; `Timestamp::MAX` for the latest.
+    pub view: Timestamp,
+    /// And what this transaction has written.
+    pub txn: Option<TxnId>,
+}
+
+/// Rows to lock and write.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct WriteRequest {
+    /// At which partition.
+    pub partition: PartitionId,
+    /// The transaction.
+    pub txn: TxnId,
+    /// Where it stands there.
+    pub touch: Touch,
+    /// The catalog revision at which it was stamped, at its first write.
+    pub stamp: Revision,
+    /// How long to wait for row locks, in milliseconds.
+    pub lock_wait_millis: u64,
+    /// The rows, each key once. The answer has one outcome for each.
+    pub changes: Vec<RowChange>,
+    /// Commit at once if every change was made: the transaction takes part nowhere else.
+    pub commit: bool,
+}
+
+/// One row to lock, and what to do with it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RowChange {
+    /// Its key.
+    pub key: Bytes,
+    /// What to do.
+    pub action: Action,
+}
+
+/// What to do with a locked row.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Action {
+    /// Only look.
+    Read,
+    /// Write it unless the key exists; then the whole request writes nothing.
+    Insert(Bytes),
+    /// Write it unless the key exists; then leave it.
+    InsertIgnore(Bytes),
+    /// Write it, whatever was there.
+    Put(Bytes),
+    /// Delete it.
+    Delete,
+}
+
+/// What was found at a key before the change.
+pub type Found = Option<Bytes>;
+
+/// A leaf's answer.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum LeafAnswer {
+    /// To `Write`.
+    Written {
+        /// Where the transaction stands now.
+        touch: Touch,
+        /// What each key held before, in the order of the request.
+        found: Vec<Found>,
+        /// The index of a row that exists and must not: nothing was written, the locks are held.
+        duplicate: Option<u32>,
+        /// Committed, if that was asked for.
+        committed: Option<Timestamp>,
+    },
+    /// To `Txn`.
+    Txn(Answer),
+    /// To `Get`: in the order of the keys.
+    Rows(Vec<Option<Bytes>>),
+    /// To `Scan`: one of several, the stream's end is the last.
+    Chunk(Bytes),
+    /// To `Status`.
+    Status(Box<PartitionStatus>),
+    /// It was not done, certainly.
+    Refused(LeafRefusal),
+    /// It may or may not have been done.
+    Unknown,
+}
+
+/// A replica in full.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct PartitionStatus {
+    /// As in heartbeats.
+    pub replica: ReplicaReport,
+    /// The lineage of its log.
+    pub lineage: Lineage,
+    /// Records at and below this are gone from its log.
+    pub trimmed: Lsn,
+    /// Its mark.
+    pub mark: Mark,
+}
+
+/// Why a leaf did not do it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum LeafRefusal {
+    /// The protocol says no.
+    Protocol(Refusal),
+    /// This leaf has no such partition.
+    NoPartition,
+    /// The lock was not free in time.
+    LockWait,
+    /// Leases lapsed, or the applied state is behind: the value may not be shown.
+    NotReadable,
+    /// The partition's state or log is damaged.
+    Damaged(String),
+    /// The disk is nearly full.
+    DiskFull(String),
+    /// The request makes no sense: a defect of the sender.
+    Invalid(String),
+}
