@@ -18,6 +18,8 @@ pub(crate) struct Feed {
     /// The process that acknowledged last.
     pub member: Option<Member>,
     pub ack: Ack,
+    /// Where the feed began: the follower may have this, though it has not said so yet.
+    base: Lsn,
     /// Records up to here were sent.
     sent: Lsn,
     sent_bytes: VecDeque<(Lsn, usize)>,
@@ -39,6 +41,7 @@ impl Feed {
             id,
             member: None,
             ack: Ack::default(),
+            base: from,
             sent: from,
             sent_bytes: VecDeque::new(),
             in_flight: 0,
@@ -81,13 +84,23 @@ impl Feed {
     /// Starts again after the last acknowledged record, if that is due.
     pub fn resend(&mut self, options: &ReplicaOptions, now: Instant) {
         if self.sent > self.ack.matched && now.since(self.progress) >= options.resend_after && !self.reading {
-            self.resume_after(self.ack.matched, now);
+            self.resume_after(self.ack.matched.max(self.base), now);
         }
     }
 
     /// The log is another one: the follower must compare before it is fed.
     pub fn suspend(&mut self) {
         self.suspended = true;
+    }
+
+    /// Suspends the feed if what it needs next is gone from the log; the follower must then be told.
+    pub fn passed_by(&mut self, trimmed: Lsn) -> bool {
+        let passed = !self.suspended && self.sent < trimmed;
+        if passed {
+            self.suspend();
+            self.told = None;
+        }
+        passed
     }
 
     /// Whether everything that was sent is acknowledged.
@@ -136,7 +149,7 @@ impl Feed {
 
     /// The connection is new: nothing that was not acknowledged counts as sent.
     pub fn reconnected(&mut self, now: Instant) {
-        self.resume_after(self.ack.matched, now);
+        self.resume_after(self.ack.matched.max(self.base), now);
         self.told = None;
     }
 

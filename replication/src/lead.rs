@@ -320,6 +320,17 @@ impl Replica {
         effects: &mut Vec<Effect>,
     ) {
         let common = self.log.lineage.common_point(self.log.end, lineage, end);
+        let must_change = end > common || common < self.log.trimmed;
+        let Some(feed) = self.leading().and_then(|leading| leading.feeds.get_mut(&from.node)) else { return };
+        feed.resume(common, now);
+        if must_change {
+            feed.suspend();
+            self.send_resume(from.node, effects);
+        }
+    }
+
+    fn send_resume(&self, to: NodeId, effects: &mut Vec<Effect>) {
+        let Office::Leading(leading) = &self.office else { return };
         let resume = Resume {
             lineage: self.log.lineage.clone(),
             end: self.log.end,
@@ -327,16 +338,8 @@ impl Replica {
             promotions: vec![],
             relay: false,
         };
-        let must_change = end > common || common < self.log.trimmed;
-        let Some(leading) = self.leading() else { return };
-        let stream = leading.stream();
-        let Some(feed) = leading.feeds.get_mut(&from.node) else { return };
-        feed.resume(common, now);
-        if must_change {
-            feed.suspend();
-            let frame = Frame { partition: self.id, from: self.me, stream, message: Message::Resume(resume) };
-            effects.push(Effect::Send { to: from.node, frame });
-        }
+        let (stream, message) = (leading.stream(), Message::Resume(resume));
+        effects.push(Effect::Send { to, frame: Frame { partition: self.id, from: self.me, stream, message } });
     }
 
     pub(crate) fn on_follower_ack(&mut self, now: Instant, from: Member, ack: Ack) {
@@ -383,6 +386,10 @@ impl Replica {
             loop {
                 let Office::Leading(leading) = &mut self.office else { return };
                 let feed = leading.feeds.get_mut(&node).expect("its key was just read");
+                if feed.passed_by(self.log.trimmed) {
+                    self.send_resume(node, effects);
+                    break;
+                }
                 let prev = feed.prev();
                 let records = feed.next(&self.log, self.log.end, &self.options, effects);
                 // A mark is taken only by a log that reaches it.

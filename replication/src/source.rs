@@ -137,7 +137,7 @@ impl Replica {
             let Office::Leading(leading) = &mut self.office else { return };
             let mark = (leading.published.lsn, leading.published.ts);
             let feed = leading.sinks.get_mut(&number).expect("its key was just read");
-            if feed.suspended {
+            if feed.passed_by(self.log.trimmed) || feed.suspended {
                 if feed.told.is_none() {
                     feed.told = Some((limit, mark.1));
                     effects.push(Effect::ToSink { feed: number, message: Message::Resume(resume) });

@@ -211,6 +211,7 @@ impl fmt::Display for Input {
             Input::Timestamps { request, first, count } => {
                 write!(f, "timestamps from {first}, {count} of them, request {request}")
             }
+            Input::Prepared { open, .. } if open.is_empty() => f.write_str("nothing is prepared"),
             Input::Prepared { open, .. } => {
                 write!(f, "prepared in the state: {}", List(open.iter().map(|open| format!("t{}", open.txn))))
             }

@@ -46,7 +46,7 @@ macro_rules! folders {
     };
 }
 
-folders! { ack append in_sync }
+folders! { ack append catch_up in_sync lease reign rewind }
 
 /// A folder that nobody runs would claim what nobody checks.
 #[test]

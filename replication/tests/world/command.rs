@@ -131,6 +131,8 @@ pub enum Command {
     Rewound { node: u64 },
     /// The copy of that node's log and state is complete.
     Installed { node: u64, from: u64 },
+    /// Damage: the log and what was promised of it end at `end`, and the process starts again.
+    ForgetLog { node: u64, end: u64 },
     /// The log is trimmed.
     Trim { node: u64, to: u64 },
     /// The log was read for the followers that asked.

@@ -121,6 +121,7 @@ impl World {
             | Applied { .. }
             | Rewound { .. }
             | Installed { .. }
+            | ForgetLog { .. }
             | Trim { .. }
             | LogRead { .. }
             | Timestamps { .. }

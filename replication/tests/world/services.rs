@@ -41,6 +41,10 @@ impl World {
                 let (lineage, end) = (node_.disk.lineage.clone(), node_.disk.end());
                 self.step(*node, Input::Installed { lineage, end })
             }
+            Command::ForgetLog { node, end } => {
+                self.node(*node)?.disk.rewind(Lsn(*end));
+                self.restart(*node, true)
+            }
             Command::Trim { node, to } => {
                 self.node(*node)?.disk.trim(Lsn(*to));
                 self.step(*node, Input::Trimmed { to: Lsn(*to) })
