@@ -1,6 +1,7 @@
 //! One database: its options, the side it is on, its fence.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use types::{Fence, LinkId, Lsn, Mode, Ordinal, Promotion, PromotionId, Revision, Timestamp};
@@ -101,6 +102,33 @@ pub struct Fenced {
     pub holders: BTreeSet<Holder>,
     /// Reported after every primary had acknowledged the seal.
     pub finals: Option<Finals>,
+}
+
+impl fmt::Display for Fenced {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.fence {
+            Fence::None => return f.write_str("no fence"),
+            Fence::Draining(since) => write!(f, "draining since {since}, held by")?,
+            Fence::Sealed(since) => write!(f, "sealed since {since}, held by")?,
+        }
+        for (index, holder) in self.holders.iter().enumerate() {
+            write!(f, "{} {holder}", if index > 0 { "," } else { "" })?;
+        }
+        match &self.finals {
+            Some(finals) => write!(f, ", ends at {}", finals.time),
+            None => Ok(()),
+        }
+    }
+}
+
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Holder::User => "the user",
+            Holder::Token => "a token",
+            Holder::Guard => "the guard",
+        })
+    }
 }
 
 /// A hand-over token that was issued.

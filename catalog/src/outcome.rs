@@ -1,13 +1,13 @@
 //! What a command answers: what was done, or why not and what to do instead.
 
-use std::collections::BTreeSet;
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
-use types::{DatabaseId, Epoch, Fence, LinkId, NodeId, Promotion, Reign, Revision, SetVersion};
+use types::{DatabaseId, Epoch, LinkId, NodeId, Promotion, Reign, Revision, SetVersion};
 
 use crate::command::HandoverAnswer;
-use crate::database::Holder;
+use crate::database::Fenced;
 
 /// A command that was carried out.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,12 +39,7 @@ pub enum Answer {
         epoch: Option<Epoch>,
     },
     /// The database was fenced, or is.
-    Fenced {
-        /// What replicas obey.
-        fence: Fence,
-        /// Who keeps it fenced.
-        holders: BTreeSet<Holder>,
-    },
+    Fenced(Fenced),
     /// The database became writable, or had been made so: the promotion that counts.
     Promoted(Promotion),
     /// The source's promotions are the sink's.
@@ -63,7 +58,7 @@ pub enum Answer {
 #[derive(Clone, Debug, PartialEq, Eq, Error, Serialize, Deserialize)]
 pub enum Refusal {
     /// The decision was based on something that has changed: read the state and decide again.
-    #[error("{object} is at {is}, the command was based on {based}: look again")]
+    #[error("{object}: {is}; the command was based on {based}: look again")]
     LookAgain {
         /// What has changed.
         object: String,
@@ -120,4 +115,35 @@ pub enum Refusal {
         /// What would be given up.
         loss: String,
     },
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.already {
+            true => write!(f, "{}, as before", self.answer),
+            false => write!(f, "{}", self.answer),
+        }
+    }
+}
+
+impl fmt::Display for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Answer::Done => f.write_str("done"),
+            Answer::Node(id) => write!(f, "node {id}"),
+            Answer::Database(id) => write!(f, "database {id}"),
+            Answer::Named { reign, version, epoch: Some(epoch) } => {
+                write!(f, "reign {reign} version {version} epoch {epoch}")
+            }
+            Answer::Named { reign, version, epoch: None } => write!(f, "reign {reign} version {version}"),
+            Answer::Fenced(fenced) => write!(f, "{fenced}"),
+            Answer::Promoted(promotion) => write!(f, "writable at {} by {:x}", promotion.cut, promotion.id.0),
+            Answer::Learnt => f.write_str("learnt"),
+            Answer::Broken => f.write_str("the link is broken"),
+            Answer::Link(link) => write!(f, "link {link}"),
+            Answer::Token(token) => write!(f, "token {token:x}"),
+            Answer::Handover(HandoverAnswer::Accepted(id)) => write!(f, "accepted by {:x}", id.0),
+            Answer::Handover(HandoverAnswer::Refused) => f.write_str("refused for ever"),
+        }
+    }
 }

@@ -30,7 +30,7 @@ impl State {
         let database = self.databases.get_mut(&id).expect("the caller has looked it up");
         let fresh = database.fenced.holders.is_empty();
         database.fenced.holders.insert(holder);
-        let text = format!("database `{}` is fenced by {holder:?}", database.name);
+        let text = format!("database `{}` is fenced by {holder}", database.name);
         if fresh {
             database.fenced.fence = Fence::Draining(revision);
             self.touch_database(id);
@@ -96,7 +96,7 @@ impl State {
             self.say(Severity::Error, "fork", id.into(), text);
         }
         self.release(id, released);
-        self.say(Severity::Info, "fence", id.into(), format!("{holder:?} lets go of database `{name}`"));
+        self.say(Severity::Info, "fence", id.into(), format!("{holder} lets go of database `{name}`"));
         Ok(Applied::Changed(fenced(&self.databases[&id])))
     }
 
@@ -123,13 +123,13 @@ impl State {
 }
 
 fn fenced(database: &Database) -> Answer {
-    Answer::Fenced { fence: database.fenced.fence, holders: database.fenced.holders.clone() }
+    Answer::Fenced(database.fenced.clone())
 }
 
 fn other_fence(database: &Database, based: Fence) -> Refusal {
     Refusal::LookAgain {
         object: format!("fence of database `{}`", database.name),
-        is: format!("{:?}", database.fenced.fence),
+        is: database.fenced.to_string(),
         based: format!("{based:?}"),
     }
 }

@@ -57,8 +57,8 @@ impl State {
         if database.promotions != promote.promotions {
             return Err(Refusal::LookAgain {
                 object,
-                is: format!("a history of {} promotions", database.promotions.len()),
-                based: format!("one of {}", promote.promotions.len()),
+                is: format!("{} promotions in its history", database.promotions.len()),
+                based: promote.promotions.len().to_string(),
             });
         }
         if database.promotions.iter().any(|known| known.id == promote.promotion) {

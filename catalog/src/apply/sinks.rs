@@ -278,8 +278,8 @@ impl State {
             side => Err(Refusal::LookAgain {
                 object: format!("database `{}`", database.name),
                 is: match side {
-                    Side::Writable => "no link, it is writable".into(),
-                    Side::Sink { link } => format!("link {link}"),
+                    Side::Writable => "follows nobody, it is writable".into(),
+                    Side::Sink { link } => format!("follows link {link}"),
                 },
                 based: format!("link {link}"),
             }),
