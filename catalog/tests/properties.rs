@@ -49,6 +49,12 @@ impl Draw {
         LinkId(u128::from(self.c % 6))
     }
 
+    /// Mostly a link of a sink of this region.
+    fn served(&self, state: &State) -> LinkId {
+        let known: Vec<LinkId> = state.sources.keys().copied().collect();
+        known.get(usize::from(self.c) % (known.len() + 1)).copied().unwrap_or(self.link())
+    }
+
     fn time(&self) -> Timestamp {
         Timestamp(u64::from(self.c) * 10)
     }
@@ -113,11 +119,11 @@ fn command(state: &State, draw: &Draw) -> Command {
         21..=34 => about_database(state, draw),
         35 => Command::ExtendTimestampBlock { upper: draw.time() },
         36 => Command::ReceiveEpoch { number: u64::from(draw.a) },
-        37 => Command::EndLink { link: draw.link(), keep_pin: draw.a & 1 == 0 },
-        38 => Command::ReportPin { link: draw.link(), cut: draw.time(), promotions: history(state, draw) },
-        39 => Command::Degrade { link: draw.link(), since: draw.time() },
-        40 => Command::Restore { link: draw.link(), above: Timestamp(u64::from(draw.a)) },
-        41 => Command::GiveUpPin { link: draw.link() },
+        37 => Command::EndLink { link: draw.served(state), keep_pin: draw.a & 1 == 0 },
+        38 => Command::ReportPin { link: draw.served(state), cut: draw.time(), promotions: history(state, draw) },
+        39 => Command::Degrade { link: draw.served(state), since: draw.time() },
+        40 => Command::Restore { link: draw.served(state), above: Timestamp(u64::from(draw.a % 8)) },
+        41 => Command::GiveUpPin { link: draw.served(state) },
         _ => about_user(draw),
     }
 }
