@@ -46,7 +46,7 @@ macro_rules! folders {
     };
 }
 
-folders! { ack append catch_up in_sync lease reign rewind }
+folders! { ack append catch_up in_sync lease reign resolved rewind two_phase txn }
 
 /// A folder that nobody runs would claim what nobody checks.
 #[test]

@@ -233,10 +233,11 @@ impl Txns {
         let Some(known) = self.txns.get_mut(&txn).filter(|known| known.stage == Stage::Active) else {
             return Answer::Refused(Refusal::Stale);
         };
-        for write in writes {
-            assert!(known.locks.contains(&write.key), "{txn} writes a key that it has not locked");
-            known.writes.insert(write.key, write.value);
+        // A coordinator that errs; the host's transport is trusted, its callers' care is not.
+        if writes.iter().any(|write| !known.locks.contains(&write.key)) {
+            return Answer::Refused(Refusal::Stale);
         }
+        known.writes.extend(writes.into_iter().map(|write| (write.key, write.value)));
         known.count += 1;
         Answer::Buffered { count: known.count }
     }
@@ -338,7 +339,11 @@ impl Txns {
         if let Some((lsn, decision)) = self.outcomes.get(&txn).copied() {
             return self.answer_when(lsn, ticket, Answer::Decided { decision }, context);
         }
-        if self.txns.get(&txn).is_some_and(|known| matches!(known.stage, Stage::Prepared { .. })) {
+        if let Some(Txn { stage: Stage::Prepared { bound, .. }, first, .. }) = self.txns.get(&txn) {
+            // Marks were published up to the bound; and only the first participant decides.
+            if *first != Some(self.ordinal) || decision.is_some_and(|ts| ts <= *bound) {
+                return Some(Answer::Refused(Refusal::Stale));
+            }
             if let Some(ts) = decision {
                 self.latest = self.latest.max(ts);
             }
@@ -356,8 +361,12 @@ impl Txns {
         if self.options.has(Planted::PresumedAbort) {
             return Some(Answer::Decided { decision: None });
         }
-        match self.txns.get(&txn).map(|known| known.stage) {
-            Some(Stage::Registered { .. } | Stage::Ending { .. }) => Some(Answer::Refused(Refusal::Stale)),
+        let elsewhere = |known: &Txn| known.first.is_some_and(|first| first != self.ordinal);
+        match self.txns.get(&txn) {
+            Some(known) if elsewhere(known) => Some(Answer::Refused(Refusal::Stale)),
+            Some(Txn { stage: Stage::Registered { .. } | Stage::Ending { .. }, .. }) => {
+                Some(Answer::Refused(Refusal::Stale))
+            }
             Some(_) => {
                 let lsn = self.end(txn, self.ordinal, None, context);
                 self.answer_at(lsn, ticket, Answer::Decided { decision: None });
