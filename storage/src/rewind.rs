@@ -1,0 +1,395 @@
+//! Rewind: a replica drops what its new history does not have, and keeps it in a file first.
+//!
+//! The steps, each durable before the next begins:
+//!
+//! 1. the intent is synced in the node log, and with it every record above the parting point;
+//! 2. the divergence file is complete and synced;
+//! 3. the state walks back: each record above the point is undone, `applied` goes down in the same batches;
+//! 4. the state is flushed;
+//! 5. the cut of the log is synced;
+//! 6. the intent is cleared.
+//!
+//! Under an intent the replica serves nothing, is a member of nothing, and applies nothing but what step 2 asks for.
+//! A restart opens the state, which may lag behind or stand at any record that was walked back to, and calls
+//! `resume`. Whether step 2 is done is told by the file's name; if it is not, the state is first brought up to the
+//! end of the log again, for old values are read from it. After step 5 the log holds no record above the point, so
+//! nothing is left to undo.
+//!
+//! The other place where something is set aside is here, too: commits that a promotion declares dead, before its
+//! `EpochStart` is applied (`set_aside_promotion`).
+
+use std::path::{Path, PathBuf};
+
+use bytes::{BufMut, Bytes, BytesMut};
+use thiserror::Error;
+use types::record::Reader;
+use types::{
+    Body, DecodeError, Lineage, LineageEntry, Lsn, PartitionId, PromotionId, Record, StartKind, Timestamp, Write,
+};
+
+use crate::divergence::{
+    DivergenceError, DivergenceId, DivergenceReader, DivergenceWriter, Entry, Header, Reason, Stage, Summary,
+    complete_path,
+};
+use crate::state::{PartitionState, StateError, decode_lineage, encode_lineage};
+
+/// Records are read, applied and undone in groups of about so many bytes,
+const GROUP_BYTES: usize = 4 << 20;
+/// and of at most so many records.
+const GROUP_RECORDS: usize = 256;
+/// Version of an intent's bytes.
+const INTENT_FORMAT: u8 = 1;
+
+/// What a log may say when it fails.
+pub type LogFailure = Box<dyn std::error::Error + Send + Sync>;
+
+/// Reads a partition's log.
+pub trait RecordSource {
+    /// The record at a position that the log holds.
+    fn record(&self, lsn: Lsn) -> Result<Record, LogFailure>;
+}
+
+/// What a rewind needs of a partition's log.
+pub trait RewindLog: RecordSource {
+    /// The last record.
+    fn end(&self) -> Lsn;
+
+    /// Makes the intent durable, and every record of the partition below it.
+    fn sync_intent(&mut self, intent: &Intent) -> Result<(), LogFailure>;
+
+    /// Drops every record above `to`, durably. From then on `end` is `to`.
+    fn sync_cut(&mut self, to: Lsn) -> Result<(), LogFailure>;
+
+    /// Forgets the intent, durably.
+    fn clear_intent(&mut self) -> Result<(), LogFailure>;
+}
+
+/// A promise to rewind, kept in the node log until it is fulfilled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Intent {
+    /// The last record that stays.
+    pub to: Lsn,
+    /// The lineage that the replica will follow.
+    pub other: Lineage,
+    /// The divergence files that this exchange writes.
+    pub set_aside: DivergenceId,
+    /// When, in milliseconds since 1970 by the caller's clock.
+    pub created: u64,
+}
+
+impl Intent {
+    /// Its bytes: format u8 = 1, to u64, set_aside u128, created u64, the other's lineage; little-endian.
+    pub fn encode(&self) -> Bytes {
+        let mut out = BytesMut::new();
+        out.put_u8(INTENT_FORMAT);
+        out.put_u64_le(self.to.0);
+        out.put_u128_le(self.set_aside.0);
+        out.put_u64_le(self.created);
+        out.put_slice(&encode_lineage(&self.other));
+        out.freeze()
+    }
+
+    /// Reads its bytes.
+    pub fn decode(bytes: Bytes) -> Result<Intent, DecodeError> {
+        let mut input = Reader::new(bytes);
+        match input.u8()? {
+            INTENT_FORMAT => {}
+            tag => return Err(DecodeError::Tag { what: "format of a rewind's intent", tag }),
+        }
+        let (to, set_aside, created) = (Lsn(input.u64()?), DivergenceId(input.u128()?), input.u64()?);
+        let intent = Intent { to, other: decode_lineage(&mut input)?, set_aside, created };
+        match input.remaining() {
+            0 => Ok(intent),
+            left => Err(DecodeError::Trailing(left)),
+        }
+    }
+}
+
+/// Why a rewind stopped. The intent stands; `resume` goes on once the cause is gone.
+#[derive(Debug, Error)]
+pub enum RewindError {
+    /// The state refused.
+    #[error("rewind: {0}")]
+    State(#[from] StateError),
+    /// The divergence file could not be written.
+    #[error("rewind: nothing is undone before it is set aside: {0}")]
+    Divergence(#[from] DivergenceError),
+    /// The log refused.
+    #[error("rewind: {action} failed: {source}")]
+    Log {
+        /// What was tried.
+        action: &'static str,
+        /// The log's word.
+        source: LogFailure,
+    },
+}
+
+/// What was set aside.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SetAside {
+    /// The file, `None` if there was nothing to keep.
+    pub file: Option<PathBuf>,
+    /// What it holds.
+    pub summary: Summary,
+}
+
+/// Where divergence files go, and what they say of the database.
+#[derive(Clone, Debug)]
+pub struct Aside<'a> {
+    /// The directory.
+    pub dir: &'a Path,
+    /// The database's name.
+    pub database: &'a str,
+    /// The partition.
+    pub partition: PartitionId,
+}
+
+/// Begins a rewind (step 1) and carries it through. Fails with `BelowFloor`, before anything is promised, where the
+/// versions it needs are gone.
+pub fn rewind(
+    state: &PartitionState,
+    log: &mut impl RewindLog,
+    aside: &Aside<'_>,
+    intent: &Intent,
+) -> Result<SetAside, RewindError> {
+    let floor = state.collected().floor;
+    if intent.to < floor {
+        return Err(StateError::BelowFloor { to: intent.to, floor }.into());
+    }
+    log.sync_intent(intent).map_err(failed("syncing the intent"))?;
+    resume(state, log, aside, intent)
+}
+
+/// Steps 2 to 6, from wherever an earlier attempt stopped.
+pub fn resume(
+    state: &PartitionState,
+    log: &mut impl RewindLog,
+    aside: &Aside<'_>,
+    intent: &Intent,
+) -> Result<SetAside, RewindError> {
+    let end = log.end();
+    let mut set_aside = set_aside_tail(state, log, aside, intent)?;
+    walk_back(state, log, intent.to, end)?;
+    state.flush(end)?;
+    if end > intent.to {
+        log.sync_cut(intent.to).map_err(failed("syncing the cut"))?;
+    }
+    log.clear_intent().map_err(failed("clearing the intent"))?;
+    // An empty file has told that step 2 was done, and has nothing else to tell.
+    if set_aside.summary.records == 0
+        && let Some(file) = set_aside.file.take()
+    {
+        remove(&file)?;
+    }
+    Ok(set_aside)
+}
+
+/// Step 2: every commit and every Prepare above the point, in the order of the log.
+fn set_aside_tail(
+    state: &PartitionState,
+    log: &impl RewindLog,
+    aside: &Aside<'_>,
+    intent: &Intent,
+) -> Result<SetAside, RewindError> {
+    let end = log.end();
+    if let Some(done) = already_set_aside(aside, intent.set_aside, end > intent.to)? {
+        return Ok(done);
+    }
+    catch_up(state, log, end)?;
+    let lineage = state.lineage();
+    let mut writer = DivergenceWriter::create(
+        aside.dir,
+        &Header {
+            id: intent.set_aside,
+            database: aside.database.into(),
+            partition: aside.partition,
+            reason: Reason::Rewind,
+            parted_from: intent.to,
+            parted_epoch: lineage.epoch_at(intent.to),
+            created: intent.created,
+        },
+    )?;
+    let mut lsn = intent.to.next();
+    while lsn <= end {
+        let record = log.record(lsn).map_err(failed("reading a record to set aside"))?;
+        write_record(state, &mut writer, &record)?;
+        lsn = lsn.next();
+    }
+    let (file, summary) = writer.finish()?;
+    Ok(SetAside { file: Some(file), summary })
+}
+
+/// Sets aside what one record above the point did.
+fn write_record(state: &PartitionState, writer: &mut DivergenceWriter, record: &Record) -> Result<(), RewindError> {
+    match &record.body {
+        Body::Commit { txn, ts, writes } => {
+            let about = About { stage: Stage::Commit, txn: *txn, ts: *ts, first: None };
+            write_rows(state, writer, record, &about, writes)
+        }
+        Body::Outcome { txn, first, decision: Some(ts) } => {
+            let prepared = state.prepared(*txn)?.ok_or_else(|| StateError::Damaged {
+                dir: state.dir().into(),
+                what: format!("the rows of transaction {txn}, committed at {}, are gone", record.lsn),
+            })?;
+            let about = About { stage: Stage::Commit, txn: *txn, ts: *ts, first: Some(*first) };
+            write_rows(state, writer, record, &about, &prepared.writes)
+        }
+        Body::Prepare { txn, bound, first, writes } => {
+            let stage = match state.outcome(*txn)?.map(|outcome| outcome.decision) {
+                // The outcome's own entry has its rows.
+                Some(Some(_)) => return Ok(()),
+                Some(None) => Stage::Aborted,
+                None => Stage::Prepared,
+            };
+            write_rows(state, writer, record, &About { stage, txn: *txn, ts: *bound, first: Some(*first) }, writes)
+        }
+        Body::Outcome { decision: None, .. } | Body::EpochStart { .. } | Body::Forget { .. } => Ok(()),
+    }
+}
+
+/// What the entries of one record have in common.
+struct About {
+    stage: Stage,
+    txn: types::TxnId,
+    ts: Timestamp,
+    first: Option<types::Ordinal>,
+}
+
+fn write_rows(
+    state: &PartitionState,
+    writer: &mut DivergenceWriter,
+    record: &Record,
+    about: &About,
+    writes: &[Write],
+) -> Result<(), RewindError> {
+    // A prepared write would have replaced whatever was newest.
+    let before = if about.stage == Stage::Commit { about.ts } else { Timestamp::MAX };
+    for write in writes {
+        writer.entry(&Entry {
+            stage: about.stage,
+            txn: about.txn,
+            ts: about.ts,
+            lsn: record.lsn,
+            epoch: record.epoch,
+            first: about.first,
+            key: write.key.clone(),
+            old: state.before(&write.key, before, record.lsn)?,
+            new: write.value.clone(),
+        })?;
+    }
+    Ok(())
+}
+
+/// Applies what the log holds above the state. The intent has made all of it durable, so flushing is free.
+fn catch_up(state: &PartitionState, log: &impl RecordSource, end: Lsn) -> Result<(), RewindError> {
+    while state.applied() < end {
+        let (mut group, mut bytes, mut lsn) = (Vec::new(), 0, state.applied().next());
+        while lsn <= end && bytes < GROUP_BYTES && group.len() < GROUP_RECORDS {
+            let record = log.record(lsn).map_err(failed("reading a record to apply"))?;
+            bytes += record.size();
+            group.push(record);
+            lsn = lsn.next();
+        }
+        state.apply(&group)?;
+        if state.should_flush() {
+            state.flush(end)?;
+        }
+    }
+    Ok(())
+}
+
+/// Step 3: undoes what the state holds above `to`.
+fn walk_back(state: &PartitionState, log: &impl RecordSource, to: Lsn, end: Lsn) -> Result<(), RewindError> {
+    while state.applied() > to {
+        let (mut group, mut bytes, mut lsn) = (Vec::new(), 0, state.applied());
+        while lsn > to && bytes < GROUP_BYTES && group.len() < GROUP_RECORDS {
+            let record = log.record(lsn).map_err(failed("reading a record to undo"))?;
+            bytes += record.size();
+            group.push(record);
+            lsn = lsn.prev();
+        }
+        state.undo(&group)?;
+        if state.should_flush() {
+            state.flush(end)?;
+        }
+    }
+    Ok(())
+}
+
+/// Sets aside, before the `EpochStart` of a promotion is applied, what it will declare dead: commits strictly between
+/// its cut and its start, and every transaction that is prepared and undecided. The state has every record below it.
+///
+/// The file's id is the promotion's. Repeating it changes nothing. `None` in the result if there was nothing to keep.
+pub fn set_aside_promotion(
+    state: &PartitionState,
+    log: &impl RecordSource,
+    aside: &Aside<'_>,
+    start: &LineageEntry,
+    created: u64,
+) -> Result<SetAside, RewindError> {
+    let StartKind::Promotion { id: PromotionId(id), cut } = start.kind else {
+        return Ok(SetAside { file: None, summary: Summary::default() });
+    };
+    assert_eq!(state.applied(), start.start_lsn.prev(), "set aside right before the EpochStart is applied");
+    let id = DivergenceId(id);
+    if let Some(done) = already_set_aside(aside, id, true)? {
+        return Ok(done);
+    }
+    let mut dead = state.commits_between(cut, start.start_ts).peekable();
+    let open = state.open_prepared()?;
+    if dead.peek().is_none() && open.is_empty() {
+        return Ok(SetAside { file: None, summary: Summary::default() });
+    }
+    let mut writer = DivergenceWriter::create(
+        aside.dir,
+        &Header {
+            id,
+            database: aside.database.into(),
+            partition: aside.partition,
+            reason: Reason::Promotion,
+            parted_from: start.start_lsn.prev(),
+            parted_epoch: state.lineage().epoch_at(start.start_lsn.prev()),
+            created,
+        },
+    )?;
+    let read = |lsn| log.record(lsn).map_err(failed("reading a record to set aside"));
+    for commit in dead {
+        write_record(state, &mut writer, &read(commit?.1)?)?;
+    }
+    for prepared in open {
+        write_record(state, &mut writer, &read(prepared.lsn)?)?;
+    }
+    let (file, summary) = writer.finish()?;
+    Ok(SetAside { file: Some(file), summary })
+}
+
+/// What an earlier attempt has set aside completely. Nothing is undone on the word of a file that does not hold what
+/// it says: it is read to the end, and a damaged one is written again if the log still has what it held.
+fn already_set_aside(aside: &Aside<'_>, id: DivergenceId, again: bool) -> Result<Option<SetAside>, RewindError> {
+    let path = complete_path(aside.dir, id, aside.partition);
+    if !path.exists() {
+        return Ok(None);
+    }
+    match verify(&path) {
+        Ok(summary) => Ok(Some(SetAside { file: Some(path), summary })),
+        Err(DivergenceError::Damaged { .. } | DivergenceError::Unknown { .. }) if again => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn verify(path: &Path) -> Result<Summary, DivergenceError> {
+    let mut reader = DivergenceReader::open(path)?;
+    for entry in reader.by_ref() {
+        entry?;
+    }
+    Ok(reader.summary().expect("the reader has come to the end"))
+}
+
+fn remove(file: &Path) -> Result<(), RewindError> {
+    let failed = |source| DivergenceError::Io { action: "removing the empty", path: file.into(), source };
+    Ok(std::fs::remove_file(file).map_err(failed)?)
+}
+
+fn failed(action: &'static str) -> impl FnOnce(LogFailure) -> RewindError {
+    move |source| RewindError::Log { action, source }
+}

@@ -1,0 +1,437 @@
+//! The state of a partition on disk: a function of its log prefix, kept in RocksDB.
+//!
+//! What a record means is `types::state`; this module keeps the bytes. `rocks` is the storage engine, `view` reads
+//! rows, `collect` removes what nobody can ask for, `meta` is what the state knows about itself.
+//!
+//! Invariants:
+//! - `applied` and the lineage are written in the same batch as the rows: the files hold the state of one log prefix.
+//! - `flushed <= durable(log)`: files never hold a record that the log may lose. `flush` refuses otherwise, and
+//!   nothing else flushes. State above the log's end, or of another history, is damage: `open` refuses it.
+//! - Every entry names the record that made it, so that `undo` gives back the state of the shorter prefix, down to
+//!   `collected().floor`.
+//! - Readers hold a snapshot and the lineage that belongs to it, and block nobody.
+//!
+//! One writer at a time applies, undoes or closes a memtable; a lock sees to it.
+
+mod collect;
+mod error;
+mod meta;
+mod rocks;
+mod view;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use parking_lot::{Mutex, RwLock};
+use types::record::Reader;
+use types::state::{self, Get, Mutation, Outcome, Prepared, Space};
+use types::{Body, DecodeError, Lineage, Lsn, Ordinal, Record, StartKind, Timestamp, TxnId};
+
+pub use collect::CollectStep;
+pub use error::StateError;
+pub use meta::{Collected, decode_lineage, encode_lineage};
+pub use rocks::{StateConfig, StateEnv};
+pub use view::{Commits, Cursor, Entries, Latest, ReadView, ScanLimits};
+
+use rocks::{Batch, Snapshot, Store};
+
+/// A batch is written when it has grown to this: many records share one write, and none waits for long.
+const BATCH_BYTES: usize = 4 << 20;
+
+/// The log that a state belongs to, as it stands when the state is opened.
+#[derive(Clone, Copy, Debug)]
+pub struct LogPosition<'a> {
+    /// The last record.
+    pub end: Lsn,
+    /// The log's lineage.
+    pub lineage: &'a Lineage,
+}
+
+/// How this partition decided a transaction as its first participant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// Committed at this time.
+    Commit(Timestamp),
+    /// Aborted, or committed in an interval that a promotion declared dead.
+    Abort,
+}
+
+/// Where the state stands; changes only together with the store.
+#[derive(Clone, Debug)]
+struct Position {
+    applied: Lsn,
+    lineage: Arc<Lineage>,
+    collected: Collected,
+}
+
+/// The state of one partition replica.
+pub struct PartitionState {
+    partition: Ordinal,
+    store: Store,
+    /// Held while records are applied or undone and while a memtable is closed.
+    writer: Mutex<()>,
+    position: RwLock<Position>,
+    /// Held by the one who flushes, from closing the memtable until it is in files.
+    flusher: Mutex<()>,
+    flushed: AtomicU64,
+    collector: Mutex<collect::Progress>,
+}
+
+impl PartitionState {
+    /// Opens the state in `dir`, or an empty one if there is none, and compares it with its log. The caller then
+    /// applies the records from `applied().next()` on.
+    ///
+    /// A state that holds what the log does not is refused: `AboveLog`, `OtherHistory`.
+    pub fn open(
+        env: &Arc<StateEnv>,
+        dir: &Path,
+        partition: Ordinal,
+        log: LogPosition<'_>,
+    ) -> Result<PartitionState, StateError> {
+        let state = PartitionState::open_unchecked(env, dir, partition)?;
+        let Position { applied, lineage, .. } = state.position();
+        if applied > log.end {
+            return Err(StateError::AboveLog { dir: dir.into(), applied, end: log.end });
+        }
+        let common = lineage.common_point(applied, log.lineage, log.end);
+        if common < applied {
+            return Err(StateError::OtherHistory { dir: dir.into(), applied, common });
+        }
+        Ok(state)
+    }
+
+    /// Opens a state whose log is not at hand: a snapshot that was fetched.
+    pub(crate) fn open_unchecked(
+        env: &Arc<StateEnv>,
+        dir: &Path,
+        partition: Ordinal,
+    ) -> Result<PartitionState, StateError> {
+        let store = Store::open(env.clone(), dir)?;
+        let position = read_position(&store)?;
+        Ok(PartitionState {
+            partition,
+            flushed: AtomicU64::new(position.applied.0),
+            store,
+            writer: Mutex::new(()),
+            position: RwLock::new(position),
+            flusher: Mutex::new(()),
+            collector: Mutex::default(),
+        })
+    }
+
+    /// Which partition of its database.
+    pub fn partition(&self) -> Ordinal {
+        self.partition
+    }
+
+    /// The directory.
+    pub fn dir(&self) -> &Path {
+        self.store.dir()
+    }
+
+    /// The last record that the state includes.
+    pub fn applied(&self) -> Lsn {
+        self.position.read().applied
+    }
+
+    /// The last record that the state includes after a crash; replay starts above it.
+    pub fn flushed(&self) -> Lsn {
+        Lsn(self.flushed.load(Ordering::Acquire))
+    }
+
+    /// The lineage of the log up to `applied`.
+    pub fn lineage(&self) -> Arc<Lineage> {
+        self.position.read().lineage.clone()
+    }
+
+    /// What garbage collection has left of the past.
+    pub fn collected(&self) -> Collected {
+        self.position.read().collected
+    }
+
+    /// Bytes that a flush would move to files.
+    pub fn memtable_bytes(&self) -> u64 {
+        self.store.memtable_bytes()
+    }
+
+    /// Bytes on disk and in memory, about.
+    pub fn size(&self) -> u64 {
+        self.store.size()
+    }
+
+    /// Whether the shared memory budget is used up and this partition holds its share or more.
+    pub fn should_flush(&self) -> bool {
+        self.store.env().over_budget(self.memtable_bytes())
+    }
+
+    fn position(&self) -> Position {
+        self.position.read().clone()
+    }
+
+    fn damaged(&self, what: String) -> StateError {
+        StateError::Damaged { dir: self.dir().into(), what }
+    }
+
+    /// Applies records in the order of the log; the first follows `applied`. Several go into one write, and readers
+    /// see a prefix of them at any moment.
+    ///
+    /// Fails with `Damaged` if the log breaks its own rules; records before the offending one may have been applied.
+    pub fn apply(&self, records: &[Record]) -> Result<(), StateError> {
+        let _writer = self.writer.lock();
+        let mut change = Change::new(self);
+        for record in records {
+            assert_eq!(record.lsn, change.position.applied.next(), "record does not follow the last one applied");
+            change.apply(record)?;
+        }
+        change.write()
+    }
+
+    /// Undoes records from the last one applied downwards: each is the one before, the first is at `applied`.
+    ///
+    /// Fails with `BelowFloor` where what it needs is collected.
+    pub fn undo(&self, records: &[Record]) -> Result<(), StateError> {
+        let _writer = self.writer.lock();
+        let mut change = Change::new(self);
+        for record in records {
+            assert_eq!(record.lsn, change.position.applied, "record to undo is not the last one applied");
+            change.undo(record)?;
+        }
+        change.write()
+    }
+
+    /// Moves everything applied so far to files, synced. `log_durable` is the last record that the log keeps through
+    /// a power failure; a state above it is refused (`LogBehind`), and the caller syncs the log first. Records may be
+    /// applied meanwhile and are not part of it. Returns the new `flushed`.
+    pub fn flush(&self, log_durable: Lsn) -> Result<Lsn, StateError> {
+        let _flusher = self.flusher.lock();
+        let applied = {
+            let _writer = self.writer.lock();
+            self.start_flush(log_durable)?
+        };
+        self.store.finish_flush()?;
+        self.flushed.store(applied.0, Ordering::Release);
+        Ok(applied)
+    }
+
+    /// Closes the memtable. The caller holds the writer's lock.
+    fn start_flush(&self, log_durable: Lsn) -> Result<Lsn, StateError> {
+        let applied = self.applied();
+        if applied > log_durable {
+            return Err(StateError::LogBehind { applied, durable: log_durable });
+        }
+        self.store.start_flush()?;
+        Ok(applied)
+    }
+
+    /// Flushes, and calls `export` on hard links to the files in `to` while nothing is applied.
+    pub(crate) fn checkpoint(&self, to: &Path, log_durable: Lsn) -> Result<(Lsn, Arc<Lineage>), StateError> {
+        let _flusher = self.flusher.lock();
+        let _writer = self.writer.lock();
+        let applied = self.start_flush(log_durable)?;
+        self.store.finish_flush()?;
+        self.flushed.store(applied.0, Ordering::Release);
+        self.store.checkpoint(to)?;
+        Ok((applied, self.lineage()))
+    }
+
+    /// A transaction's share as its Prepare left it, whether it has ended or not.
+    pub fn prepared(&self, txn: TxnId) -> Result<Option<Prepared>, StateError> {
+        let value = self.store.get(&state::txn_key(Space::Prepared, txn))?;
+        value.map(|value| Prepared::decode(txn, value)).transpose().map_err(|error| self.damaged(error.to_string()))
+    }
+
+    /// How a transaction ended in this partition's log.
+    pub fn outcome(&self, txn: TxnId) -> Result<Option<Outcome>, StateError> {
+        let value = self.store.get(&state::txn_key(Space::Outcome, txn))?;
+        value.map(|value| Outcome::decode(txn, value)).transpose().map_err(|error| self.damaged(error.to_string()))
+    }
+
+    /// What this partition decided as first participant; `None` if nothing, or if the decision was forgotten.
+    pub fn decision(&self, txn: TxnId) -> Result<Option<Decision>, StateError> {
+        let Some(outcome) = self.outcome(txn)?.filter(|outcome| outcome.first == self.partition) else {
+            return Ok(None);
+        };
+        if self.store.get(&state::txn_key(Space::Forgotten, txn))?.is_some() {
+            return Ok(None);
+        }
+        let lineage = self.lineage();
+        let alive = outcome.decision.filter(|ts| !lineage.is_dead(*ts, outcome.lsn));
+        Ok(Some(alive.map_or(Decision::Abort, Decision::Commit)))
+    }
+
+    /// A snapshot and the position that belongs to it.
+    fn snapshot(&self) -> (Arc<Snapshot>, Position) {
+        let position = self.position.read();
+        (self.store.snapshot(), position.clone())
+    }
+}
+
+fn read_position(store: &Store) -> Result<Position, StateError> {
+    let damaged = |what: &str, error: types::DecodeError| StateError::Damaged {
+        dir: store.dir().into(),
+        what: format!("{what}: {error}"),
+    };
+    let applied = match store.get(&meta::APPLIED)? {
+        None => Lsn::ZERO,
+        Some(value) => {
+            let (found, applied) = meta::decode_applied(value).map_err(|error| damaged("applied position", error))?;
+            if found > meta::FORMAT {
+                return Err(StateError::Format { dir: store.dir().into(), found, known: meta::FORMAT });
+            }
+            applied
+        }
+    };
+    let lineage = match store.get(&meta::LINEAGE)? {
+        None => Lineage::new(),
+        Some(value) => meta::decode_lineage(&mut Reader::new(value)).map_err(|error| damaged("lineage", error))?,
+    };
+    let collected = match store.get(&meta::COLLECTED)? {
+        None => Collected::default(),
+        Some(value) => Collected::decode(value).map_err(|error| damaged("collected", error))?,
+    };
+    Ok(Position { applied, lineage: Arc::new(lineage), collected })
+}
+
+/// Whether a promotion was recorded above a Prepare: it then aborted the transaction.
+fn promoted_above(lineage: &Lineage, lsn: Lsn) -> bool {
+    let above = lineage.entries().iter().rev().take_while(|entry| entry.start_lsn > lsn);
+    above.into_iter().any(|entry| matches!(entry.kind, StartKind::Promotion { .. }))
+}
+
+/// Records on their way into the store: a batch, and where the state stands after it. The writer's lock is held.
+struct Change<'a> {
+    state: &'a PartitionState,
+    batch: Batch,
+    position: Position,
+    /// Entries of transactions that the batch sets or removes: later records of the batch read them.
+    pending: BTreeMap<Bytes, Option<Bytes>>,
+}
+
+/// The entries that one record's meaning depends on: of an outcome its transaction's, of others none.
+struct Fetched(Vec<(Bytes, Option<Bytes>)>);
+
+impl Get for Fetched {
+    fn get(&self, key: &[u8]) -> Option<Bytes> {
+        let fetched = self.0.iter().find(|(fetched, _)| fetched == key);
+        fetched.expect("an outcome reads the entries of its transaction, other records read none").1.clone()
+    }
+}
+
+impl<'a> Change<'a> {
+    fn new(state: &'a PartitionState) -> Change<'a> {
+        Change { state, batch: Batch::default(), position: state.position(), pending: BTreeMap::new() }
+    }
+
+    fn apply(&mut self, record: &Record) -> Result<(), StateError> {
+        let changes = self.meaning(record, state::apply)?;
+        let lineage = record.lineage_entry().map(|entry| {
+            let mut lineage = Lineage::clone(&self.position.lineage);
+            lineage.push(entry);
+            lineage
+        });
+        self.add(changes, record.lsn, lineage)
+    }
+
+    fn undo(&mut self, record: &Record) -> Result<(), StateError> {
+        let (to, floor) = (record.lsn.prev(), self.position.collected.floor);
+        if to < floor {
+            return Err(StateError::BelowFloor { to, floor });
+        }
+        let changes = self.meaning(record, state::undo)?;
+        let lineage = record.lineage_entry().map(|_| {
+            let mut lineage = Lineage::clone(&self.position.lineage);
+            lineage.cut(to);
+            lineage
+        });
+        self.add(changes, to, lineage)
+    }
+
+    /// What `record` changes, with the entries fetched that an outcome depends on.
+    fn meaning(
+        &self,
+        record: &Record,
+        meaning: impl Fn(&Record, &Fetched) -> Vec<Mutation>,
+    ) -> Result<Vec<Mutation>, StateError> {
+        let Body::Outcome { txn, decision, .. } = &record.body else {
+            return Ok(meaning(record, &Fetched(vec![])));
+        };
+        let (prepared, before) = (self.fetch(Space::Prepared, *txn)?, self.fetch(Space::Outcome, *txn)?);
+        // The same conditions are assertions in `types::state`; a log from disk or network earns an error.
+        let unreadable = |error: DecodeError| self.state.damaged(format!("entry of transaction {txn}: {error}"));
+        if let Some(value) = &before.1 {
+            let before = Outcome::decode(*txn, value.clone()).map_err(unreadable)?.lsn;
+            if before != record.lsn {
+                let what = format!("transaction {txn} ended at {before} and again at {}", record.lsn);
+                return Err(self.state.damaged(what));
+            }
+        }
+        match &prepared.1 {
+            Some(value) => drop(Prepared::decode(*txn, value.clone()).map_err(unreadable)?),
+            None if decision.is_some() => {
+                let what = format!("transaction {txn} commits at {} without a Prepare", record.lsn);
+                return Err(self.state.damaged(what));
+            }
+            None => {}
+        }
+        Ok(meaning(record, &Fetched(vec![prepared, before])))
+    }
+
+    fn fetch(&self, space: Space, txn: TxnId) -> Result<(Bytes, Option<Bytes>), StateError> {
+        let key = state::txn_key(space, txn);
+        let value = match self.pending.get(&key) {
+            Some(value) => value.clone(),
+            None => self.state.store.get(&key)?,
+        };
+        Ok((key, value))
+    }
+
+    fn add(&mut self, changes: Vec<Mutation>, applied: Lsn, lineage: Option<Lineage>) -> Result<(), StateError> {
+        if lineage.is_some() {
+            // What came before is seen with the old lineage, what comes now with the new one.
+            self.write()?;
+        }
+        for Mutation { key, value } in changes {
+            match &value {
+                Some(value) => self.batch.put(&key, value),
+                None => self.batch.delete(&key),
+            }
+            if key[0] == Space::Prepared as u8 || key[0] == Space::Outcome as u8 {
+                self.pending.insert(key, value);
+            }
+        }
+        self.position.applied = applied;
+        match lineage {
+            Some(lineage) => {
+                self.batch.put(&meta::LINEAGE, &meta::encode_lineage(&lineage));
+                self.position.lineage = Arc::new(lineage);
+                self.write()
+            }
+            None if self.batch.size() >= BATCH_BYTES => self.write(),
+            None => Ok(()),
+        }
+    }
+
+    fn write(&mut self) -> Result<(), StateError> {
+        let before = self.state.position();
+        if self.position.applied == before.applied && self.batch.is_empty() {
+            return Ok(());
+        }
+        let mut batch = std::mem::take(&mut self.batch);
+        batch.put(&meta::APPLIED, &meta::encode_applied(self.position.applied));
+        self.pending.clear();
+        if Arc::ptr_eq(&before.lineage, &self.position.lineage) {
+            self.state.store.write(batch)?;
+            self.state.position.write().applied = self.position.applied;
+        } else {
+            // Snapshots are taken under this lock: none sees the rows of one lineage with another.
+            let mut position = self.state.position.write();
+            self.state.store.write(batch)?;
+            position.applied = self.position.applied;
+            position.lineage = self.position.lineage.clone();
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,390 @@
+//! The storage engine: one RocksDB instance per partition replica. The only file that names it.
+//!
+//! - No write-ahead log: the node log is it.
+//! - RocksDB never flushes a memtable by itself: the buffer size is beyond reach, closing does not flush, and a
+//!   checkpoint does not. A flush that it did not order would put records into files that the log may lose. One way
+//!   is left: when a full disk gets room again, RocksDB flushes to recover. Records that a power failure then takes
+//!   from an ASYNC DURABILITY log leave a state above its log, which `open` refuses.
+//! - All instances share one block cache, one rate limiter, the threads of the process and a budget for memtables.
+//!   The budget is counted here and enforced by those who flush (`StateEnv::over_budget`).
+//!
+//! Unsafe code: two changes of a lifetime, so that a snapshot and an iterator can own the database they read from
+//! instead of borrowing it. Each says why it holds.
+#![allow(unsafe_code)]
+
+use std::cmp::Ordering as Order;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use rocksdb::checkpoint::Checkpoint;
+use rocksdb::{
+    BlockBasedOptions, Cache, DB, DBCompressionType, DBRawIteratorWithThreadMode, Env, FlushOptions, Options,
+    ReadOptions, SliceTransform, SnapshotWithThreadMode, WriteBatch, WriteOptions, properties,
+};
+use types::state::Space;
+
+use super::StateError;
+
+/// Beyond every budget, and the most that RocksDB accepts: it never flushes by itself.
+const NEVER_FULL: usize = 64 << 30;
+/// How long to wait before looking again whether a flush has ended.
+const FLUSH_POLL: Duration = Duration::from_micros(500);
+/// Options that have no setter. `avoid_flush_during_shutdown`: closing must not order a flush.
+const UNNAMED_OPTIONS: &str = "avoid_flush_during_shutdown=true;avoid_flush_during_recovery=true;\
+                               max_bgerror_resume_count=0;manifest_preallocation_size=65536";
+
+/// What the partitions of a process share.
+#[derive(Clone, Debug)]
+pub struct StateConfig {
+    /// Block cache in bytes.
+    pub cache_bytes: usize,
+    /// Memtables of all partitions together, in bytes: above it, partitions ask to be flushed.
+    pub memtable_bytes: u64,
+    /// Threads for flushing and, as many again, for compaction.
+    pub background_threads: u16,
+    /// Limit of flush and compaction writes in bytes per second.
+    pub write_rate: Option<u64>,
+}
+
+impl Default for StateConfig {
+    fn default() -> StateConfig {
+        StateConfig { cache_bytes: 256 << 20, memtable_bytes: 256 << 20, background_threads: 2, write_rate: None }
+    }
+}
+
+/// The shared parts of all partition states of a process.
+pub struct StateEnv {
+    options: Options,
+    memtable_limit: u64,
+    memtable_bytes: AtomicI64,
+    open: AtomicU64,
+}
+
+impl StateEnv {
+    /// Makes the shared parts.
+    pub fn new(config: &StateConfig) -> Result<Arc<StateEnv>, StateError> {
+        let failed = |error: rocksdb::Error| StateError::Engine {
+            dir: PathBuf::new(),
+            action: "setting up",
+            message: error.into_string(),
+        };
+        let mut threads = Env::new().map_err(failed)?;
+        threads.set_background_threads(config.background_threads.into());
+        threads.set_high_priority_background_threads(config.background_threads.into());
+
+        let mut options = Options::default().get_options_from_string(UNNAMED_OPTIONS).map_err(failed)?;
+        options.create_if_missing(true);
+        options.set_env(&threads);
+        options.set_max_background_jobs(i32::from(config.background_threads) * 2);
+        if let Some(rate) = config.write_rate {
+            options.set_ratelimiter(rate.min(i64::MAX as u64) as i64, 100_000, 10);
+        }
+        // Memtables grow until we flush. The arena's block is set because its default follows the buffer's size.
+        options.set_write_buffer_size(NEVER_FULL);
+        options.set_arena_block_size(128 << 10);
+        options.set_max_write_buffer_number(4);
+        options.set_max_total_wal_size(1 << 20);
+        options.set_allow_concurrent_memtable_write(false);
+        options.set_compression_type(DBCompressionType::Lz4);
+        options.set_bottommost_compression_type(DBCompressionType::Zstd);
+        options.set_prefix_extractor(SliceTransform::create("perennial.row", row_of, Some(has_row)));
+        options.set_block_based_table_factory(&table_options(config));
+        // Thousands of instances in a process: few open files, no statistics, small logs each.
+        options.set_max_open_files(512);
+        options.set_stats_dump_period_sec(0);
+        options.set_stats_persist_period_sec(0);
+        options.set_skip_stats_update_on_db_open(true);
+        options.set_keep_log_file_num(2);
+        options.set_max_log_file_size(1 << 20);
+        Ok(Arc::new(StateEnv {
+            options,
+            memtable_limit: config.memtable_bytes,
+            memtable_bytes: AtomicI64::new(0),
+            open: AtomicU64::new(0),
+        }))
+    }
+
+    /// Memory of all memtables, flushed ones that are still read not included.
+    pub fn memtable_bytes(&self) -> u64 {
+        self.memtable_bytes.load(Ordering::Relaxed).max(0) as u64
+    }
+
+    /// Whether a partition with `mine` bytes of memtables should be flushed: all together are over the budget, and
+    /// it holds at least its share. Over the budget at least one partition does.
+    pub fn over_budget(&self, mine: u64) -> bool {
+        let (all, open) = (self.memtable_bytes(), self.open.load(Ordering::Relaxed).max(1));
+        all > self.memtable_limit && mine.saturating_mul(open) >= all
+    }
+}
+
+fn table_options(config: &StateConfig) -> BlockBasedOptions {
+    let mut table = BlockBasedOptions::default();
+    table.set_block_cache(&Cache::new_lru_cache(config.cache_bytes));
+    table.set_block_size(16 << 10);
+    table.set_format_version(5);
+    // Filters know rows, not versions: a look-up of a row that is not there reads no file.
+    table.set_bloom_filter(10.0, false);
+    table.set_whole_key_filtering(false);
+    // In the cache, so that memory stays within its bound however many files there are.
+    table.set_cache_index_and_filter_blocks(true);
+    table.set_cache_index_and_filter_blocks_with_high_priority(true);
+    table.set_pin_l0_filter_and_index_blocks_in_cache(true);
+    table
+}
+
+/// The prefix of a version's key that names the row: all but the timestamp.
+fn row_of(key: &[u8]) -> &[u8] {
+    &key[..key.len() - 8]
+}
+
+fn has_row(key: &[u8]) -> bool {
+    key.len() >= 9 && key[0] == Space::Version as u8
+}
+
+/// One partition's instance.
+pub(super) struct Store {
+    db: Arc<DB>,
+    dir: PathBuf,
+    env: Arc<StateEnv>,
+    counted: Mutex<u64>,
+}
+
+impl Store {
+    /// Opens or creates the instance in `dir`.
+    pub(super) fn open(env: Arc<StateEnv>, dir: &Path) -> Result<Store, StateError> {
+        let failed = |message: String| StateError::Engine { dir: dir.into(), action: "opening", message };
+        std::fs::create_dir_all(dir).map_err(|error| failed(error.to_string()))?;
+        let db = DB::open(&env.options, dir).map_err(|error| failed(error.into_string()))?;
+        env.open.fetch_add(1, Ordering::Relaxed);
+        let store = Store { db: Arc::new(db), dir: dir.into(), env, counted: Mutex::new(0) };
+        store.count_memory();
+        Ok(store)
+    }
+
+    /// Where it is.
+    pub(super) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// What it shares with others.
+    pub(super) fn env(&self) -> &Arc<StateEnv> {
+        &self.env
+    }
+
+    fn failed(&self, action: &'static str) -> impl FnOnce(rocksdb::Error) -> StateError {
+        let dir = self.dir.clone();
+        move |error| StateError::Engine { dir, action, message: error.into_string() }
+    }
+
+    /// The value at `key`.
+    pub(super) fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StateError> {
+        let value = self.db.get(key).map_err(self.failed("reading"))?;
+        Ok(value.map(Bytes::from))
+    }
+
+    /// Makes the batch visible as a whole; in memory only.
+    pub(super) fn write(&self, batch: Batch) -> Result<(), StateError> {
+        let mut options = WriteOptions::default();
+        options.disable_wal(true);
+        self.db.write_opt(batch.0, &options).map_err(self.failed("writing"))?;
+        self.count_memory();
+        Ok(())
+    }
+
+    /// Memory of the memtables that are not in files.
+    pub(super) fn memtable_bytes(&self) -> u64 {
+        self.db.property_int_value(properties::CUR_SIZE_ALL_MEM_TABLES).ok().flatten().unwrap_or(0)
+    }
+
+    fn count_memory(&self) {
+        let mut counted = self.counted.lock();
+        let now = self.memtable_bytes();
+        self.env.memtable_bytes.fetch_add(now as i64 - *counted as i64, Ordering::Relaxed);
+        *counted = now;
+    }
+
+    /// Closes the memtable: what was written so far goes to files, what is written from now on does not.
+    pub(super) fn start_flush(&self) -> Result<(), StateError> {
+        let mut options = FlushOptions::default();
+        options.set_wait(false);
+        self.db.flush_opt(&options).map_err(self.failed("flushing"))
+    }
+
+    /// Waits until the memtables that were closed are in files, synced.
+    pub(super) fn finish_flush(&self) -> Result<(), StateError> {
+        loop {
+            let number = |name| self.db.property_int_value(name).map_err(self.failed("flushing"));
+            if number(properties::NUM_IMMUTABLE_MEM_TABLE)?.unwrap_or(0) == 0 {
+                self.count_memory();
+                return Ok(());
+            }
+            if number(properties::BACKGROUND_ERRORS)?.unwrap_or(0) > 0 {
+                // Flushing again reports the error that stopped the first.
+                let error = self.db.flush().err().map_or("background error".into(), rocksdb::Error::into_string);
+                return Err(StateError::Engine { dir: self.dir.clone(), action: "flushing", message: error });
+            }
+            std::thread::sleep(FLUSH_POLL);
+        }
+    }
+
+    /// Hard links to the files as they are; memtables are left out.
+    pub(super) fn checkpoint(&self, to: &Path) -> Result<(), StateError> {
+        let checkpoint = Checkpoint::new(&self.db).map_err(self.failed("exporting"))?;
+        checkpoint.create_checkpoint_with_log_size(to, u64::MAX).map_err(self.failed("exporting"))
+    }
+
+    /// Everything as it is now, for as long as it is held.
+    pub(super) fn snapshot(&self) -> Arc<Snapshot> {
+        let snapshot = self.db.snapshot();
+        // SAFETY: only the lifetime changes. `Snapshot` keeps the database alive and drops it last.
+        let inner = unsafe {
+            std::mem::transmute::<SnapshotWithThreadMode<'_, DB>, SnapshotWithThreadMode<'static, DB>>(snapshot)
+        };
+        Arc::new(Snapshot { inner, dir: self.dir.clone(), _db: self.db.clone() })
+    }
+
+    /// Bytes of the live files and of the rows in memory, about.
+    pub(super) fn size(&self) -> u64 {
+        let number = |name| self.db.property_int_value(name).ok().flatten().unwrap_or(0);
+        number(properties::LIVE_SST_FILES_SIZE) + self.memtable_bytes()
+    }
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        self.env.open.fetch_sub(1, Ordering::Relaxed);
+        self.env.memtable_bytes.fetch_sub(*self.counted.lock() as i64, Ordering::Relaxed);
+    }
+}
+
+/// Changes that become visible together.
+#[derive(Default)]
+pub(super) struct Batch(WriteBatch);
+
+impl Batch {
+    /// Sets a key.
+    pub(super) fn put(&mut self, key: &[u8], value: &[u8]) {
+        self.0.put(key, value);
+    }
+
+    /// Removes a key.
+    pub(super) fn delete(&mut self, key: &[u8]) {
+        self.0.delete(key);
+    }
+
+    /// Its size in bytes.
+    pub(super) fn size(&self) -> usize {
+        self.0.size_in_bytes()
+    }
+
+    /// Whether it changes nothing.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+/// The instance at one moment. Fields drop in order: the database last.
+pub(super) struct Snapshot {
+    inner: SnapshotWithThreadMode<'static, DB>,
+    dir: PathBuf,
+    _db: Arc<DB>,
+}
+
+/// How an iterator finds its way.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Walk {
+    /// Within the versions of one row; the filters may answer that there are none.
+    Row,
+    /// Over everything from the first key on.
+    Range,
+}
+
+impl Snapshot {
+    /// The value at `key`.
+    pub(super) fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StateError> {
+        let value = self.inner.get(key).map_err(|error| StateError::Engine {
+            dir: self.dir.clone(),
+            action: "reading",
+            message: error.into_string(),
+        })?;
+        Ok(value.map(Bytes::from))
+    }
+
+    /// An iterator that stands nowhere yet and ends before `end`.
+    pub(super) fn walk(self: &Arc<Snapshot>, walk: Walk, end: &[u8]) -> Walker {
+        let mut options = ReadOptions::default();
+        options.set_iterate_upper_bound(end);
+        match walk {
+            Walk::Row => options.set_prefix_same_as_start(true),
+            Walk::Range => options.set_total_order_seek(true),
+        }
+        // SAFETY: only the lifetime changes. `Walker` keeps the snapshot, hence the database, and drops it last.
+        let inner = unsafe {
+            std::mem::transmute::<DBRawIteratorWithThreadMode<'_, DB>, DBRawIteratorWithThreadMode<'static, DB>>(
+                self.inner.raw_iterator_opt(options),
+            )
+        };
+        Walker { inner, snapshot: self.clone() }
+    }
+}
+
+/// Key and value.
+pub(super) type Item<'a> = (&'a [u8], &'a [u8]);
+
+/// Walks over keys in order. Fields drop in order: the snapshot last.
+pub(super) struct Walker {
+    inner: DBRawIteratorWithThreadMode<'static, DB>,
+    snapshot: Arc<Snapshot>,
+}
+
+impl Walker {
+    /// How many steps are tried before a seek: neighbours are mostly near.
+    const STEPS: usize = 8;
+
+    /// Goes to the first key at or above `key`.
+    pub(super) fn seek(&mut self, key: &[u8]) {
+        self.inner.seek(key);
+    }
+
+    /// Goes to the next key.
+    pub(super) fn next(&mut self) {
+        self.inner.next();
+    }
+
+    /// Goes on to the first key at or above `key`, which lies ahead: by steps if it is near, by a seek if not.
+    pub(super) fn advance_to(&mut self, key: &[u8]) {
+        for _ in 0..Walker::STEPS {
+            match self.inner.key().map(|here| here.cmp(key)) {
+                Some(Order::Less) => self.inner.next(),
+                Some(_) | None => return,
+            }
+        }
+        if self.inner.key().is_some_and(|here| here < key) {
+            self.inner.seek(key);
+        }
+    }
+
+    /// Key and value where it stands, `None` at the end. Fails if the end is not an end but an error.
+    pub(super) fn item(&self) -> Result<Option<Item<'_>>, StateError> {
+        match self.inner.item() {
+            Some(item) => Ok(Some(item)),
+            None => match self.inner.status() {
+                Ok(()) => Ok(None),
+                Err(error) => Err(StateError::Engine {
+                    dir: self.snapshot.dir.clone(),
+                    action: "reading",
+                    message: error.into_string(),
+                }),
+            },
+        }
+    }
+
+    /// The instance's directory.
+    pub(super) fn dir(&self) -> &Path {
+        &self.snapshot.dir
+    }
+}
