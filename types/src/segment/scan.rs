@@ -234,11 +234,10 @@ impl Walk {
     /// The end of the last piece: clean, begun and not written, or synced and lost.
     fn finish(mut self, pieces: &[Piece]) -> Scan {
         let Scan { end: (index, offset), sealed, synced, .. } = self.scan;
-        if let Some(piece) = pieces.get(index) {
-            if self.reaches(synced + 1, piece.size()) && !sealed && (offset as usize) < piece.bytes.len() {
-                let next = &piece.bytes[offset as usize..];
-                self.scan.torn = BatchHeader::is_begun(next, &piece.header.identity);
-            }
+        let Some(piece) = pieces.get(index) else { return self.scan };
+        if self.reaches(synced + 1, piece.size()) && !sealed && offset < piece.size() {
+            let next = &piece.bytes[offset as usize..];
+            self.scan.torn = BatchHeader::is_begun(next, &piece.header.identity);
         }
         self.scan
     }
