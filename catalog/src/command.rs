@@ -18,7 +18,7 @@ use types::{
 
 use crate::claim::Claim;
 use crate::database::{Finals, Holder, Options};
-use crate::link::LinkOptions;
+use crate::link::{LinkOptions, OnSilence};
 use crate::node::{Addresses, Roles};
 use crate::user::{Account, Privilege, Scope, Verifier};
 
@@ -215,6 +215,15 @@ pub enum Command {
     Promote(Promote),
     /// A sink has logged in: it gets a link, or a new token for the link it has.
     OpenLink(OpenLink),
+    /// The sink's side has altered the link: whether commits wait for it, and what happens when it is silent.
+    SetSync {
+        /// Which link.
+        link: LinkId,
+        /// Commits shall wait.
+        sync: bool,
+        /// What happens when the sink is silent.
+        on_silence: OnSilence,
+    },
     /// A sink was promoted, re-targeted or dropped. Its pin is kept until it joins again or retention gives it up.
     EndLink {
         /// Which link.

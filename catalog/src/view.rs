@@ -28,9 +28,15 @@ pub struct DatabaseNews {
 impl State {
     /// What a node that knows everything up to `since` has to learn about the databases of which it holds a part.
     pub fn news_since(&self, node: NodeId, since: Revision) -> Vec<DatabaseNews> {
+        let since = self.known(since);
         let changed = self.databases.iter().filter(|(_, database)| database.changed > since);
         let holds = |id: DatabaseId| self.partitions_of(id).any(|(_, held)| held.replicas.contains(&node));
         changed.filter(|(id, _)| holds(**id)).map(|(id, database)| self.news(*id, database)).collect()
+    }
+
+    /// A node that knows more than has happened heard another history, of a catalog that was restored: it hears all.
+    fn known(&self, since: Revision) -> Revision {
+        if since > self.revision { Revision(0) } else { since }
     }
 
     /// The same of one database.
@@ -73,6 +79,7 @@ impl State {
     /// What a node that knows everything up to `since` has to learn: views of partitions of which it holds, or shall
     /// hold, a copy. From `Revision(0)` on it is everything that concerns it.
     pub fn views_since(&self, node: NodeId, since: Revision) -> Vec<View> {
+        let since = self.known(since);
         let first = PartitionId { database: types::DatabaseId(0), ordinal: types::Ordinal(i32::MIN) };
         let changed = self.changes.range((Revision(since.0 + 1), first)..).map(|(_, id)| *id);
         changed.filter(|id| self.partitions[id].replicas.contains(&node)).filter_map(|id| self.view(id)).collect()

@@ -225,6 +225,7 @@ impl Region {
                     write!(out, "{}: name {} with {set:?}, loss {:?}: ", name.partition, name.primary, name.loss)?;
                 }
                 Command::RecoverToCut(recover) => write!(out, "recover {} to {}: ", recover.database, recover.cut)?,
+                Command::ReceiveEpoch { number } => write!(out, "epochs above {number}: ")?,
                 other => write!(out, "{other:?}: ")?,
             }
             writeln!(out, "{}", self.apply(&command)?)?;

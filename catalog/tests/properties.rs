@@ -121,6 +121,9 @@ fn command(state: &State, draw: &Draw) -> Command {
         36 => Command::ReceiveEpoch { number: u64::from(draw.a) },
         37 => Command::EndLink { link: draw.served(state), keep_pin: draw.a & 1 == 0 },
         38 => Command::ReportPin { link: draw.served(state), cut: draw.time(), promotions: history(state, draw) },
+        39 if draw.a & 3 == 0 => {
+            Command::SetSync { link: draw.served(state), sync: draw.a & 4 == 0, on_silence: OnSilence::Block }
+        }
         39 => Command::Degrade { link: draw.served(state), since: draw.time() },
         40 => Command::Restore { link: draw.served(state), above: Timestamp(u64::from(draw.a % 8)) },
         41 => Command::GiveUpPin { link: draw.served(state) },

@@ -92,6 +92,7 @@ impl State {
             Command::AlterLink { database, options } => self.alter_link(*database, options),
             Command::Promote(promote) => self.promote(promote),
             Command::OpenLink(open) => self.open_link(open),
+            Command::SetSync { link, sync, on_silence } => self.set_sync(*link, *sync, *on_silence),
             Command::EndLink { link, keep_pin } => self.end_link(*link, *keep_pin),
             Command::ReportPin { link, cut, promotions } => self.report_pin(*link, *cut, promotions),
             Command::GiveUpPin { link } => self.give_up_pin(*link),

@@ -38,7 +38,12 @@ impl State {
     pub(super) fn create_sink(&mut self, sink: &CreateSink) -> Applying {
         let CreateSink { create, terms } = sink;
         if let Some((id, database)) = self.database_named(&create.name) {
-            return self.create_existing(id, database.side, terms);
+            if let Side::Sink { link } = database.side
+                && self.follows(database, create.identity, terms)
+            {
+                return self.renew(id, link, terms);
+            }
+            return self.refuse_existing(database, terms);
         }
         self.check_new(create)?;
         self.expect_elsewhere(&format!("database `{}`", create.name), terms)?;
@@ -52,10 +57,9 @@ impl State {
     }
 
     /// REPLICATE without FORCE DIFFERENTIAL of a name that exists.
-    fn create_existing(&mut self, id: DatabaseId, side: Side, terms: &LinkTerms) -> Applying {
-        let object = format!("database `{}`", self.databases[&id].name);
-        match side {
-            Side::Sink { link } if same_source(&self.sinks[&link], terms) => self.renew(id, link, terms),
+    fn refuse_existing(&self, database: &Database, terms: &LinkTerms) -> Applying {
+        let object = format!("database `{}`", database.name);
+        match database.side {
             Side::Sink { link } => {
                 let source = &self.sinks[&link].source;
                 let advice = format!(
@@ -71,6 +75,14 @@ impl State {
                 advice: "add WITH FORCE DIFFERENTIAL to let it follow; what it alone has is set aside".into(),
             }),
         }
+    }
+
+    /// Whether it follows this very database of the source.
+    fn follows(&self, database: &Database, identity: u128, terms: &LinkTerms) -> bool {
+        let Side::Sink { link } = database.side else { return false };
+        let held = &self.sinks[&link];
+        let same = held.source_cluster == terms.source_cluster && held.source.database == terms.source.database;
+        same && database.identity == identity
     }
 
     /// The same source again: the aim holds; a new token of it is kept.
@@ -141,7 +153,7 @@ impl State {
         let broken = self.check_follow(database, follow)?;
         let terms = &follow.terms;
         if let Side::Sink { link } = database.side
-            && same_source(&self.sinks[&link], terms)
+            && self.follows(database, follow.identity, terms)
             && !(broken && follow.forced)
         {
             return self.renew(follow.database, link, terms);
@@ -354,10 +366,6 @@ impl State {
             }),
         }
     }
-}
-
-fn same_source(link: &SinkLink, terms: &LinkTerms) -> bool {
-    link.source_cluster == terms.source_cluster && link.source.database == terms.source.database
 }
 
 fn behind(database: &Database, terms: &LinkTerms) -> Refusal {

@@ -5,7 +5,7 @@ use types::{LinkId, Promotion, Timestamp};
 use super::{ALREADY, Applied, Applying, DONE};
 use crate::command::OpenLink;
 use crate::event::Severity;
-use crate::link::{LinkMode, SourceLink};
+use crate::link::{LinkMode, OnSilence, SourceLink};
 use crate::outcome::{Answer, Refusal};
 use crate::state::State;
 
@@ -74,6 +74,24 @@ impl State {
         *link = renewed;
         self.touch_news(open.database);
         Ok(Applied::Changed(Answer::Link(id)))
+    }
+
+    pub(super) fn set_sync(&mut self, id: LinkId, sync: bool, on_silence: OnSilence) -> Applying {
+        let link = self.expect_source(id)?;
+        if link.ended.is_some() && sync {
+            let problem = "its sink follows no longer: REPLICATE there first".into();
+            return Err(Refusal::Correct { object: format!("link {id}"), problem });
+        }
+        let kept = sync == (link.mode != LinkMode::Async);
+        if kept && link.on_silence == on_silence {
+            return ALREADY;
+        }
+        let link = self.sources.get_mut(&id).expect("it was looked up above");
+        link.mode = if kept { link.mode } else { asked(sync) };
+        link.on_silence = on_silence;
+        let database = link.database;
+        self.touch_news(database);
+        DONE
     }
 
     pub(super) fn end_link(&mut self, id: LinkId, keep_pin: bool) -> Applying {

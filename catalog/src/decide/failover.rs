@@ -44,6 +44,9 @@ enum Verdict {
 /// The leader's own decisions at `now` (nanoseconds on its clock). `failure_timeout` is in nanoseconds, too.
 pub fn decide(state: &State, heard: &Heard, now: u64, failure_timeout: u64, bits: Bits<'_>) -> Vec<Command> {
     let mut commands = vec![];
+    if heard.highest_epoch() > state.minted {
+        commands.push(Command::ReceiveEpoch { number: heard.highest_epoch() });
+    }
     let mut recovering: BTreeMap<DatabaseId, Vec<(PartitionId, Report)>> = BTreeMap::new();
     let mut unknown = BTreeSet::new();
     for (id, partition) in &state.partitions {

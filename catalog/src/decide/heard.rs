@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use types::{Incarnation, LogEnd, Member, NodeId, PartitionId, Timestamp};
 
+use crate::state::RECEIVED_MAX;
+
 /// A replica's answer to the question where its log ends. It has synced its log before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Report {
@@ -32,6 +34,7 @@ pub struct Heard {
     gone: BTreeSet<Member>,
     answered: BTreeMap<NodeId, Process>,
     reports: BTreeMap<(PartitionId, NodeId), Report>,
+    epoch_number: u64,
 }
 
 impl Heard {
@@ -66,10 +69,24 @@ impl Heard {
 
     /// A replica said where its log ends.
     pub fn report(&mut self, partition: PartitionId, report: Report) {
+        self.epoch(report.end.epoch_number);
         let newer = |known: &Report| known.member.incarnation > report.member.incarnation;
         if !self.reports.get(&(partition, report.member.node)).is_some_and(newer) {
             self.reports.insert((partition, report.member.node), report);
         }
+    }
+
+    /// A process holds a log with an epoch of this number. A sink's primaries say so with their heartbeats, so that what
+    /// is minted after a promotion is above it. A number that no honest log can hold is not believed.
+    pub fn epoch(&mut self, number: u64) {
+        if number <= RECEIVED_MAX {
+            self.epoch_number = self.epoch_number.max(number);
+        }
+    }
+
+    /// The highest epoch number of any log.
+    pub fn highest_epoch(&self) -> u64 {
+        self.epoch_number
     }
 
     /// Forgets the reports of a partition: it has a primary, its logs grow.
