@@ -215,15 +215,15 @@ impl Replica {
             Office::Following(following) => (self.losses, following.losses, following.primary, following.sink),
             _ => return,
         };
-        if common < resume.trimmed {
+        assert!(
+            common >= self.cursors.committed.min(self.log.end) || announced > losses || sink,
+            "rewind to {common} below committed {}, and no loss was announced",
+            self.cursors.committed
+        );
+        if common < resume.trimmed.max(self.log.trimmed) {
             self.repair = Some(Repair::Installing);
             effects.push(Effect::Install { link: None, primary: Some(primary), common });
         } else if common < self.log.end {
-            assert!(
-                common >= self.cursors.committed || announced > losses || sink,
-                "rewind to {common} below committed {}, and no loss was announced",
-                self.cursors.committed
-            );
             self.rewind(common, resume.lineage, effects);
         } else {
             self.send_differ(now, effects);

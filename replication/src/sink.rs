@@ -105,7 +105,7 @@ impl Replica {
             return;
         }
         let common = self.log.lineage.common_point(self.log.end, &resume.lineage, resume.end);
-        if common < resume.trimmed {
+        if common < resume.trimmed.max(self.log.trimmed) {
             self.repair = Some(Repair::Installing);
             effects.push(Effect::Install { link: Some(link), primary: None, common });
         } else if common < self.log.end {

@@ -37,16 +37,23 @@ impl Replica {
                 feed.resume(common, now);
                 if end > common || common < trimmed {
                     feed.suspend();
+                    feed.told = Some((limit, Timestamp::ZERO));
                 }
                 let resume = self.resume(limit);
                 effects.push(Effect::ToSink { feed: number, message: Message::Resume(resume) });
             }
             Message::Ack(ack) => {
-                let end = self.log.end;
-                if let Some(feed) = self.leading().and_then(|leading| leading.sinks.get_mut(&number)) {
-                    if ack.matched <= end {
-                        feed.acknowledge(None, ack, now);
+                let (end, open) = (self.log.end, shippable.is_some());
+                let Some(leading) = self.leading() else { return };
+                match leading.sinks.get_mut(&number) {
+                    Some(feed) if ack.matched <= end => feed.acknowledge(None, ack, now),
+                    // It follows an earlier reign of this node: it is told where this one stands.
+                    None if open => {
+                        let mut feed = Feed::new(FeedId::Sink(number), ack.matched.min(end), now);
+                        feed.suspend();
+                        leading.sinks.insert(number, feed);
                     }
+                    _ => {}
                 }
             }
             Message::Append(_) | Message::Resume(_) => {}

@@ -46,7 +46,7 @@ macro_rules! folders {
     };
 }
 
-folders! { ack append catch_up in_sync lease reign resolved rewind two_phase txn }
+folders! { ack append catch_up dr_promotion dr_rewind dr_stream fence in_sync lease reign resolved rewind two_phase txn }
 
 /// A folder that nobody runs would claim what nobody checks.
 #[test]

@@ -16,6 +16,8 @@ pub struct Catalog {
 pub enum Office {
     /// The role stays what it is.
     Same,
+    /// The last promotion is named again.
+    Again,
     Promoted(Promotion),
     Follows {
         link: u128,
@@ -66,6 +68,10 @@ impl Catalog {
                 if let Role::Writable { .. } = view.role {
                     view.role = writable(cluster, number, StartKind::Failover, above);
                 }
+            }
+            Office::Again => {
+                let Promotion { id, cut } = *view.promotions.last().expect("there was a promotion");
+                view.role = writable(cluster, number, StartKind::Promotion { id, cut }, above);
             }
             Office::Promoted(promotion) => {
                 view.promotions.push(promotion);

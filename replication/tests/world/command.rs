@@ -43,6 +43,9 @@ pub enum Command {
         /// The EpochStart must be above this.
         #[arg(key)]
         above: Option<u64>,
+        /// The promotion of the reign before is named again: the catalog does not know who has carried it out.
+        #[arg(key)]
+        again: Option<bool>,
         /// It becomes a sink of this link.
         #[arg(key)]
         follows: Option<u128>,
@@ -113,6 +116,8 @@ pub enum Command {
         matched: u64,
         #[arg(key)]
         reign: Option<u64>,
+        #[arg(key)]
+        turn: Option<u32>,
     },
 
     // ---- the disk, the state, the services
@@ -150,6 +155,8 @@ pub enum Command {
         #[arg(key)]
         kill: Option<bool>,
     },
+    /// Delivers messages until there are none; disks and states do nothing.
+    RunMessages,
     /// Does whatever is left to do for messages, disks, states and services, until nothing is.
     Run,
 
@@ -218,11 +225,13 @@ pub enum Command {
     Session { link: u128, source: u64, sink: u64 },
     /// The session ends, at both ends.
     SessionEnd { link: u128, sink: u64 },
-    /// A forged mark on the session: published under these promotions.
+    /// A forged mark on the session: at this LSN (the sink's log end), published under these promotions (the sink's).
     ForgeMark {
         link: u128,
         sink: u64,
         ts: u64,
+        #[arg(key)]
+        lsn: Option<u64>,
         #[arg(key)]
         promotions: Option<Promotions>,
     },

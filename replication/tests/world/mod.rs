@@ -128,6 +128,7 @@ impl World {
             | Prepared { .. }
             | Outcome { .. }
             | Restart { .. } => self.obey_services(command),
+            RunMessages => self.run_messages(),
             Run => self.run_all(),
             Status { nodes } => self.status(nodes),
             Log { node } => self.log(*node),

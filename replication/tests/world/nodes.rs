@@ -68,12 +68,12 @@ impl World {
                 Ok(())
             }
             Command::PeerUp { node, peer } => self.step(*node, Input::PeerUp { node: types::NodeId(*peer) }),
-            Command::ForgeAck { from, to, matched, reign } => {
+            Command::ForgeAck { from, to, matched, reign, turn } => {
                 let ack =
                     Ack { matched: Lsn(*matched), position: Lsn(*matched), durable: Lsn(*matched), ..Ack::default() };
                 let (from, partition) = (self.member(*from)?, self.node(*to)?.replica.id());
                 let status = self.node(*to)?.replica.status();
-                let turn = status.leading.map_or(0, |leading| leading.turn);
+                let turn = turn.unwrap_or(status.leading.map_or(0, |leading| leading.turn));
                 let stream = Stream { reign: reign.map_or(status.reign, Reign), turn };
                 self.step(*to, Input::Frame(Frame { partition, from, stream, message: Message::Ack(ack) }))
             }
@@ -114,7 +114,7 @@ impl World {
                 self.step(*sink, Input::SourceDown { link: LinkId(*link) })?;
                 self.step(source, Input::SinkGone { feed: *sink })
             }
-            Command::ForgeMark { link, sink, ts, promotions } => {
+            Command::ForgeMark { link, sink, ts, lsn, promotions } => {
                 let status = self.node(*sink)?.replica.status();
                 let promotions = promotions.clone().map_or(status.mark.promotions, |promotions| promotions.0);
                 let prev = status.appended;
@@ -123,7 +123,7 @@ impl World {
                     prev_epoch: status.lineage.epoch_at(prev),
                     records: vec![],
                     committed: Lsn::ZERO,
-                    mark: Some(Mark { promotions, ts: Timestamp(*ts), lsn: prev }),
+                    mark: Some(Mark { promotions, ts: Timestamp(*ts), lsn: lsn.map_or(prev, Lsn) }),
                     reign_revision: Default::default(),
                     losses: 0,
                 };

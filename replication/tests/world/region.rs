@@ -110,7 +110,8 @@ impl World {
     }
 
     fn grant(&mut self, command: &Command) -> Done {
-        let Command::Grant { node, members, promotion: id, cut, above, follows, forced, promotions, loss } = command
+        let Command::Grant { node, members, promotion: id, cut, above, again, follows, forced, promotions, loss } =
+            command
         else {
             return Err("not a grant".into());
         };
@@ -118,6 +119,7 @@ impl World {
         let members = members.as_ref().map_or(vec![*node], |members| members.0.clone());
         let members = members.into_iter().map(|node| self.member(node)).collect::<Result<Vec<Member>, _>>()?;
         let office = match (id, follows) {
+            _ if *again == Some(true) => Office::Again,
             (Some(id), _) => Office::Promoted(promotion(*id, cut.ok_or("a promotion has a cut")?)),
             (None, Some(link)) => Office::Follows { link: *link, forced: *forced == Some(true) },
             (None, None) => Office::Same,

@@ -100,6 +100,13 @@ impl World {
         self.carry_out(node, effects)
     }
 
+    pub(super) fn run_messages(&mut self) -> Done {
+        while let Some(packet) = self.net.pop_front() {
+            self.step(packet.to, packet.input)?;
+        }
+        Ok(())
+    }
+
     pub(super) fn run_all(&mut self) -> Done {
         for _ in 0..10_000 {
             if let Some(packet) = self.net.pop_front() {
