@@ -27,6 +27,8 @@ use crate::user::{Account, Privilege, Scope, Verifier};
 pub enum Command {
     /// A node with an empty data directory joins. Answers its id; repeated with the same identity, the same id.
     RegisterNode {
+        /// Its number, where its certificate names one; otherwise the catalog chooses.
+        number: Option<NodeId>,
         /// Random bits from its data directory.
         identity: u128,
         /// Where it is reached.

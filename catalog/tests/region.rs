@@ -38,6 +38,7 @@ fn hear(heard: &mut Heard, now: u64, members: &[types::Member]) {
 fn a_repeated_registration_answers_the_same_id() {
     let mut state = cluster(1);
     let again = Command::RegisterNode {
+        number: None,
         identity: 1,
         addresses: support::addresses(9),
         roles: catalog::node::Roles { aggregator: false, leaf: true },
@@ -287,4 +288,22 @@ fn a_change_to_sync_durability_holds_once_the_primary_confirms_it() {
     done(&mut state, &confirm);
     done(&mut state, &started(2, 3));
     assert_eq!(state.partitions[&id].members, [member(1, 1), member(2, 3)].into());
+}
+
+#[test]
+fn a_certificate_names_the_number_of_its_node() {
+    let mut state = State::new(ClusterId(1));
+    let register = |number, identity: u128| Command::RegisterNode {
+        number,
+        identity,
+        addresses: Addresses { rpc: format!("host{identity}:1"), sql: None, http: None },
+        roles: Roles { aggregator: false, leaf: true },
+        group: None,
+    };
+    let at = catalog::event::UnixMillis(1);
+    let seven = state.apply(at, &register(Some(NodeId(7)), 1)).expect("the number is free");
+    assert_eq!(seven.answer, catalog::Answer::Node(NodeId(7)));
+    state.apply(at, &register(Some(NodeId(7)), 2)).expect_err("another node has the number");
+    let chosen = state.apply(at, &register(None, 3)).expect("the catalog chooses");
+    assert_eq!(chosen.answer, catalog::Answer::Node(NodeId(8)), "above every number that was named");
 }

@@ -55,8 +55,8 @@ impl State {
 
     fn dispatch(&mut self, command: &Command) -> Applying {
         match command {
-            Command::RegisterNode { identity, addresses, roles, group } => {
-                self.register_node(*identity, addresses, *roles, *group)
+            Command::RegisterNode { number, identity, addresses, roles, group } => {
+                self.register_node(*number, *identity, addresses, *roles, *group)
             }
             Command::NodeStarted { node, incarnation, addresses } => self.node_started(*node, *incarnation, addresses),
             Command::RemoveNode { node } => self.remove_node(*node),

@@ -11,6 +11,7 @@ use crate::state::{RECEIVED_MAX, State};
 impl State {
     pub(super) fn register_node(
         &mut self,
+        number: Option<NodeId>,
         identity: u128,
         addresses: &Addresses,
         roles: Roles,
@@ -32,8 +33,12 @@ impl State {
             let advice = format!("node {id} has this address, remove it first if its data directory is lost");
             return Err(Refusal::NameNew { object: format!("address {}", addresses.rpc), advice });
         }
-        self.last_node.0 += 1;
-        let id = self.last_node;
+        if let Some(number) = number.filter(|number| self.nodes.contains_key(number)) {
+            let advice = "give the new node a certificate with a number of its own".into();
+            return Err(Refusal::NameNew { object: format!("node {number}"), advice });
+        }
+        let id = number.unwrap_or(NodeId(self.last_node.0 + 1));
+        self.last_node = self.last_node.max(id);
         let node = Node {
             identity,
             addresses: addresses.clone(),

@@ -37,8 +37,13 @@ pub fn cluster(leaves: u64) -> State {
     let mut state = State::new(ClusterId(7));
     for leaf in 1..=leaves {
         let roles = Roles { aggregator: false, leaf: true };
-        let register =
-            Command::RegisterNode { identity: u128::from(leaf), addresses: addresses(leaf), roles, group: None };
+        let register = Command::RegisterNode {
+            number: None,
+            identity: u128::from(leaf),
+            addresses: addresses(leaf),
+            roles,
+            group: None,
+        };
         assert_eq!(done(&mut state, &register), Answer::Node(NodeId(leaf)));
         done(&mut state, &started(leaf, 1));
     }
