@@ -2,10 +2,11 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use types::{ClusterId, Incarnation, Member, NodeId};
 
-use crate::handshake::VersionRange;
+use crate::handshake::{Greeting, VersionRange};
 use crate::tls::Fingerprint;
 
 /// What a session is for. The one who dials chooses; the listener's owner hands the session to the right part.
@@ -92,6 +93,11 @@ pub struct Peer {
 }
 
 impl Peer {
+    pub(crate) fn new(greeting: &Greeting, address: SocketAddr, fingerprint: Option<Fingerprint>) -> Peer {
+        let Greeting { cluster, node, incarnation, role, version, proof } = *greeting;
+        Peer { cluster, node, incarnation, role, version, address, proof, fingerprint }
+    }
+
     /// Its name in in-sync sets.
     pub fn member(&self) -> Member {
         Member { node: self.node, incarnation: self.incarnation }
@@ -103,3 +109,7 @@ impl fmt::Display for Peer {
         write!(f, "{} of cluster {} at {} ({})", self.member(), self.cluster.0, self.address, self.role)
     }
 }
+
+/// A listener's decision about a peer whose version and name are in order; the text is what the peer is told if it is
+/// not wanted. Called in the listener's task: it must not block.
+pub type Admit = Arc<dyn Fn(&Peer) -> Result<(), String> + Send + Sync>;

@@ -32,6 +32,8 @@ pub const FRAME_CHARGE_BYTES: u32 = 64;
 
 /// Bytes of a session that wait to be written; a sender waits when it is reached.
 pub const SESSION_QUEUE_BYTES: u32 = 16 << 20;
+/// Bytes of one QUIC stream that wait to be given to QUIC, which has a window of its own behind it.
+pub const QUIC_QUEUE_BYTES: u32 = 256 << 10;
 /// Bytes of a session that wait to be read by their streams; the socket is not read when it is reached.
 pub const SESSION_RECEIVE_BYTES: u32 = 128 << 20;
 /// Receive window of a whole QUIC session before its peer is trusted.
