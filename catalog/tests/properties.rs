@@ -97,7 +97,7 @@ impl Draw {
 fn command(state: &State, draw: &Draw) -> Command {
     match draw.kind {
         0..=2 => Command::RegisterNode {
-            number: None,
+            number: (draw.c & 12 == 0).then_some(draw.node()),
             identity: u128::from(draw.a % 4),
             addresses: support::addresses(u64::from(draw.a % 5)),
             roles: Roles { aggregator: draw.b & 7 == 0, leaf: draw.b & 15 != 1 },

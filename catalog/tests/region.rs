@@ -292,18 +292,19 @@ fn a_change_to_sync_durability_holds_once_the_primary_confirms_it() {
 
 #[test]
 fn a_certificate_names_the_number_of_its_node() {
-    let mut state = State::new(ClusterId(1));
+    let mut state = catalog::State::new(types::ClusterId(1));
     let register = |number, identity: u128| Command::RegisterNode {
         number,
         identity,
-        addresses: Addresses { rpc: format!("host{identity}:1"), sql: None, http: None },
-        roles: Roles { aggregator: false, leaf: true },
+        addresses: catalog::node::Addresses { rpc: format!("host{identity}:1"), sql: None, http: None },
+        roles: catalog::node::Roles { aggregator: false, leaf: true },
         group: None,
     };
     let at = catalog::event::UnixMillis(1);
     let seven = state.apply(at, &register(Some(NodeId(7)), 1)).expect("the number is free");
-    assert_eq!(seven.answer, catalog::Answer::Node(NodeId(7)));
+    assert_eq!(seven.answer, Answer::Node(NodeId(7)));
     state.apply(at, &register(Some(NodeId(7)), 2)).expect_err("another node has the number");
+    state.apply(at, &register(Some(NodeId(u64::MAX)), 2)).expect_err("nothing could be counted above it");
     let chosen = state.apply(at, &register(None, 3)).expect("the catalog chooses");
-    assert_eq!(chosen.answer, catalog::Answer::Node(NodeId(8)), "above every number that was named");
+    assert_eq!(chosen.answer, Answer::Node(NodeId(8)), "above every number that was named");
 }

@@ -8,6 +8,9 @@ use crate::node::{Addresses, Group, Node, Roles};
 use crate::outcome::{Answer, Refusal};
 use crate::state::{RECEIVED_MAX, State};
 
+/// The highest number that a certificate may name: the catalog counts on above it.
+const NUMBER_MAX: u64 = u32::MAX as u64;
+
 impl State {
     pub(super) fn register_node(
         &mut self,
@@ -32,6 +35,10 @@ impl State {
         if let Some((id, _)) = other {
             let advice = format!("node {id} has this address, remove it first if its data directory is lost");
             return Err(Refusal::NameNew { object: format!("address {}", addresses.rpc), advice });
+        }
+        if let Some(number) = number.filter(|number| number.0 == 0 || number.0 > NUMBER_MAX) {
+            let problem = format!("its number must be 1 to {NUMBER_MAX}: give it another certificate");
+            return Err(Refusal::Correct { object: format!("node {number}"), problem });
         }
         if let Some(number) = number.filter(|number| self.nodes.contains_key(number)) {
             let advice = "give the new node a certificate with a number of its own".into();
