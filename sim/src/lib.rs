@@ -1,1 +1,36 @@
-//! Perennial: crate `sim`.
+//! A deterministic simulator: the real protocol, the real catalog, and a world that is out to break them.
+//!
+//! Virtual time, one queue of events, one seeded generator. Nodes with drifting clocks, disks that lose what was not
+//! synced, processes that are killed and paused, networks that delay, lose, double and reorder; checks of every
+//! invariant. A seed is a history: the same seed gives the same one, to the byte.
+//!
+//! - `options` what a seed makes of the world
+//! - `world` the queue, the network, the only loop
+//! - `node`, `process`, `disk`, `state`, `host` a node: life, disk, and the host of its replicas
+//! - `region` a region's catalog and timestamp service
+//! - `clients` transactions and reads
+//! - `sessions` streams between regions, and DR control
+//! - `nemesis` faults
+//! - `checks` what must hold; one property a file
+//! - `run` many seeds
+//!
+//! # What is not simulated
+//!
+//! The bytes of the node log, of frames and of files (storage and transport test those); schema and DDL; garbage
+//! collection of row versions; state diffs (tier 2).
+#![warn(missing_docs)]
+#![forbid(unsafe_code)]
+
+pub mod checks;
+pub mod clients;
+pub mod disk;
+mod host;
+pub mod nemesis;
+pub mod node;
+pub mod options;
+mod process;
+pub mod region;
+pub mod run;
+pub mod sessions;
+pub mod state;
+pub mod world;

@@ -1,0 +1,102 @@
+//! `protocol.md` section 3: what was acknowledged, or shown to a reader, is in the log of every reign that starts later,
+//! and what was shipped as safe, too; unless a loss was announced in between.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use catalog::command::Loss;
+use types::{Epoch, Lineage, Lsn, PartitionId, Reign, Timestamp, TxnId};
+
+use crate::disk::Name;
+use crate::say;
+use crate::world::World;
+
+/// As it is reported.
+pub const NAME: &str = "acked_write_survives";
+
+/// Something that a client or reader has learnt.
+#[derive(Clone, Debug)]
+pub struct Shown {
+    /// Whose.
+    pub txn: TxnId,
+    /// When it was committed.
+    pub ts: Timestamp,
+    /// Which rows.
+    pub keys: Vec<Bytes>,
+}
+
+/// The log of the last reign that started, and what was shown.
+#[derive(Debug, Default)]
+pub struct Head {
+    lineage: Lineage,
+    end: Lsn,
+    /// Number of the reign's epoch.
+    pub epoch: u64,
+    /// Which reign.
+    pub reign: Reign,
+    /// What was shown.
+    pub shown: BTreeMap<Name, Shown>,
+    /// What has left the region as safe.
+    pub shipped: BTreeMap<Name, ()>,
+}
+
+impl Head {
+    /// Whether the reign's log held this record when it started.
+    pub fn holds(&self, epoch: Epoch, lsn: Lsn) -> bool {
+        lsn <= self.end && self.lineage.epoch_at(lsn) == Some(epoch)
+    }
+}
+
+impl World {
+    /// A reign of a writable partition starts: its `EpochStart` was just appended.
+    pub(crate) fn check_start(&mut self, index: usize, id: PartitionId) {
+        let region = self.nodes[index].region;
+        let hosted = self.nodes[index].hosted(id).expect("it has just appended");
+        let (lineage, end) = (hosted.log.summary.lineage.clone(), hosted.log.end());
+        let epoch = lineage.last().expect("it was just pushed").epoch;
+        let reign = hosted.replica.reign_led().expect("only who leads mints");
+        let key = (region, id.ordinal);
+        let after = self.checks.heads.entry(key).or_default().reign;
+        let losses = self.checks.losses(region, id.ordinal, after, reign);
+        let head = self.checks.heads.get_mut(&key).expect("it was just entered");
+        if epoch.number < head.epoch {
+            return;
+        }
+        head.lineage = lineage;
+        head.end = end;
+        head.epoch = epoch.number;
+        head.reign = reign;
+        let missing = |names: Vec<Name>, head: &Head| -> Vec<Name> {
+            names.into_iter().filter(|(epoch, lsn)| !head.holds(*epoch, *lsn)).collect()
+        };
+        let unshown = missing(head.shown.keys().copied().collect(), head);
+        let unshipped = missing(head.shipped.keys().copied().collect(), head);
+        let gone: Vec<TxnId> = unshown.iter().filter_map(|name| Some(head.shown.remove(name)?.txn)).collect();
+        head.shipped.retain(|name, ()| !unshipped.contains(name));
+        say!(self, "{} {id} starts reign {reign} at {end}, losses {losses:?}", self.label(index));
+        if let Some((epoch, lsn)) = unshown.first().filter(|_| losses.is_empty()) {
+            let text =
+                format!("shown {epoch}@{lsn} is missing when {} starts reign {reign} of {id}", self.label(index));
+            self.fail(NAME, text);
+        }
+        if let Some((epoch, lsn)) = unshipped.first().filter(|_| !losses.contains(&Loss::Order)) {
+            let text =
+                format!("shipped {epoch}@{lsn} is missing when {} starts reign {reign} of {id}", self.label(index));
+            self.fail(NAME, text);
+        }
+        self.checks.lost += gone.len() as u64;
+        if !losses.is_empty() {
+            self.forget_lost(region, id, &gone);
+        }
+    }
+
+    /// What was lost is not expected of readers any more; a transaction that lost a part is expected of nobody.
+    fn forget_lost(&mut self, region: usize, id: PartitionId, gone: &[TxnId]) {
+        for ((of, _), head) in &mut self.checks.heads {
+            if *of == region {
+                head.shown.values_mut().filter(|shown| gone.contains(&shown.txn)).for_each(|shown| shown.keys.clear());
+            }
+        }
+        self.checks.reads.forget(region, id.ordinal);
+    }
+}

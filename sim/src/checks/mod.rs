@@ -1,0 +1,129 @@
+//! What is checked. One property a file; each file's top says which rule it belongs to.
+//!
+//! | file | property | when |
+//! |---|---|---|
+//! | `cursor_order` | the cursors of a replica and its disk are in order | every step of a replica |
+//! | `record_identity` | `(epoch, LSN)` names one record, and one prefix | every append |
+//! | `one_acker_per_epoch` | one process acknowledges in an epoch | every acknowledgement |
+//! | `commit_is_in_sync_min` | what is committed is held by every member that may be named | every advance of a commit point |
+//! | `acked_write_survives` | a started reign's log holds everything shown, announced losses aside | every start of a reign |
+//! | `no_fork` | who was replaced shows nothing that the new reign's log lacks | every acknowledgement, read, shipment |
+//! | `reads_are_fresh` | reads are linearizable, key by key | every read |
+//! | `longest_log` | after a loss the log that keeps most goes on | every naming with a loss |
+//! | `compare_and_set` | a set changes only from the version that the proposer knew (in `region`) | every proposal |
+//! | `state_is_function_of_prefix` | state kept by apply and undo = state made anew from the records | starts, rewinds, at the end, now and then |
+//! | `convergence` | healed, a write is acknowledged and all logs and states become equal | at the end |
+
+pub mod acked_write_survives;
+pub mod commit_is_in_sync_min;
+pub mod convergence;
+pub mod cursor_order;
+pub mod longest_log;
+pub mod no_fork;
+pub mod one_acker_per_epoch;
+pub mod reads_are_fresh;
+pub mod record_identity;
+pub mod state_is_function_of_prefix;
+
+use std::collections::BTreeMap;
+
+use catalog::command::Loss;
+use types::{Body, Lsn, Ordinal, PartitionId, Record, Reign};
+
+use crate::options::Options;
+use crate::say;
+use crate::world::World;
+
+/// A rule that was broken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// By the judgement of which check.
+    pub check: &'static str,
+    /// How.
+    pub text: String,
+}
+
+/// What the checks remember.
+#[derive(Debug, Default)]
+pub struct Checks {
+    /// Every record ever appended.
+    pub names: record_identity::Names,
+    /// Who acknowledges in which epoch.
+    pub ackers: one_acker_per_epoch::Ackers,
+    /// Per region and partition: the log of the last reign, and what was shown.
+    pub heads: BTreeMap<(usize, Ordinal), acked_write_survives::Head>,
+    /// What a reign gave up, if it did.
+    pub announced: BTreeMap<(usize, Ordinal, Reign), Loss>,
+    /// Reads that are under way.
+    pub reads: reads_are_fresh::Reads,
+    /// Acknowledged transactions so far.
+    pub acknowledged: u64,
+    /// Finished reads so far.
+    pub read: u64,
+    /// Writes that were lost, with an announcement.
+    pub lost: u64,
+}
+
+impl Checks {
+    /// Nothing has happened.
+    pub fn new(_: &Options) -> Checks {
+        Checks::default()
+    }
+
+    /// Whether anything was given up between two reigns.
+    pub fn losses(&self, region: usize, ordinal: Ordinal, after: Reign, to: Reign) -> Vec<Loss> {
+        let range = (region, ordinal, Reign(after.0 + 1))..=(region, ordinal, to);
+        self.announced.range(range).map(|(_, loss)| *loss).filter(|loss| *loss != Loss::None).collect()
+    }
+}
+
+impl World {
+    /// A replica has taken a step.
+    pub(crate) fn check_replica(&mut self, index: usize, id: PartitionId) {
+        let node = &self.nodes[index];
+        let (Some(hosted), Some(disk)) = (node.hosted(id), node.disks.get(&id)) else { return };
+        let result = cursor_order::check(hosted, disk);
+        self.judge(cursor_order::NAME, result);
+        if self.steps % 97 == 0 {
+            self.check_state(index, id);
+        }
+    }
+
+    /// A record was appended to a log that ended with a record of epoch `prev`.
+    pub(crate) fn check_record(
+        &mut self,
+        index: usize,
+        id: PartitionId,
+        prev: Option<types::Epoch>,
+        record: &Record,
+        minted: bool,
+    ) {
+        if minted {
+            say!(self, "{} {id} mints {} {} {:?}", self.label(index), record.lsn, record.epoch, record.body);
+        }
+        let result = self.checks.names.check(id.ordinal, prev, record, minted);
+        self.judge(record_identity::NAME, result);
+        if minted && matches!(record.body, Body::EpochStart { .. }) {
+            self.check_start(index, id);
+        }
+    }
+
+    /// The state of a replica against its log.
+    pub(crate) fn check_state(&mut self, index: usize, id: PartitionId) {
+        let Some(hosted) = self.nodes[index].hosted(id) else { return };
+        let result = state_is_function_of_prefix::check(hosted);
+        self.judge(state_is_function_of_prefix::NAME, result);
+    }
+
+    /// A rewind begins.
+    pub(crate) fn check_rewind(&mut self, _index: usize, _id: PartitionId, _to: Lsn) {}
+
+    /// A record entered the state.
+    pub(crate) fn on_applied_record(&mut self, _index: usize, _id: PartitionId, _record: &Record) {}
+
+    /// A commit point has advanced.
+    pub(crate) fn on_commit_advanced(&mut self, index: usize, id: PartitionId, _from: Lsn, to: Lsn) {
+        let result = commit_is_in_sync_min::check(self, index, id, to);
+        self.judge(commit_is_in_sync_min::NAME, result);
+    }
+}

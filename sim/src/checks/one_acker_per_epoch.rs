@@ -1,0 +1,26 @@
+//! `protocol.md` section 1: one process acknowledges in an epoch.
+
+use std::collections::BTreeMap;
+
+use types::{Epoch, Ordinal};
+
+/// As it is reported.
+pub const NAME: &str = "one_acker_per_epoch";
+
+/// Who acknowledges: node and start of its process, per partition and epoch.
+#[derive(Debug, Default)]
+pub struct Ackers(BTreeMap<(Ordinal, Epoch), (usize, u64)>);
+
+impl Ackers {
+    /// Takes note of an acknowledgement.
+    pub fn check(&mut self, ordinal: Ordinal, epoch: Epoch, node: usize, start: u64) -> Result<(), String> {
+        let first = *self.0.entry((ordinal, epoch)).or_insert((node, start));
+        if first == (node, start) {
+            return Ok(());
+        }
+        Err(format!(
+            "{ordinal}: node {node} start {start} acknowledges in {epoch}, node {} start {} did",
+            first.0, first.1
+        ))
+    }
+}

@@ -1,0 +1,153 @@
+//! What a node keeps on its disk, and what a crash leaves of it.
+//!
+//! One journal per node, as in the real node log: entries of all its partitions in one order. An entry is *appended*
+//! (in the process), then *written* (handed to the operating system), then *durable*.
+//!
+//! | failure | what is left |
+//! |---|---|
+//! | the process is killed | what was written |
+//! | the power fails | what was durable, and of what was written a random part from the front (torn tail) |
+//!
+//! The state is flushed as one image, by the process's order; an image once flushed survives everything. Set-aside
+//! files are written and synced at once.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use bytes::Bytes;
+use types::entry::{Entry, Summary};
+use types::{Epoch, Lsn, Ordinal, PartitionId, Record, Timestamp, TxnId};
+
+/// One partition's log, as its entries make it.
+#[derive(Clone, Debug, Default)]
+pub struct LogImage {
+    /// Lineage, ends, promise, mark, intent.
+    pub summary: Summary,
+    /// The records `summary.first..=summary.end`.
+    pub records: VecDeque<Record>,
+}
+
+impl LogImage {
+    /// Takes an entry in. Panics if it does not continue the log: the host then breaks the log's own rules.
+    pub fn apply(&mut self, entry: &Entry) {
+        self.summary.apply(entry).unwrap_or_else(|error| panic!("entry {entry:?}: {error}"));
+        match entry {
+            Entry::Record(record) => self.records.push_back(record.clone()),
+            Entry::Cut { to } => self.records.retain(|record| record.lsn <= *to),
+            Entry::Trim { below } => self.records.retain(|record| record.lsn >= *below),
+            Entry::Installed { .. } => self.records.clear(),
+            _ => {}
+        }
+    }
+
+    /// The record at `lsn`, if the log holds it.
+    pub fn record(&self, lsn: Lsn) -> Option<&Record> {
+        self.records.get(lsn.0.checked_sub(self.summary.first.0)? as usize)
+    }
+
+    /// The last record.
+    pub fn end(&self) -> Lsn {
+        self.summary.end
+    }
+
+    /// The last record that is gone.
+    pub fn trimmed(&self) -> Lsn {
+        self.summary.first.prev()
+    }
+}
+
+/// A write that left the history and was kept for people.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Aside {
+    /// Whose.
+    pub txn: TxnId,
+    /// On which partition.
+    pub ordinal: Ordinal,
+}
+
+/// One partition on a node's disk: all that outlives a process.
+#[derive(Clone, Debug, Default)]
+pub struct Disk {
+    /// Durable.
+    pub log: LogImage,
+    /// The state's files.
+    pub state: BTreeMap<Bytes, Bytes>,
+    /// The state contains the records up to here.
+    pub flushed: Lsn,
+    /// Set-aside files.
+    pub aside: BTreeSet<Aside>,
+    /// A copy of the state was begun and not ended.
+    pub incomplete: bool,
+}
+
+/// An entry on its way to the disk.
+#[derive(Clone, Debug)]
+pub struct Op {
+    /// Of which partition.
+    pub partition: PartitionId,
+    /// What.
+    pub entry: Entry,
+    /// How many notes of the partition's replica precede it, itself included.
+    pub notes: u64,
+}
+
+/// The node log's unsynced end.
+#[derive(Clone, Debug, Default)]
+pub struct Journal {
+    ops: VecDeque<Op>,
+    /// Entries appended since the node was made.
+    pub appended: u64,
+    /// Of these, handed to the operating system.
+    pub written: u64,
+    /// Of these, on disk.
+    pub durable: u64,
+}
+
+impl Journal {
+    /// Appends in the process.
+    pub fn append(&mut self, op: Op) {
+        self.ops.push_back(op);
+        self.appended += 1;
+    }
+
+    /// Hands everything to the operating system; returns what is newly there.
+    pub fn write(&mut self) -> impl Iterator<Item = &Op> {
+        let skip = (self.written - self.durable) as usize;
+        self.written = self.appended;
+        self.ops.iter().skip(skip)
+    }
+
+    /// Everything up to the entry numbered `to` is on disk; returns what is newly there.
+    pub fn sync(&mut self, to: u64) -> Vec<Op> {
+        assert!(to <= self.written, "sync to {to}, written {}", self.written);
+        let count = to.saturating_sub(self.durable) as usize;
+        self.durable = self.durable.max(to);
+        self.ops.drain(..count).collect()
+    }
+
+    /// The process ended: what was not written is gone.
+    pub fn kill(&mut self) {
+        self.ops.truncate((self.written - self.durable) as usize);
+        self.appended = self.written;
+    }
+
+    /// The power fails: everything after the entry numbered `keep` is gone.
+    pub fn cut(&mut self, keep: u64) {
+        assert!(self.durable <= keep && keep <= self.written, "torn at {keep}, durable {}", self.durable);
+        self.ops.truncate((keep - self.durable) as usize);
+        self.appended = keep;
+        self.written = keep;
+    }
+}
+
+/// The name of a record: `(epoch, LSN)`.
+pub type Name = (Epoch, Lsn);
+
+/// What a commit or prepare in the log is worth to a person: transaction and time, `None` for a prepared one.
+pub fn kept_of(record: &Record) -> Option<(TxnId, Option<Timestamp>)> {
+    match &record.body {
+        types::Body::Commit { txn, ts, .. } => Some((*txn, Some(*ts))),
+        types::Body::Prepare { txn, .. } => Some((*txn, None)),
+        types::Body::Outcome { txn, decision: Some(ts), .. } => Some((*txn, Some(*ts))),
+        _ => None,
+    }
+}

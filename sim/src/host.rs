@@ -1,0 +1,536 @@
+//! The host of a replica: hands it inputs, executes its effects on the virtual disk and network.
+
+use replication::{Effect, Input, Instant, Note};
+use types::entry::{Entry, Intent};
+use types::{Body, Lsn, PartitionId, Record, StartKind};
+
+use crate::disk::{Aside, Op, kept_of};
+use crate::node::{Rewind, RewindStep};
+use crate::options::{MILLI, Planted};
+use crate::say;
+use crate::world::{Event, Local, Packet, Place, World};
+
+impl World {
+    /// One input to one replica, and what follows.
+    pub fn feed(&mut self, index: usize, id: PartitionId, input: Input) {
+        let now = self.nodes[index].clock(self.now);
+        let Some(process) = &mut self.nodes[index].process else { return };
+        let Some(hosted) = process.hosted.get_mut(&id) else { return };
+        let before = hosted.replica.cursors().committed;
+        let mut effects = vec![];
+        hosted.replica.step(now, input, &mut process.leases, &mut effects);
+        let after = hosted.replica.cursors().committed;
+        if after > before {
+            self.on_commit_advanced(index, id, before, after);
+        }
+        for effect in effects {
+            self.execute(index, id, effect);
+        }
+        self.check_replica(index, id);
+    }
+
+    pub(crate) fn on_local(&mut self, index: usize, local: Local) {
+        match local {
+            Local::Tick => self.on_tick(index),
+            Local::Packet(from, packet) => self.on_packet(index, from, packet),
+            Local::Write => self.on_write(index),
+            Local::Synced { ends } => {
+                for (id, (end, notes)) in ends {
+                    self.feed(index, id, Input::Durable { end, notes });
+                    self.advance_rewind(index, id);
+                }
+                self.send_log_ends(index);
+            }
+            Local::Apply(id) => self.on_apply(index, id),
+            Local::Rewind(id) => self.on_rewind(index, id),
+            Local::Flush => self.on_flush(index),
+            Local::LogRead(id) => self.on_log_read(index, id),
+            Local::Prepared(id, reign) => {
+                let Some(hosted) = self.nodes[index].hosted(id) else { return };
+                let open = hosted.state.open(&hosted.log.summary.lineage);
+                self.feed(index, id, Input::Prepared { reign, open });
+            }
+            Local::Lookup(id, reign, txn) => {
+                let Some(hosted) = self.nodes[index].hosted(id) else { return };
+                let outcome = hosted.state.outcome(txn, &hosted.log.summary.lineage);
+                self.feed(index, id, Input::Outcome { reign, txn, outcome });
+            }
+            Local::Install(id) => self.on_install(index, id),
+            Local::Closed(peer) => self.on_closed(index, peer),
+            Local::TakeValue(read) => self.on_take_value(index, read),
+            Local::AnswerRead(read) => self.on_answer_read(index, read),
+            Local::Session(id, input) => self.feed(index, id, input),
+        }
+    }
+
+    fn on_packet(&mut self, index: usize, from: Place, packet: Packet) {
+        let now = self.nodes[index].clock(self.now);
+        let here = Place::Node(index);
+        let process = self.nodes[index].process.as_mut().expect("only a process that runs receives");
+        let me = process.me;
+        match packet {
+            Packet::Frame(frame) => self.feed(index, frame.partition, Input::Frame(frame)),
+            Packet::Beat(beat) => {
+                let granted = process.leases.on_heartbeat(now, &beat);
+                self.send(here, from, Packet::Granted(granted));
+            }
+            Packet::Granted(granted) => process.leases.on_granted(now, &granted),
+            Packet::Connect(_) => {
+                self.send(here, from, Packet::Hello(me));
+                self.peer_up(index, from);
+            }
+            Packet::Hello(member) => {
+                process.leases.note(now, member);
+                self.peer_up(index, from);
+            }
+            Packet::Refused(probe) => process.leases.on_refused(probe),
+            Packet::Catalog { to, sent, revision, views, gone, finals } if to == me => {
+                gone.into_iter().for_each(|member| process.leases.mark_gone(member));
+                for view in views {
+                    self.feed(index, view.partition, Input::View { view, sent });
+                }
+                for (id, ts) in finals {
+                    self.feed(index, id, Input::Final { ts });
+                }
+                if let Some(process) = &mut self.nodes[index].process {
+                    process.leases.obeyed(revision);
+                }
+            }
+            Packet::LogEndWanted { to, partition } if to == me => {
+                let after = self.nodes[index].journal.appended;
+                let process = self.nodes[index].process.as_mut().expect("it was there above");
+                process.reports.insert(partition, after);
+                self.send_log_ends(index);
+            }
+            Packet::Timestamps { to, partition, request, first, count } if to == me => {
+                let Some(hosted) = process.hosted.get_mut(&partition) else { return };
+                if hosted.timestamps.remove(&request).is_some() {
+                    self.feed(index, partition, Input::Timestamps { request, first, count });
+                }
+            }
+            Packet::Publish { ts } => {
+                let ids: Vec<PartitionId> = process.hosted.keys().copied().collect();
+                ids.into_iter().for_each(|id| self.feed(index, id, Input::Publish { ts }));
+            }
+            Packet::Request { partition, ticket, request } => {
+                self.feed(index, partition, Input::Txn { ticket, request });
+            }
+            Packet::Cancel { partition, ticket } => self.feed(index, partition, Input::Cancel { ticket }),
+            Packet::ToSource { session, message } => self.on_to_source(index, session, message),
+            Packet::ToSink { session, message } => self.on_to_sink(index, session, message),
+            _ => {}
+        }
+    }
+
+    fn peer_up(&mut self, index: usize, from: Place) {
+        let Place::Node(peer) = from else { return };
+        let node = self.nodes[peer].id;
+        let ids: Vec<PartitionId> = self.nodes[index].disks.keys().copied().collect();
+        ids.into_iter().for_each(|id| self.feed(index, id, Input::PeerUp { node }));
+    }
+
+    /// The catalog asked where logs end: it is told when everything appended until then is synced.
+    fn send_log_ends(&mut self, index: usize) {
+        let durable = self.nodes[index].journal.durable;
+        let by_lsn = self.options.has(Planted::LongestByLsn);
+        let region = self.nodes[index].region;
+        let Some(process) = &mut self.nodes[index].process else { return };
+        let from = process.me;
+        let due: Vec<PartitionId> =
+            process.reports.iter().filter(|(_, after)| **after <= durable).map(|(id, _)| *id).collect();
+        for partition in due {
+            let process = self.nodes[index].process.as_mut().expect("it was there above");
+            process.reports.remove(&partition);
+            let Some(hosted) = process.hosted.get(&partition) else { continue };
+            let mut end = hosted.replica.log_end();
+            end.epoch_number = if by_lsn { 0 } else { end.epoch_number };
+            self.send(Place::Node(index), Place::Catalog(region), Packet::LogEnd { from, partition, end });
+        }
+    }
+
+    // ---- effects
+
+    pub(crate) fn execute(&mut self, index: usize, id: PartitionId, effect: Effect) {
+        let here = Place::Node(index);
+        let region = self.nodes[index].region;
+        match effect {
+            Effect::Append(records) => records.into_iter().for_each(|record| self.append_record(index, id, record)),
+            Effect::Note(note) => self.append_note(index, id, note),
+            Effect::Read { feed, from, to, bytes_max } => {
+                let Some(hosted) = self.nodes[index].hosted_mut(id) else { return };
+                hosted.reads.push_back((feed, from, to, bytes_max));
+                let delay = self.between(50, 3000);
+                self.later(index, delay * 1000, Local::LogRead(id));
+            }
+            Effect::Send { to, frame } => {
+                say!(self, "{} to n{to} {id} {}", self.label(index), frame.message);
+                let to = Place::Node(self.node_of(region, to));
+                self.send(here, to, Packet::Frame(frame));
+            }
+            Effect::ToSink { feed, message } => self.to_sink(index, id, feed, message),
+            Effect::ToSource { link, message } => self.to_source(index, id, link, message),
+            Effect::Apply { to } => self.begin_apply(index, id, to),
+            Effect::Rewind { to, lineage } => self.begin_rewind(index, id, to, lineage),
+            Effect::Install { .. } => self.begin_install(index, id),
+            Effect::Timestamps { request, count } => {
+                let Some(hosted) = self.nodes[index].hosted_mut(id) else { return };
+                hosted.timestamps.insert(request, count);
+                self.ask_timestamps(index, id);
+            }
+            Effect::Prepared { reign } => self.later(index, 100_000, Local::Prepared(id, reign)),
+            Effect::Lookup { reign, txn } => {
+                let delay = self.between(10, 2000);
+                self.later(index, delay * 1000, Local::Lookup(id, reign, txn));
+            }
+            Effect::Inquire { txn, first } => self.inquire(index, id, txn, first),
+            Effect::Propose { reign, version, change } => {
+                say!(self, "{} {id} proposes {change:?} to version {version}", self.label(index));
+                let packet = Packet::Propose { partition: id, reign, version, change };
+                self.send(here, Place::Catalog(region), packet);
+            }
+            Effect::Learn { link, promotions, relay } => {
+                let packet = Packet::Learn { partition: id, link, promotions, relay };
+                self.send(here, Place::Catalog(region), packet);
+            }
+            Effect::Answer { ticket, answer } => self.on_answer(index, id, ticket, answer),
+            Effect::Halt { reason } => {
+                self.fail("halt", format!("{} {id} halts: {reason}", self.label(index)));
+            }
+        }
+    }
+
+    fn append_record(&mut self, index: usize, id: PartitionId, record: Record) {
+        let Some(hosted) = self.nodes[index].hosted_mut(id) else { return };
+        let prev = hosted.log.summary.lineage.epoch_at(hosted.log.end()).filter(|_| hosted.log.end() > Lsn::ZERO);
+        let (minted, notes) = (hosted.replica.mints() == Some(record.epoch), hosted.notes);
+        hosted.log.apply(&Entry::Record(record.clone()));
+        self.check_record(index, id, prev, &record, minted);
+        self.journal(index, Op { partition: id, entry: Entry::Record(record), notes });
+    }
+
+    fn append_note(&mut self, index: usize, id: PartitionId, note: Note) {
+        let Some(hosted) = self.nodes[index].hosted_mut(id) else { return };
+        hosted.notes += 1;
+        let notes = hosted.notes;
+        let entry = match note {
+            Note::Promise(reign) => Entry::Promise { reign },
+            Note::Mark(mark) => Entry::Mark(mark),
+        };
+        hosted.log.apply(&entry);
+        self.journal(index, Op { partition: id, entry, notes });
+    }
+
+    /// Appends an entry that the host makes itself.
+    fn append_entry(&mut self, index: usize, id: PartitionId, entry: Entry) {
+        let Some(hosted) = self.nodes[index].hosted_mut(id) else { return };
+        let notes = hosted.notes;
+        hosted.log.apply(&entry);
+        self.journal(index, Op { partition: id, entry, notes });
+    }
+
+    // ---- the journal
+
+    fn journal(&mut self, index: usize, op: Op) {
+        self.nodes[index].journal.append(op);
+        let process = self.nodes[index].process.as_mut().expect("only a process that runs appends");
+        if !std::mem::replace(&mut process.writing, true) {
+            let delay = self.between(20, 800);
+            self.later(index, delay * 1000, Local::Write);
+        }
+    }
+
+    fn on_write(&mut self, index: usize) {
+        let node = &mut self.nodes[index];
+        let mut ends: Vec<(PartitionId, Lsn)> = vec![];
+        for op in node.journal.write() {
+            if let Entry::Record(record) = &op.entry {
+                ends.retain(|(id, _)| *id != op.partition);
+                ends.push((op.partition, record.lsn));
+            }
+        }
+        let process = node.process.as_mut().expect("only a process that runs writes");
+        process.writing = false;
+        self.sync_journal(index);
+        for (id, end) in ends {
+            self.feed(index, id, Input::Written { end });
+        }
+    }
+
+    /// A sync takes a while and covers what was written before it began; one at a time.
+    fn sync_journal(&mut self, index: usize) {
+        let most = self.options.sync_max;
+        let millis = self.pick(&[0, 1, 3, 10, most]);
+        let node = &mut self.nodes[index];
+        let start = node.starts;
+        let Some(process) = &mut node.process else { return };
+        if process.syncing.is_some() || node.journal.written == node.journal.durable {
+            return;
+        }
+        process.syncing = Some(node.journal.written);
+        let to = node.journal.written;
+        let delay = self.between(100, 900) * 1000 + millis * MILLI;
+        self.after(delay, Event::Disk(index, start, to));
+    }
+
+    /// The disk's word. The machine does it whether or not the process stands still.
+    pub(crate) fn on_disk(&mut self, index: usize, start: u64, to: u64) {
+        let node = &mut self.nodes[index];
+        if node.starts != start || node.process.is_none() {
+            return;
+        }
+        let mut ends = std::collections::BTreeMap::new();
+        for op in node.journal.sync(to) {
+            let disk = node.disks.entry(op.partition).or_default();
+            disk.log.apply(&op.entry);
+            ends.insert(op.partition, (disk.log.end(), op.notes));
+        }
+        if let Some(process) = &mut node.process {
+            process.syncing = None;
+        }
+        self.sync_journal(index);
+        self.later(index, 0, Local::Synced { ends });
+    }
+
+    // ---- the state
+
+    fn begin_apply(&mut self, index: usize, id: PartitionId, to: Lsn) {
+        let Some(hosted) = self.nodes[index].hosted_mut(id) else { return };
+        hosted.apply_to = hosted.apply_to.max(to);
+        if !std::mem::replace(&mut hosted.applying, true) {
+            let delay = self.pick(&[20, 100, 100, 1000, 4000]);
+            self.later(index, delay * 1000, Local::Apply(id));
+        }
+    }
+
+    fn on_apply(&mut self, index: usize, id: PartitionId) {
+        let Some(hosted) = self.nodes[index].hosted_mut(id) else { return };
+        hosted.applying = false;
+        if hosted.rewind.is_some() || hosted.installing {
+            return;
+        }
+        let to = hosted.apply_to.min(hosted.log.end());
+        while let Some(hosted) = self.nodes[index].hosted_mut(id) {
+            let next = hosted.state.applied.next();
+            if next > to {
+                break;
+            }
+            let record =
+                hosted.log.record(next).cloned().unwrap_or_else(|| panic!("{id} has no record {next} to apply"));
+            if let Body::EpochStart { start_ts, kind: StartKind::Promotion { cut, .. } } = record.body {
+                self.set_aside_dead(index, id, cut, start_ts, next);
+            }
+            let hosted = self.nodes[index].hosted_mut(id).expect("it was there above");
+            hosted.state.apply(&record);
+            self.on_applied_record(index, id, &record);
+        }
+        self.feed(index, id, Input::Applied { lsn: to });
+    }
+
+    /// What a promotion declares dead, and what it aborts, is set aside before it is applied.
+    fn set_aside_dead(
+        &mut self,
+        index: usize,
+        id: PartitionId,
+        cut: types::Timestamp,
+        start_ts: types::Timestamp,
+        start: Lsn,
+    ) {
+        let commits_only = self.options.has(Planted::AsideCommitsOnly);
+        let Some(hosted) = self.nodes[index].hosted(id) else { return };
+        let dead = hosted.state.dead(cut, start_ts, start);
+        let mut aside: Vec<Aside> = dead
+            .into_iter()
+            .filter_map(|lsn| hosted.log.record(lsn))
+            .filter_map(kept_of)
+            .map(|(txn, _)| Aside { txn, ordinal: id.ordinal })
+            .collect();
+        if !commits_only {
+            let open = hosted.state.open(&hosted.log.summary.lineage);
+            aside.extend(open.into_iter().map(|prepared| Aside { txn: prepared.txn, ordinal: id.ordinal }));
+        }
+        self.nodes[index].disks.entry(id).or_default().aside.extend(aside);
+    }
+
+    /// Memtables are flushed when it suits the process, but never before the log is synced past them.
+    fn on_flush(&mut self, index: usize) {
+        let delay = self.between(10, 80);
+        self.later(index, delay * MILLI, Local::Flush);
+        let ids: Vec<PartitionId> = self.nodes[index].disks.keys().copied().collect();
+        for id in ids {
+            if self.rng_bool(3) {
+                self.flush(index, id);
+            }
+        }
+    }
+
+    fn rng_bool(&mut self, one_in: u64) -> bool {
+        self.between(1, one_in) == 1
+    }
+
+    /// Writes the state's image, if the log is durable up to it.
+    fn flush(&mut self, index: usize, id: PartitionId) {
+        let unsynced = self.options.has_replica(replication::Planted::FlushBeforeSync);
+        let node = &mut self.nodes[index];
+        let Some(hosted) = node.process.as_ref().and_then(|process| process.hosted.get(&id)) else { return };
+        let Some(disk) = node.disks.get_mut(&id) else { return };
+        if hosted.installing || hosted.state.applied > disk.log.end() && !unsynced {
+            return;
+        }
+        disk.state = hosted.state.map.clone();
+        disk.flushed = hosted.state.applied;
+    }
+
+    // ---- reads of the log
+
+    fn on_log_read(&mut self, index: usize, id: PartitionId) {
+        let Some(hosted) = self.nodes[index].hosted_mut(id) else { return };
+        let Some((feed, from, to, bytes_max)) = hosted.reads.pop_front() else { return };
+        let mut bytes = 0;
+        let mut records = vec![];
+        let mut at = from;
+        while let Some(record) = hosted.log.record(at).filter(|record| record.lsn <= to) {
+            bytes += record.size();
+            if bytes > bytes_max && !records.is_empty() {
+                break;
+            }
+            records.push(record.clone());
+            at = at.next();
+        }
+        self.feed(index, id, Input::LogRead { feed, records });
+    }
+
+    // ---- the six steps of a rewind
+
+    fn begin_rewind(&mut self, index: usize, id: PartitionId, to: Lsn, lineage: types::Lineage) {
+        say!(self, "{} {id} rewinds to {to}", self.label(index));
+        self.check_rewind(index, id, to);
+        let skip = self.options.has(Planted::NoIntent);
+        if !skip {
+            self.append_entry(index, id, Entry::Intent(Intent { to, lineage }));
+        }
+        let after = self.nodes[index].journal.appended;
+        let Some(hosted) = self.nodes[index].hosted_mut(id) else { return };
+        let step = if skip { RewindStep::SetAside } else { RewindStep::Intent };
+        hosted.rewind = Some(Rewind { to, step, after });
+        if skip {
+            self.later(index, MILLI, Local::Rewind(id));
+        }
+    }
+
+    /// The journal is synced further: a rewind that waited for it goes on.
+    fn advance_rewind(&mut self, index: usize, id: PartitionId) {
+        let durable = self.nodes[index].journal.durable;
+        let Some(rewind) = self.nodes[index].hosted(id).and_then(|hosted| hosted.rewind.clone()) else { return };
+        let next = match rewind.step {
+            RewindStep::Intent => RewindStep::SetAside,
+            RewindStep::Clear => RewindStep::Clear,
+            RewindStep::Done => RewindStep::Done,
+            _ => return,
+        };
+        if rewind.after <= durable {
+            if let Some(hosted) = self.nodes[index].hosted_mut(id) {
+                hosted.rewind = Some(Rewind { step: next, ..rewind });
+            }
+            let delay = self.between(10, 3000);
+            self.later(index, delay * 1000, Local::Rewind(id));
+        }
+    }
+
+    fn on_rewind(&mut self, index: usize, id: PartitionId) {
+        let durable = self.nodes[index].journal.durable;
+        let Some(hosted) = self.nodes[index].hosted_mut(id) else { return };
+        let Some(Rewind { to, step, after }) = hosted.rewind.clone() else { return };
+        if after > durable && matches!(step, RewindStep::Clear | RewindStep::Done) {
+            return;
+        }
+        let next = match step {
+            RewindStep::Intent => return,
+            RewindStep::SetAside => {
+                self.set_aside_undone(index, id, to);
+                RewindStep::Undo
+            }
+            RewindStep::Undo => {
+                if self.undo_some(index, id, to) {
+                    RewindStep::Flush
+                } else {
+                    RewindStep::Undo
+                }
+            }
+            RewindStep::Flush => {
+                self.flush(index, id);
+                RewindStep::Cut
+            }
+            RewindStep::Cut => {
+                self.append_entry(index, id, Entry::Cut { to });
+                if self.options.has(Planted::RewindUnsynced) {
+                    self.append_entry(index, id, Entry::IntentCleared);
+                    return self.end_rewind(index, id, to);
+                }
+                RewindStep::Clear
+            }
+            RewindStep::Clear => {
+                self.append_entry(index, id, Entry::IntentCleared);
+                RewindStep::Done
+            }
+            RewindStep::Done => return self.end_rewind(index, id, to),
+        };
+        let waits = matches!(next, RewindStep::Clear | RewindStep::Done);
+        let after = if waits { self.nodes[index].journal.appended } else { 0 };
+        if let Some(hosted) = self.nodes[index].hosted_mut(id) {
+            hosted.rewind = Some(Rewind { to, step: next, after });
+        }
+        if !waits {
+            let delay = self.between(10, 3000);
+            self.later(index, delay * 1000, Local::Rewind(id));
+        }
+    }
+
+    /// The divergence file: commits and prepared rows above `to`.
+    fn set_aside_undone(&mut self, index: usize, id: PartitionId, to: Lsn) {
+        let commits_only = self.options.has(Planted::AsideCommitsOnly);
+        let Some(hosted) = self.nodes[index].hosted(id) else { return };
+        let undone = hosted.log.records.iter().filter(|record| record.lsn > to).filter_map(kept_of);
+        let aside: Vec<Aside> = undone
+            .filter(|(_, ts)| ts.is_some() || !commits_only)
+            .map(|(txn, _)| Aside { txn, ordinal: id.ordinal })
+            .collect();
+        self.nodes[index].disks.entry(id).or_default().aside.extend(aside);
+    }
+
+    /// Walks back a little. True when nothing above `to` is in the state. A flush may come between.
+    fn undo_some(&mut self, index: usize, id: PartitionId, to: Lsn) -> bool {
+        let count = self.between(1, 20);
+        let Some(hosted) = self.nodes[index].hosted_mut(id) else { return false };
+        for _ in 0..count {
+            if hosted.state.applied <= to {
+                break;
+            }
+            let at = hosted.state.applied;
+            let record = hosted.log.record(at).cloned().unwrap_or_else(|| panic!("{id} has no record {at} to undo"));
+            hosted.state.undo(&record);
+        }
+        let over = hosted.state.applied <= to;
+        hosted.apply_to = hosted.apply_to.min(hosted.state.applied);
+        if self.rng_bool(2) {
+            self.flush(index, id);
+        }
+        over
+    }
+
+    fn end_rewind(&mut self, index: usize, id: PartitionId, to: Lsn) {
+        while self.nodes[index].hosted(id).is_some_and(|hosted| !hosted.reads.is_empty()) {
+            self.on_log_read(index, id);
+        }
+        let Some(hosted) = self.nodes[index].hosted_mut(id) else { return };
+        hosted.rewind = None;
+        hosted.apply_to = hosted.state.applied;
+        say!(self, "{} {id} has rewound to {to}", self.label(index));
+        self.check_state(index, id);
+        self.feed(index, id, Input::Rewound { to });
+    }
+
+    /// A node's clock, for checks.
+    pub fn clock(&self, index: usize) -> Instant {
+        self.nodes[index].clock(self.now)
+    }
+}

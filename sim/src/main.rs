@@ -1,0 +1,97 @@
+//! `perennial-sim`: runs seeds of the simulator on all cores.
+//!
+//! ```text
+//! perennial-sim --seeds N [--from S] [--scale region|regions] [--planted NAME]
+//! perennial-sim --seed K [-v] [--scale region|regions] [--planted NAME]
+//! ```
+
+use std::process::ExitCode;
+use std::time::Instant;
+
+use perennial_sim::options::{Planted, Scale};
+use perennial_sim::run::{Report, run_seed, run_seeds, scale_of};
+
+/// Lines of a failed history that are shown.
+const SHOWN: usize = 60;
+
+struct Wanted {
+    seeds: u64,
+    from: u64,
+    seed: Option<u64>,
+    scale: Option<Scale>,
+    planted: Option<Planted>,
+    verbose: bool,
+}
+
+fn main() -> ExitCode {
+    let wanted = match read_arguments() {
+        Ok(wanted) => wanted,
+        Err(problem) => {
+            eprintln!(
+                "{problem}\nusage: perennial-sim --seeds N [--from S] | --seed K [-v]  [--scale region|regions] [--planted NAME]"
+            );
+            return ExitCode::from(2);
+        }
+    };
+    let scale = |seed: u64| wanted.scale.unwrap_or_else(|| scale_of(seed));
+    if let Some(seed) = wanted.seed {
+        let report = run_seed(seed, scale(seed), wanted.planted, true);
+        show(&report, if wanted.verbose { usize::MAX } else { SHOWN });
+        return if report.violation.is_none() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    }
+    let began = Instant::now();
+    let totals = run_seeds(wanted.from..wanted.from + wanted.seeds, scale, wanted.planted, 10);
+    let seconds = began.elapsed().as_secs_f64();
+    for report in &totals.failed {
+        show(&run_seed(report.seed, scale(report.seed), wanted.planted, true), SHOWN);
+    }
+    println!(
+        "{} steps, {} transactions acknowledged, {} reads, {} writes lost with an announcement",
+        totals.steps, totals.acknowledged, totals.read, totals.lost
+    );
+    println!("{:.0} seeds per second", totals.seeds as f64 / seconds);
+    println!("{} of {} seeds passed", totals.seeds - totals.failed.len() as u64, totals.seeds);
+    if totals.failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// A history, its end at least, and what it broke.
+fn show(report: &Report, lines: usize) {
+    if let Some(options) = report.trace.first() {
+        println!("{options}");
+    }
+    let skip = report.trace.len().saturating_sub(lines).max(1);
+    report.trace.iter().skip(skip).for_each(|line| println!("{line}"));
+    match &report.violation {
+        Some(violation) => println!("seed {}: {}: {}", report.seed, violation.check, violation.text),
+        None => println!("seed {}: no violation in {} steps", report.seed, report.steps),
+    }
+}
+
+fn read_arguments() -> Result<Wanted, String> {
+    let mut wanted = Wanted { seeds: 500, from: 0, seed: None, scale: None, planted: None, verbose: false };
+    let mut arguments = std::env::args().skip(1);
+    while let Some(argument) = arguments.next() {
+        let mut value = || arguments.next().ok_or(format!("{argument} needs a value"));
+        let number = |text: String| text.parse::<u64>().map_err(|error| format!("{text}: {error}"));
+        match argument.as_str() {
+            "--seeds" => wanted.seeds = number(value()?)?,
+            "--from" => wanted.from = number(value()?)?,
+            "--seed" => wanted.seed = Some(number(value()?)?),
+            "-v" => wanted.verbose = true,
+            "--scale" => {
+                wanted.scale = Some(match value()?.as_str() {
+                    "region" => Scale::Region,
+                    "regions" => Scale::Regions,
+                    other => return Err(format!("scale {other} is not known")),
+                });
+            }
+            "--planted" => {
+                let name = value()?;
+                let found = Planted::all().into_iter().find(|planted| planted.name() == name);
+                wanted.planted = Some(found.ok_or(format!("planted bug {name} is not known"))?);
+            }
+            other => return Err(format!("{other} is not known")),
+        }
+    }
+    Ok(wanted)
+}

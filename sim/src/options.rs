@@ -1,0 +1,305 @@
+//! What a seed makes of the world: its size, its modes, which faults happen and how often. Printed first.
+
+use std::fmt;
+use std::time::Duration;
+
+use rand::Rng;
+use rand::seq::IndexedRandom;
+use rand_chacha::ChaCha8Rng;
+use replication::ReplicaOptions;
+use types::Mode;
+
+/// Nanoseconds of a millisecond.
+pub const MILLI: u64 = 1_000_000;
+
+/// How much of the system a world holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scale {
+    /// One region, leaves that fail in every way, all modes.
+    Region,
+    /// Two or three regions, databases that follow each other, fewer failures inside a region.
+    Regions,
+}
+
+/// A kind of fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Fault {
+    /// A process is killed and started again.
+    Kill,
+    /// A machine loses power.
+    Power,
+    /// All machines of a region lose power at once.
+    PowerAll,
+    /// A process stands still for a while.
+    Pause,
+    /// A link inside a region carries nothing.
+    Block,
+    /// A node is cut off from all others and the catalog.
+    Isolate,
+    /// The catalog is out of reach.
+    Catalog,
+    /// The catalog changes its leader.
+    Leader,
+    /// A connection closes while both ends live.
+    Close,
+    /// A primary loses the catalog, and its peers about when it is replaced.
+    Deaf,
+    /// The link between two regions carries nothing.
+    Sever,
+}
+
+/// All of them.
+pub const FAULTS: [Fault; 11] = [
+    Fault::Kill,
+    Fault::Power,
+    Fault::PowerAll,
+    Fault::Pause,
+    Fault::Block,
+    Fault::Isolate,
+    Fault::Catalog,
+    Fault::Leader,
+    Fault::Close,
+    Fault::Deaf,
+    Fault::Sever,
+];
+
+/// A rule of the simulated host, catalog or protocol that is left out on purpose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Planted {
+    /// One in the replica.
+    Replica(replication::Planted),
+    /// A change of a set is applied whatever version it names.
+    NoCas,
+    /// The longest log is the one with the highest LSN.
+    LongestByLsn,
+    /// ASYNC DURABILITY: a restarted process is still a member.
+    RestartedMember,
+    /// Members are named by node only.
+    NoIncarnation,
+    /// Set-aside files leave out the writes of prepared transactions.
+    AsideCommitsOnly,
+    /// A promotion's EpochStart takes a timestamp of its region's own clock, not raised past what was received.
+    StartTsLocal,
+    /// A promotion commits a T whose records are not durable on every partition.
+    PromoteVolatile,
+    /// Each partition computes its own cut when it starts its epoch.
+    CutPerPartition,
+    /// A sink follows a promotion below its served cut if no record needs to be undone.
+    ServedByLsn,
+    /// SYNC acknowledges when the records are durable at the sink, not its cut.
+    SyncOnArrival,
+    /// The final positions and timestamp are read at the start of the drain, before the seal.
+    EarlyFinal,
+    /// A source lifts its seal because the other side is unreachable.
+    TakeBack,
+    /// Epoch numbers are minted again, without a nonce.
+    EpochReused,
+    /// A rewind reports its end before its cut is synced.
+    RewindUnsynced,
+    /// A rewind is begun without its intent on disk.
+    NoIntent,
+}
+
+impl Planted {
+    /// All of them.
+    pub fn all() -> Vec<Planted> {
+        use replication::Planted as Rule;
+        let rules = [
+            Rule::CandidateNotWaited,
+            Rule::EarlyRemoval,
+            Rule::LeaseFromReceipt,
+            Rule::OrderAlone,
+            Rule::ClosedIsDeath,
+            Rule::ServeBeforeStart,
+            Rule::AckBeforeSync,
+            Rule::FlushBeforeSync,
+            Rule::RestartForgets,
+            Rule::OldFrames,
+            Rule::ShipCommitted,
+            Rule::PromiseVolatile,
+            Rule::CandidateNoLease,
+            Rule::AloneNoLease,
+            Rule::CandidateNotDurable,
+            Rule::OutcomeByRead,
+            Rule::NamedUnsynced,
+            Rule::RefusedLate,
+            Rule::GrantsRenewed,
+            Rule::LeaseBeforeRead,
+            Rule::PresumedAbort,
+            Rule::MarkIgnoresPrepared,
+            Rule::MarkIgnoresRegistered,
+            Rule::FailoverAborts,
+            Rule::MarksSurvive,
+            Rule::LateMarks,
+            Rule::ServeVolatile,
+            Rule::MarksAfterSeal,
+            Rule::RelayBeforeJoined,
+            Rule::StaleTurn,
+        ];
+        let own = [
+            Planted::NoCas,
+            Planted::LongestByLsn,
+            Planted::RestartedMember,
+            Planted::NoIncarnation,
+            Planted::AsideCommitsOnly,
+            Planted::StartTsLocal,
+            Planted::PromoteVolatile,
+            Planted::CutPerPartition,
+            Planted::ServedByLsn,
+            Planted::SyncOnArrival,
+            Planted::EarlyFinal,
+            Planted::TakeBack,
+            Planted::EpochReused,
+            Planted::RewindUnsynced,
+            Planted::NoIntent,
+        ];
+        rules.into_iter().map(Planted::Replica).chain(own).collect()
+    }
+
+    /// Its name, as it is typed.
+    pub fn name(&self) -> String {
+        match self {
+            Planted::Replica(rule) => format!("{rule:?}"),
+            own => format!("{own:?}"),
+        }
+    }
+}
+
+/// What a seed makes of the world.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// All else follows from it.
+    pub seed: u64,
+    /// One region or several.
+    pub scale: Scale,
+    /// Leaves of each region.
+    pub leaves: Vec<usize>,
+    /// Partitions that hold rows; the meta partition comes on top.
+    pub partitions: u32,
+    /// Durability and replication inside a region.
+    pub mode: Mode,
+    /// Of a thousand frames, so many are lost, and so many doubled.
+    pub lossy: u32,
+    /// Of a thousand frames, so many take long.
+    pub slow: u32,
+    /// How often each fault is chosen, relative to the others; absent ones never.
+    pub faults: Vec<(Fault, u32)>,
+    /// Milliseconds between two faults, at most.
+    pub fault_gap: u64,
+    /// Milliseconds between two steps of DR control, at most.
+    pub control_gap: u64,
+    /// Milliseconds of faults; then everything heals.
+    pub duration: u64,
+    /// Milliseconds within which a healed world must be whole.
+    pub bound: u64,
+    /// Milliseconds that one sync of a log takes at most.
+    pub sync_max: u64,
+    /// Of a hundred transactions, so many touch several partitions.
+    pub wide: u32,
+    /// A rule to leave out.
+    pub planted: Option<Planted>,
+}
+
+impl Options {
+    /// The options of a seed.
+    pub fn draw(seed: u64, scale: Scale, planted: Option<Planted>, rng: &mut ChaCha8Rng) -> Options {
+        let regions = match scale {
+            Scale::Region => 1,
+            Scale::Regions => *[2, 2, 3].choose(rng).expect("not empty"),
+        };
+        let mode = match scale {
+            Scale::Region => Mode { sync_replication: rng.random_bool(0.75), sync_durability: rng.random_bool(0.5) },
+            Scale::Regions => Mode { sync_replication: true, sync_durability: true },
+        };
+        let leaf_counts: &[usize] = if scale == Scale::Region { &[2, 3, 3, 4] } else { &[1, 2, 2, 3] };
+        let partitions = if scale == Scale::Region { &[1, 1, 1, 2, 3][..] } else { &[2, 2, 3][..] };
+        let faults = FAULTS.iter().filter(|_| rng.random_bool(0.7)).copied().collect::<Vec<_>>();
+        let weight = |fault: &Fault| match (scale, fault) {
+            (Scale::Region, Fault::Sever) => 0,
+            (Scale::Region, Fault::Kill | Fault::Pause | Fault::Block | Fault::Close | Fault::Deaf) => 2,
+            (Scale::Region, _) => 1,
+            (Scale::Regions, Fault::Sever) => 4,
+            (Scale::Regions, Fault::Kill | Fault::Power) => 2,
+            (Scale::Regions, _) => 1,
+        };
+        Options {
+            seed,
+            scale,
+            leaves: (0..regions).map(|_| *leaf_counts.choose(rng).expect("not empty")).collect(),
+            partitions: *partitions.choose(rng).expect("not empty"),
+            mode,
+            lossy: *[0, 20, 100].choose(rng).expect("not empty"),
+            slow: *[0, 20, 60].choose(rng).expect("not empty"),
+            faults: faults.iter().map(|fault| (*fault, weight(fault))).filter(|(_, weight)| *weight > 0).collect(),
+            fault_gap: *[100, 300, 300, 1000].choose(rng).expect("not empty"),
+            control_gap: *[60, 150, 400].choose(rng).expect("not empty"),
+            duration: 3000,
+            bound: if scale == Scale::Region { 6000 } else { 20_000 },
+            sync_max: if mode.sync_durability { 40 } else { 150 },
+            wide: if scale == Scale::Region { 20 } else { 50 },
+            planted,
+        }
+    }
+
+    /// The protocol's times, scaled down about five times.
+    pub fn replica(&self) -> ReplicaOptions {
+        let planted = match self.planted {
+            Some(Planted::Replica(planted)) => Some(planted),
+            _ => None,
+        };
+        ReplicaOptions {
+            lease: Duration::from_millis(120),
+            renew: Duration::from_millis(RENEW),
+            counted_percent: 90,
+            failure_timeout: Duration::from_millis(FAILURE),
+            async_failover_after: Some(Duration::from_millis(ASYNC_AFTER)),
+            resend_after: Duration::from_millis(60),
+            frame_bytes_max: 700,
+            window_bytes_max: 4000,
+            tail_bytes_max: 1500,
+            join_records_max: 50,
+            planted,
+        }
+    }
+
+    /// Whether this rule is left out.
+    pub fn has(&self, planted: Planted) -> bool {
+        self.planted == Some(planted)
+    }
+
+    /// Whether this rule of the replica is left out.
+    pub fn has_replica(&self, planted: replication::Planted) -> bool {
+        self.has(Planted::Replica(planted))
+    }
+}
+
+/// Milliseconds between two heartbeats.
+pub const RENEW: u64 = 15;
+/// Milliseconds of silence that are a failure.
+pub const FAILURE: u64 = 200;
+/// Milliseconds after its last answer to a primary after which the catalog may name another (ASYNC REPLICATION).
+pub const ASYNC_AFTER: u64 = 400;
+
+impl fmt::Display for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sync = |sync: bool| if sync { "SYNC" } else { "ASYNC" };
+        write!(
+            f,
+            "seed {} {:?} leaves {:?} partitions {} {} REPLICATION {} DURABILITY lossy {}/1000 slow {}/1000 faults {:?} \
+             every {} ms control every {} ms wide {}% planted {:?}",
+            self.seed,
+            self.scale,
+            self.leaves,
+            self.partitions,
+            sync(self.mode.sync_replication),
+            sync(self.mode.sync_durability),
+            self.lossy,
+            self.slow,
+            self.faults,
+            self.fault_gap,
+            self.control_gap,
+            self.wide,
+            self.planted
+        )
+    }
+}

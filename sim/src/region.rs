@@ -1,0 +1,311 @@
+//! A region's catalog: the real state machine as one linearizable register, its leader's deciders, and the timestamp
+//! service.
+//!
+//! The register never loses anything. What its leader has heard is volatile: a new leader starts with nothing.
+
+use catalog::State;
+use catalog::command::{Command, CreateDatabase, Loss, SetChange};
+use catalog::database::Options as DatabaseOptions;
+use catalog::decide::{Heard, Report, failover};
+use catalog::event::UnixMillis;
+use catalog::node::{Addresses, Roles};
+use catalog::outcome::{Answer, Outcome, Refusal};
+use rand::Rng;
+use types::{ClusterId, DatabaseId, Incarnation, Member, NodeId, PartitionId, Timestamp};
+
+use crate::disk::{Disk, Journal};
+use crate::node::Node;
+use crate::options::{ASYNC_AFTER, FAILURE, MILLI, Planted, RENEW, Scale};
+use crate::say;
+use crate::world::{Event, Packet, Place, World};
+
+/// One region.
+#[derive(Debug)]
+pub struct Region {
+    /// Index of its first node.
+    pub first_node: usize,
+    /// How many nodes.
+    pub leaves: usize,
+    /// What it has decided.
+    pub catalog: State,
+    /// What its leader has heard.
+    pub heard: Heard,
+    /// Whether its nodes reach it.
+    pub reachable: bool,
+    /// The last timestamp handed out.
+    pub last_timestamp: Timestamp,
+    /// Milliseconds by which its clock is ahead.
+    pub skew: u64,
+    /// The database.
+    pub database: DatabaseId,
+}
+
+/// The time of day when a world begins, in milliseconds since 1970.
+const DAWN: u64 = 1_000_000;
+
+impl World {
+    /// Makes a region's nodes and catalog, and in the first one the database.
+    pub(crate) fn add_region(&mut self, index: usize) {
+        let leaves = self.options.leaves[index];
+        let first_node = self.nodes.len();
+        let skew = self.between(0, 60);
+        let mut catalog = State::new(ClusterId(index as u64 + 1));
+        for leaf in 1..=leaves as u64 {
+            let roles = Roles { aggregator: false, leaf: true };
+            let addresses = addresses(leaf);
+            let identity = u128::from(leaf);
+            let register =
+                Command::RegisterNode { number: None, identity, addresses: addresses.clone(), roles, group: None };
+            let started = Command::NodeStarted { node: NodeId(leaf), incarnation: Incarnation(1), addresses };
+            for command in [register, started] {
+                catalog.apply(UnixMillis(DAWN), &command).expect("a first node may join");
+            }
+            let rate = self.between(950_000, 1_050_000);
+            self.nodes.push(Node {
+                region: index,
+                id: NodeId(leaf),
+                rate,
+                incarnation: Incarnation(0),
+                starts: 0,
+                process: None,
+                powered: true,
+                disks: Default::default(),
+                journal: Journal::default(),
+            });
+        }
+        self.regions.push(Region {
+            first_node,
+            leaves,
+            catalog,
+            heard: Heard::new(0),
+            reachable: true,
+            last_timestamp: Timestamp::ZERO,
+            skew,
+            database: DatabaseId(0),
+        });
+        self.add_database(index);
+    }
+
+    /// A database as the region's catalog is told of it; all nodes hold all partitions.
+    pub(crate) fn describe_database(&mut self, index: usize) -> CreateDatabase {
+        let leaves = self.regions[index].leaves as u64;
+        let placement = (0..=self.options.partitions as u64)
+            .map(|turn| (0..leaves).map(|leaf| NodeId(1 + (leaf + turn) % leaves)).collect())
+            .collect();
+        let options = DatabaseOptions { async_failover_after_millis: Some(ASYNC_AFTER), ..DatabaseOptions::default() };
+        CreateDatabase {
+            name: "db".into(),
+            identity: 77,
+            partitions: self.options.partitions,
+            mode: self.options.mode,
+            options,
+            placement,
+            nonce: self.rng.random(),
+        }
+    }
+
+    fn add_database(&mut self, index: usize) {
+        let create = self.describe_database(index);
+        let command = if index == 0 { Command::CreateDatabase(create) } else { self.first_follow(index, create) };
+        match self.decide(index, &command) {
+            Ok(Outcome { answer: Answer::Database(id), .. }) => self.regions[index].database = id,
+            other => panic!("a first database is made: {other:?}"),
+        }
+        if self.options.has(Planted::RestartedMember) {
+            self.regions[index].catalog.partitions.values_mut().for_each(|partition| partition.on_disk = true);
+        }
+        let region = &self.regions[index];
+        let ids: Vec<PartitionId> = region.catalog.partitions.keys().copied().collect();
+        for node in region.first_node..region.first_node + region.leaves {
+            for id in &ids {
+                self.nodes[node].disks.insert(*id, Disk::default());
+            }
+        }
+    }
+
+    // ---- the register
+
+    /// Applies a command.
+    pub fn decide(&mut self, index: usize, command: &Command) -> Result<Outcome, Refusal> {
+        let at = UnixMillis(DAWN + self.now / MILLI);
+        let catalog = &mut self.regions[index].catalog;
+        let result = catalog.apply(at, command);
+        if self.steps % 8 == 0 {
+            catalog.check();
+        }
+        match &result {
+            Ok(outcome) if !outcome.already => {
+                say!(self, "{} catalog {}: {command:?}", ["E", "W", "V"][index], outcome.revision);
+            }
+            Ok(_) => {}
+            Err(refusal) => say!(self, "{} catalog refuses: {refusal}", ["E", "W", "V"][index]),
+        }
+        result
+    }
+
+    // ---- what the leader hears
+
+    pub(crate) fn on_catalog(&mut self, index: usize, from: Place, packet: Packet) {
+        match packet {
+            Packet::Report { from: member, sent, gone } => self.on_report(index, from, member, sent, &gone),
+            Packet::Propose { partition, reign, version, change } => {
+                let change = match change {
+                    replication::SetChange::Add(member) => SetChange::Add(member),
+                    replication::SetChange::Remove(member) => SetChange::Remove(member),
+                };
+                self.on_propose(index, partition, reign, version, change);
+            }
+            Packet::LogEnd { from: member, partition, end } => {
+                let report = Report { member, at: self.now, end, mark: None };
+                self.regions[index].heard.report(partition, report);
+            }
+            Packet::TimestampsWanted { from: to, partition, request, count } => {
+                let first = self.timestamps(index, count);
+                let packet = Packet::Timestamps { to, partition, request, first, count };
+                self.send(Place::Catalog(index), from, packet);
+            }
+            Packet::Learn { link, promotions, relay, .. } => self.on_learn(index, link, promotions, relay),
+            _ => {}
+        }
+    }
+
+    fn on_report(&mut self, index: usize, from: Place, member: Member, sent: replication::Instant, gone: &[Member]) {
+        let known = self.regions[index].catalog.member(member.node).expect("a node that reports is registered");
+        if member.incarnation < known.incarnation {
+            return;
+        }
+        if member.incarnation > known.incarnation {
+            let addresses = addresses(member.node.0);
+            let started = Command::NodeStarted { node: member.node, incarnation: member.incarnation, addresses };
+            self.decide(index, &started).expect("a newer process of a registered node is taken note of");
+        }
+        let now = self.now;
+        let region = &mut self.regions[index];
+        gone.iter().for_each(|gone| region.heard.proved_gone(*gone));
+        region.heard.heartbeat(member, now);
+        region.heard.answered(member, now);
+        let views = region.catalog.views_since(member.node, types::Revision(0));
+        let older = region
+            .catalog
+            .nodes
+            .iter()
+            .filter(|(_, node)| node.incarnation.0 > 1)
+            .map(|(id, node)| Member { node: *id, incarnation: Incarnation(node.incarnation.0 - 1) });
+        let gone = region.heard.gone().iter().copied().chain(older).collect();
+        let finals = final_times(&region.catalog);
+        let revision = region.catalog.revision;
+        let packet = Packet::Catalog { to: member, sent, revision, views, gone, finals };
+        self.send(Place::Catalog(index), from, packet);
+    }
+
+    fn on_propose(
+        &mut self,
+        index: usize,
+        id: PartitionId,
+        reign: types::Reign,
+        version: types::SetVersion,
+        change: SetChange,
+    ) {
+        let held = &self.regions[index].catalog.partitions[&id];
+        let (now_reign, now_version) = (held.reign, held.version);
+        let no_cas = self.options.has(Planted::NoCas);
+        let (as_reign, as_version) = if no_cas { (now_reign, now_version) } else { (reign, version) };
+        let command = Command::ProposeSet { partition: id, reign: as_reign, version: as_version, change };
+        if self.decide(index, &command).is_ok() && (reign, version) != (now_reign, now_version) {
+            let text = format!("{id} at {now_reign} {now_version} took {change:?} for {reign} {version}");
+            self.fail("compare_and_set", text);
+        }
+    }
+
+    /// Timestamps, above everything handed out or received before.
+    pub fn timestamps(&mut self, index: usize, count: u32) -> Timestamp {
+        let local = self.options.has(Planted::StartTsLocal);
+        let now = self.now / MILLI;
+        let region = &mut self.regions[index];
+        let clock = Timestamp::from_millis(DAWN + region.skew + now);
+        let received = if local { Timestamp::ZERO } else { region.catalog.timestamps.received };
+        let first = clock.max(region.last_timestamp.next()).max(received.next());
+        region.last_timestamp = Timestamp(first.0 + u64::from(count.max(1)) - 1);
+        if region.last_timestamp > region.catalog.timestamps.upper {
+            let upper = Timestamp(region.last_timestamp.0 + Timestamp::from_millis(50).0);
+            self.decide(index, &Command::ExtendTimestampBlock { upper }).expect("a block of honest times is taken");
+        }
+        first
+    }
+
+    // ---- what the leader does by itself
+
+    pub(crate) fn on_leader(&mut self, index: usize) {
+        self.after(RENEW * MILLI, Event::Leader(index));
+        if !self.regions[index].reachable {
+            return;
+        }
+        let (now, timeout) = (self.now, FAILURE * MILLI);
+        let rng = &mut self.rng;
+        let region = &self.regions[index];
+        let commands = failover::decide(&region.catalog, &region.heard, now, timeout, &mut || rng.random());
+        for command in commands {
+            self.name_primary(index, &command);
+        }
+        let region = &self.regions[index];
+        let wanted = failover::reports_wanted(&region.catalog, &region.heard, now, timeout);
+        for (to, partition) in wanted {
+            let node = self.node_of(index, to.node);
+            self.send(Place::Catalog(index), Place::Node(node), Packet::LogEndWanted { to, partition });
+        }
+        let writable = !self.regions[index].catalog.databases[&self.regions[index].database].is_sink();
+        if writable && self.options.scale == Scale::Regions {
+            let ts = self.timestamps(index, 1);
+            let (first, leaves) = (self.regions[index].first_node, self.regions[index].leaves);
+            for node in first..first + leaves {
+                self.send(Place::Catalog(index), Place::Node(node), Packet::Publish { ts });
+            }
+        }
+    }
+
+    fn name_primary(&mut self, index: usize, command: &Command) {
+        if let Command::NamePrimary(naming) = command
+            && naming.loss != Loss::None
+        {
+            self.check_longest(index, naming);
+        }
+        if self.decide(index, command).is_err() {
+            return;
+        }
+        match command {
+            Command::NamePrimary(naming) => {
+                let reign = self.regions[index].catalog.partitions[&naming.partition].reign;
+                self.checks.announced.insert((index, naming.partition.ordinal, reign), naming.loss);
+                self.regions[index].heard.forget_reports(naming.partition);
+            }
+            Command::RecoverToCut(recover) => {
+                for naming in &recover.named {
+                    let reign = self.regions[index].catalog.partitions[&naming.partition].reign;
+                    self.checks.announced.insert((index, naming.partition.ordinal, reign), naming.loss);
+                    self.regions[index].heard.forget_reports(naming.partition);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Another leader: it has heard nobody.
+    pub fn new_leader(&mut self, index: usize) {
+        self.regions[index].heard = Heard::new(self.now);
+    }
+}
+
+fn addresses(leaf: u64) -> Addresses {
+    Addresses { rpc: format!("127.0.0.1:{leaf}"), sql: None, http: None }
+}
+
+/// Final timestamps of sealed databases, by partition.
+fn final_times(catalog: &State) -> Vec<(PartitionId, Timestamp)> {
+    let finals = catalog.databases.iter().filter_map(|(id, database)| Some((*id, database.fenced.finals.as_ref()?)));
+    finals
+        .flat_map(|(database, finals)| {
+            let time = finals.time;
+            finals.positions.keys().map(move |ordinal| (PartitionId { database, ordinal: *ordinal }, time))
+        })
+        .collect()
+}

@@ -1,0 +1,137 @@
+//! A partition's state in memory: an ordered map, changed by `types::state` alone.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use types::state::{self, Get, Outcome, Prepared, Space, Version};
+use types::{Lineage, Lsn, Record, Timestamp, TxnId};
+
+/// A version of a row that a reader was given.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Seen {
+    /// Its commit timestamp.
+    pub ts: Timestamp,
+    /// The record that wrote it.
+    pub lsn: Lsn,
+    /// Its value.
+    pub value: Option<Bytes>,
+}
+
+/// State and position.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Memory {
+    /// As `types::state` lays it out.
+    pub map: BTreeMap<Bytes, Bytes>,
+    /// It contains the records up to here.
+    pub applied: Lsn,
+}
+
+impl Get for Memory {
+    fn get(&self, key: &[u8]) -> Option<Bytes> {
+        self.map.get(key).cloned()
+    }
+}
+
+impl Memory {
+    /// Applies the next record.
+    pub fn apply(&mut self, record: &Record) {
+        assert_eq!(record.lsn, self.applied.next(), "applied {}, next is {}", self.applied, record.lsn);
+        self.change(state::apply(record, self));
+        self.applied = record.lsn;
+    }
+
+    /// Undoes the last record that was applied.
+    pub fn undo(&mut self, record: &Record) {
+        assert_eq!(record.lsn, self.applied, "undo of a record that is not the last one applied");
+        self.change(state::undo(record, self));
+        self.applied = record.lsn.prev();
+    }
+
+    fn change(&mut self, mutations: Vec<state::Mutation>) {
+        for mutation in mutations {
+            match mutation.value {
+                Some(value) => self.map.insert(mutation.key, value),
+                None => self.map.remove(&mutation.key),
+            };
+        }
+    }
+
+    fn space(&self, space: Space) -> impl Iterator<Item = (&Bytes, &Bytes)> {
+        let from = Bytes::copy_from_slice(&[space as u8]);
+        let to = Bytes::copy_from_slice(&[space as u8 + 1]);
+        self.map.range(from..to)
+    }
+
+    /// Every prepared entry, ended or not.
+    fn prepared(&self) -> impl Iterator<Item = Prepared> {
+        self.space(Space::Prepared).map(|(key, value)| {
+            let txn = TxnId(u128::from_be_bytes(key[1..17].try_into().expect("a prepared key has a transaction id")));
+            Prepared::decode(txn, value.clone()).expect("prepared entry was written by apply")
+        })
+    }
+
+    /// Transactions that are prepared and open: no outcome, no promotion recorded above the Prepare.
+    pub fn open(&self, lineage: &Lineage) -> Vec<Prepared> {
+        let aborted = |lsn: Lsn| {
+            lineage.entries().iter().any(|entry| {
+                matches!(entry.kind, types::StartKind::Promotion { .. })
+                    && entry.start_lsn > lsn
+                    && entry.start_lsn <= self.applied
+            })
+        };
+        self.prepared().filter(|entry| state::outcome(self, entry.txn).is_none() && !aborted(entry.lsn)).collect()
+    }
+
+    /// How a transaction ended, as far as this state knows: a commit in a dead interval is an abort.
+    pub fn outcome(&self, txn: TxnId, lineage: &Lineage) -> Option<Outcome> {
+        let mut outcome = state::outcome(self, txn)?;
+        outcome.decision = outcome.decision.filter(|ts| !self.lineage(lineage).is_dead(*ts, outcome.lsn));
+        Some(outcome)
+    }
+
+    /// The lineage up to what is applied.
+    pub fn lineage(&self, lineage: &Lineage) -> Lineage {
+        let mut applied = lineage.clone();
+        applied.cut(self.applied);
+        applied
+    }
+
+    /// All rows that are alive at a view.
+    pub fn rows(&self, view: Timestamp, lineage: &Lineage) -> BTreeMap<Bytes, Seen> {
+        let lineage = self.lineage(lineage);
+        let mut rows: BTreeMap<Bytes, Seen> = BTreeMap::new();
+        for (key, value) in self.space(Space::Version) {
+            let (row, ts) = state::split_version_key(key).expect("version key was written by apply");
+            let version = Version::decode(value.clone()).expect("version was written by apply");
+            let alive = ts <= view && !lineage.is_dead(ts, version.lsn);
+            // Newest first: the first one that is alive counts.
+            if alive && !rows.contains_key(row) {
+                let seen = Seen { ts, lsn: version.lsn, value: version.value };
+                rows.insert(key.slice(1..1 + row.len()), seen);
+            }
+        }
+        rows
+    }
+
+    /// The latest version of one row.
+    pub fn latest(&self, row: &[u8], lineage: &Lineage) -> Option<Seen> {
+        let lineage = self.lineage(lineage);
+        let newest = state::version_key(row, Timestamp::MAX);
+        let oldest = state::version_key(row, Timestamp::ZERO);
+        self.map.range(newest..=oldest).find_map(|(key, value)| {
+            let (_, ts) = state::split_version_key(key)?;
+            let version = Version::decode(value.clone()).expect("version was written by apply");
+            let seen = Seen { ts, lsn: version.lsn, value: version.value };
+            (!lineage.is_dead(ts, version.lsn)).then_some(seen)
+        })
+    }
+
+    /// Transactions whose commits a promotion at `start` declares dead: committed in the open interval.
+    pub fn dead(&self, cut: Timestamp, start_ts: Timestamp, start: Lsn) -> Vec<Lsn> {
+        self.space(Space::Commit)
+            .filter_map(|(key, _)| state::split_commit_key(key))
+            .filter(|(ts, lsn)| cut < *ts && *ts < start_ts && *lsn < start)
+            .map(|(_, lsn)| lsn)
+            .collect()
+    }
+}
