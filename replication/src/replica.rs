@@ -407,7 +407,8 @@ impl Replica {
         }
     }
 
-    pub(crate) fn reign_led(&self) -> Option<Reign> {
+    /// The reign in which it is the primary and has started.
+    pub fn reign_led(&self) -> Option<Reign> {
         match &self.office {
             Office::Leading(leading) => Some(leading.reign),
             _ => None,
@@ -612,6 +613,19 @@ impl Replica {
             }
             _ => false,
         }
+    }
+
+    /// The epoch under which it mints records: a primary of a writable partition that has started.
+    pub fn mints(&self) -> Option<types::Epoch> {
+        match &self.office {
+            Office::Leading(leading) => leading.epoch,
+            _ => None,
+        }
+    }
+
+    /// Its positions; the log's end is `log_end`.
+    pub fn cursors(&self) -> Cursors {
+        self.cursors
     }
 
     /// Where the log ends: what the catalog compares when it must choose.

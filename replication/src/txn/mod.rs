@@ -466,12 +466,16 @@ impl Txns {
     }
 
     fn settle(&mut self, ticket: Ticket, view: Timestamp, context: &mut Context) -> Option<Answer> {
-        let latest = view == Timestamp::MAX;
+        let (latest, ordinal) = (view == Timestamp::MAX, self.ordinal);
         let waits = |known: &Txn| match known.stage {
             Stage::Active => false,
             Stage::Registered { bound } => !latest && bound < view,
             Stage::Prepared { bound, .. } => bound < view,
-            Stage::Ending { lsn } => !latest || lsn <= context.committed,
+            // The decision may be known already, by the first participant's answer: not for a commit of this partition
+            // alone, which is answered when it is committed here.
+            Stage::Ending { lsn } => {
+                !latest || lsn <= context.committed || known.first.is_some_and(|first| first != ordinal)
+            }
         };
         let txns: BTreeSet<TxnId> = self.txns.iter().filter(|(_, known)| waits(known)).map(|(txn, _)| *txn).collect();
         if txns.is_empty() && context.applied >= context.committed {
