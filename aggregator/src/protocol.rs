@@ -20,6 +20,8 @@ use types::{
 pub enum MasterRequest {
     /// A node with an empty data directory joins the cluster.
     Register {
+        /// Its number, as its certificate says.
+        node: NodeId,
         /// Random bits from its data directory.
         identity: u128,
         /// Where it is reached.
@@ -65,6 +67,13 @@ pub enum MasterRequest {
         /// The source is a sink itself.
         relay: bool,
     },
+    /// How did a transaction end? Passed on to its deciding partition.
+    Inquire {
+        /// The deciding partition.
+        partition: PartitionId,
+        /// The transaction.
+        txn: TxnId,
+    },
 }
 
 /// The master's answer.
@@ -83,6 +92,8 @@ pub enum MasterAnswer {
     Orders(Orders),
     /// To `Timestamps`: the first of them.
     Timestamps(Timestamp),
+    /// To `Inquire`: commit timestamp or abort, logged and committed.
+    Decided(Option<Timestamp>),
     /// The catalog refused.
     Refused(CatalogRefusal),
     /// This aggregator is not the master, or cannot decide: ask again.

@@ -11,7 +11,7 @@ use ::catalog::decide::failover;
 use ::catalog::decide::heard::{Heard, Report as EndHeard};
 use ::catalog::{Command, State};
 use parking_lot::Mutex;
-use types::{Member, NodeId, PartitionId};
+use types::{DatabaseId, Member, NodeId, PartitionId, Timestamp};
 
 use super::catalog::Catalog;
 use crate::protocol::{Orders, Peer, ReplicaReport, Report};
@@ -111,6 +111,14 @@ impl Detector {
     /// What each leaf said last.
     pub fn leaves(&self) -> BTreeMap<NodeId, LeafState> {
         self.leaves.lock().clone()
+    }
+
+    /// The time up to which a sink may have been read: the smallest durable cut over its partitions, as heard.
+    pub fn served(&self, state: &State, database: DatabaseId) -> Timestamp {
+        let cuts = state.partitions_of(database).map(|(id, _)| {
+            self.primary(state, id).and_then(|replica| replica.leading).map_or(Timestamp::ZERO, |leading| leading.cut)
+        });
+        cuts.min().unwrap_or_default()
     }
 
     /// The primary's last word on a partition, if it was heard.

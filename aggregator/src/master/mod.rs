@@ -3,11 +3,13 @@
 mod catalog;
 mod detector;
 mod driver;
+mod service;
 mod store;
 mod timestamps;
 
 pub use self::catalog::{Catalog, CatalogError};
 pub use self::detector::{Detector, DetectorOptions, LeafState};
+pub use self::service::MasterService;
 pub use self::store::StoreError;
 pub use self::timestamps::{Timestamps, TimestampsError};
 
