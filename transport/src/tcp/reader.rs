@@ -43,9 +43,10 @@ async fn read_all(mux: &Arc<Mux>, io: &mut Io) -> Closed {
         decoder.buffer().reserve(READ_CHUNK_BYTES);
         match timeout(idle, io.read_buf(decoder.buffer())).await {
             Err(_) => return Closed::Silent(idle),
+            // TLS tells an end without its own farewell apart.
+            Ok(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => return gone(&decoder),
             Ok(Err(error)) => return closed_of(error),
-            Ok(Ok(0)) if decoder.is_amid_frame() => return Closed::Lost("the peer is gone amid a frame".into()),
-            Ok(Ok(0)) => return Closed::Lost("the peer is gone without a farewell".into()),
+            Ok(Ok(0)) => return gone(&decoder),
             Ok(Ok(_)) => {}
         }
         loop {
@@ -79,6 +80,11 @@ async fn on_frame(mux: &Arc<Mux>, stream: u64, sealed: Sealed) -> Result<(), Clo
             mux.on_data(stream, sealed, room).map_err(Closed::BadBytes)
         }
     }
+}
+
+fn gone(decoder: &Decoder) -> Closed {
+    let how = if decoder.is_amid_frame() { "amid a frame" } else { "without a farewell" };
+    Closed::Lost(format!("the peer is gone {how}"))
 }
 
 /// What an error of the socket means. TLS reports damaged records through the same type.
