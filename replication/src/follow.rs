@@ -134,16 +134,14 @@ impl Replica {
         if let Some(following) = self.following() {
             following.losses = append.losses;
             following.sink = append.mark.is_some();
+            // Even if its records do not fit: it is the primary's word, and counts as far as the logs agree.
+            following.committed = following.committed.max(append.committed);
         }
         if self.repair.is_some() {
             return;
         }
         let last = append.records.last().map_or(append.prev, |record| record.lsn);
-        let fits = self.log.contains(append.prev, append.prev_epoch)
-            && append
-                .records
-                .iter()
-                .all(|record| record.lsn > self.log.end || self.log.contains(record.lsn, Some(record.epoch)));
+        let fits = self.log.fits(append.prev, append.prev_epoch, &append.records);
         if !fits {
             return self.send_differ_seldom(now, effects);
         }
@@ -165,9 +163,11 @@ impl Replica {
         }
         let Some(following) = self.following() else { return };
         following.matched = following.matched.max(Some(last));
-        following.committed = following.committed.max(append.committed);
         following.acked = None;
-        self.losses = self.losses.max(append.losses);
+        // Followed to the end: nothing of what was given up is left in this log.
+        if last == self.log.end {
+            self.losses = self.losses.max(append.losses);
+        }
         self.commit_as_secondary(effects);
     }
 
@@ -212,12 +212,18 @@ impl Replica {
         }
         let common = self.log.lineage.common_point(self.log.end, &resume.lineage, resume.end);
         let (losses, announced, primary, sink) = match &self.office {
-            Office::Following(following) => (self.losses, following.losses, following.primary, following.sink),
+            // An answer to a question that this process has asked under this stream: before it, an Append told what
+            // was announced. One that an earlier process asked may still be on its way.
+            Office::Following(following) if following.differ_sent.is_some() => {
+                (self.losses, following.losses, following.primary, following.sink)
+            }
             _ => return,
         };
         assert!(
             common >= self.cursors.committed.min(self.log.end) || announced > losses || sink,
-            "rewind to {common} below committed {}, and no loss was announced",
+            "{} of {}: rewind to {common} below committed {}, no loss was announced: {losses} followed, {announced} told",
+            self.me,
+            self.id,
             self.cursors.committed
         );
         if common < resume.trimmed.max(self.log.trimmed) {

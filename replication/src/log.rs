@@ -88,6 +88,25 @@ impl Log {
         if lsn == Lsn::ZERO { None } else { self.lineage.epoch_at(lsn) }
     }
 
+    /// Whether records that were sent after `prev` may be taken: the log contains `prev` and those that it reaches, and the
+    /// rest follow without a gap, each under the epoch that its last `EpochStart` began.
+    pub fn fits(&self, prev: Lsn, prev_epoch: Option<Epoch>, records: &[Record]) -> bool {
+        let mut before = (prev, prev_epoch);
+        self.contains(prev, prev_epoch)
+            && records.iter().all(|record| {
+                let (lsn, epoch) = std::mem::replace(&mut before, (record.lsn, Some(record.epoch)));
+                let starts = record.lineage_entry().is_some();
+                let follows = if starts {
+                    epoch.is_none_or(|epoch| epoch.number < record.epoch.number)
+                } else {
+                    epoch == Some(record.epoch)
+                };
+                record.lsn == lsn.next()
+                    && follows
+                    && (record.lsn > self.end || self.contains(record.lsn, Some(record.epoch)))
+            })
+    }
+
     /// Whether the log contains the record `lsn` under `epoch`.
     pub fn contains(&self, lsn: Lsn, epoch: Option<Epoch>) -> bool {
         lsn <= self.end && self.epoch_at(lsn) == epoch

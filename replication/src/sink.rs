@@ -69,6 +69,16 @@ impl Replica {
         effects.push(Effect::ToSource { link, message: Message::Differ { lineage, end } });
     }
 
+    /// Asks anew because of what the source sent; a source that errs is not asked at the network's speed.
+    fn reopen_seldom(&mut self, now: Instant, effects: &mut Vec<Effect>) {
+        let renew = self.options.renew;
+        let Some(upstream) = self.upstream() else { return };
+        upstream.joined = false;
+        if upstream.asked.is_none_or(|asked| now.since(asked) >= renew) {
+            self.open_upstream(now, effects);
+        }
+    }
+
     /// Asks again where an answer is missing.
     pub(crate) fn reopen_upstream(&mut self, now: Instant, effects: &mut Vec<Effect>) {
         let after = self.options.resend_after;
@@ -128,10 +138,9 @@ impl Replica {
         if self.upstream().is_none_or(|upstream| !upstream.joined) {
             return;
         }
-        let fits = self.log.contains(append.prev, append.prev_epoch)
-            && append.records.iter().all(|r| r.lsn > self.log.end || self.log.contains(r.lsn, Some(r.epoch)));
+        let fits = self.log.fits(append.prev, append.prev_epoch, &append.records);
         if !fits {
-            return self.open_upstream(now, effects);
+            return self.reopen_seldom(now, effects);
         }
         let known = self.view.as_ref().map(|view| view.promotions.clone()).unwrap_or_default();
         for record in append.records {
@@ -141,7 +150,7 @@ impl Replica {
             if let Body::EpochStart { kind: StartKind::Promotion { id, cut }, .. } = record.body
                 && !known.contains(&Promotion { id, cut })
             {
-                return self.open_upstream(now, effects);
+                return self.reopen_seldom(now, effects);
             }
             self.log.append(record, effects);
         }

@@ -121,14 +121,12 @@ impl Disk {
         self.durable = self.durable.min(to);
     }
 
-    /// Log and state become another node's, up to what that one has applied.
-    pub fn install(&mut self, from: &Disk) {
-        let end = from.applied;
-        let mut lineage = from.lineage.clone();
+    /// Log and state become a copy: the state of another node as it stood at `end`, and no records.
+    pub fn install(&mut self, mut lineage: Lineage, end: Lsn, state: State) {
         lineage.cut(end);
         (self.records, self.trimmed, self.lineage) = (vec![], end, lineage);
         (self.written, self.durable, self.applied) = (end, end, end);
-        (self.state, self.incomplete) = (from.state.clone(), false);
+        (self.state, self.incomplete) = (state, false);
     }
 
     pub fn trim(&mut self, to: Lsn) {

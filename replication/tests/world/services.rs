@@ -36,7 +36,7 @@ impl World {
             Command::Installed { node, from } => {
                 let from = self.node(*from)?.disk.clone();
                 let node_ = self.node(*node)?;
-                node_.disk.install(&from);
+                node_.disk.install(from.lineage, from.applied, from.state);
                 node_.todo.apply = Lsn::ZERO;
                 let (lineage, end) = (node_.disk.lineage.clone(), node_.disk.end());
                 self.step(*node, Input::Installed { lineage, end })
