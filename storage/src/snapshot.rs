@@ -191,9 +191,12 @@ pub struct Export {
 }
 
 impl Export {
-    /// Flushes the state and links its files into `dir`, which must not exist and must be on the same file system.
-    /// `log_durable` as in `PartitionState::flush`.
+    /// Flushes the state and links its files into `dir`, which must be on the same file system and must not exist;
+    /// what an interrupted attempt left there is removed. `log_durable` as in `PartitionState::flush`.
     pub fn create(state: &PartitionState, dir: &Path, log_durable: Lsn) -> Result<Export, SnapshotError> {
+        if dir.exists() && !dir.join(MANIFEST_NAME).exists() {
+            fs::remove_dir_all(dir).map_err(failed("removing", dir))?;
+        }
         let (applied, lineage) = state.checkpoint(dir, log_durable)?;
         let mut names: Vec<String> = Vec::new();
         for entry in fs::read_dir(dir).map_err(failed("listing", dir))? {

@@ -36,7 +36,7 @@ pub use meta::{Collected, decode_lineage, encode_lineage};
 pub use rocks::{StateConfig, StateEnv};
 pub use view::{Commits, Cursor, Entries, Latest, ReadView, ScanLimits};
 
-use rocks::{Batch, Snapshot, Store};
+use rocks::{Batch, Flush, Snapshot, Store};
 
 /// A batch is written when it has grown to this: many records share one write, and none waits for long.
 const BATCH_BYTES: usize = 4 << 20;
@@ -67,7 +67,8 @@ struct Position {
     collected: Collected,
 }
 
-/// The state of one partition replica.
+/// The state of one partition replica. Views and cursors keep its files open: the directory can be opened again when
+/// they are dropped, too.
 pub struct PartitionState {
     partition: Ordinal,
     store: Store,
@@ -207,31 +208,30 @@ impl PartitionState {
     /// applied meanwhile and are not part of it. Returns the new `flushed`.
     pub fn flush(&self, log_durable: Lsn) -> Result<Lsn, StateError> {
         let _flusher = self.flusher.lock();
-        let applied = {
+        let (applied, flush) = {
             let _writer = self.writer.lock();
             self.start_flush(log_durable)?
         };
-        self.store.finish_flush()?;
+        self.store.finish_flush(flush)?;
         self.flushed.store(applied.0, Ordering::Release);
         Ok(applied)
     }
 
     /// Closes the memtable. The caller holds the writer's lock.
-    fn start_flush(&self, log_durable: Lsn) -> Result<Lsn, StateError> {
+    fn start_flush(&self, log_durable: Lsn) -> Result<(Lsn, Flush), StateError> {
         let applied = self.applied();
         if applied > log_durable {
             return Err(StateError::LogBehind { applied, durable: log_durable });
         }
-        self.store.start_flush()?;
-        Ok(applied)
+        Ok((applied, self.store.start_flush()?))
     }
 
-    /// Flushes, and calls `export` on hard links to the files in `to` while nothing is applied.
+    /// Flushes, and links the files into `to`. Nothing is applied meanwhile, so that they hold exactly `applied`.
     pub(crate) fn checkpoint(&self, to: &Path, log_durable: Lsn) -> Result<(Lsn, Arc<Lineage>), StateError> {
         let _flusher = self.flusher.lock();
         let _writer = self.writer.lock();
-        let applied = self.start_flush(log_durable)?;
-        self.store.finish_flush()?;
+        let (applied, flush) = self.start_flush(log_durable)?;
+        self.store.finish_flush(flush)?;
         self.flushed.store(applied.0, Ordering::Release);
         self.store.checkpoint(to)?;
         Ok((applied, self.lineage()))
@@ -269,30 +269,33 @@ impl PartitionState {
     }
 }
 
+/// The last record that a snapshot of the store includes.
+fn applied_in(snapshot: &Snapshot) -> Result<Lsn, StateError> {
+    let Some(value) = snapshot.get(&meta::APPLIED)? else { return Ok(Lsn::ZERO) };
+    match meta::decode_applied(value) {
+        Ok((meta::FORMAT, applied)) => Ok(applied),
+        Ok((found, _)) => Err(StateError::Format { dir: snapshot.dir().into(), found, known: meta::FORMAT }),
+        Err(error) => Err(unreadable(snapshot, "applied position", error)),
+    }
+}
+
 fn read_position(store: &Store) -> Result<Position, StateError> {
-    let damaged = |what: &str, error: types::DecodeError| StateError::Damaged {
-        dir: store.dir().into(),
-        what: format!("{what}: {error}"),
-    };
-    let applied = match store.get(&meta::APPLIED)? {
-        None => Lsn::ZERO,
+    let snapshot = store.snapshot();
+    let lineage = match snapshot.get(&meta::LINEAGE)? {
+        None => Lineage::new(),
         Some(value) => {
-            let (found, applied) = meta::decode_applied(value).map_err(|error| damaged("applied position", error))?;
-            if found > meta::FORMAT {
-                return Err(StateError::Format { dir: store.dir().into(), found, known: meta::FORMAT });
-            }
-            applied
+            meta::decode_lineage(&mut Reader::new(value)).map_err(|error| unreadable(&snapshot, "lineage", error))?
         }
     };
-    let lineage = match store.get(&meta::LINEAGE)? {
-        None => Lineage::new(),
-        Some(value) => meta::decode_lineage(&mut Reader::new(value)).map_err(|error| damaged("lineage", error))?,
-    };
-    let collected = match store.get(&meta::COLLECTED)? {
+    let collected = match snapshot.get(&meta::COLLECTED)? {
         None => Collected::default(),
-        Some(value) => Collected::decode(value).map_err(|error| damaged("collected", error))?,
+        Some(value) => Collected::decode(value).map_err(|error| unreadable(&snapshot, "collected", error))?,
     };
-    Ok(Position { applied, lineage: Arc::new(lineage), collected })
+    Ok(Position { applied: applied_in(&snapshot)?, lineage: Arc::new(lineage), collected })
+}
+
+fn unreadable(snapshot: &Snapshot, what: &str, error: DecodeError) -> StateError {
+    StateError::Damaged { dir: snapshot.dir().into(), what: format!("{what}: {error}") }
 }
 
 /// Whether a promotion was recorded above a Prepare: it then aborted the transaction.

@@ -208,27 +208,31 @@ impl Store {
     }
 
     /// Closes the memtable: what was written so far goes to files, what is written from now on does not.
-    pub(super) fn start_flush(&self) -> Result<(), StateError> {
+    pub(super) fn start_flush(&self) -> Result<Flush, StateError> {
+        let flush = Flush { errors: self.number(properties::BACKGROUND_ERRORS)? };
         let mut options = FlushOptions::default();
         options.set_wait(false);
-        self.db.flush_opt(&options).map_err(self.failed("flushing"))
+        self.db.flush_opt(&options).map_err(self.failed("flushing"))?;
+        Ok(flush)
     }
 
     /// Waits until the memtables that were closed are in files, synced.
-    pub(super) fn finish_flush(&self) -> Result<(), StateError> {
-        loop {
-            let number = |name| self.db.property_int_value(name).map_err(self.failed("flushing"));
-            if number(properties::NUM_IMMUTABLE_MEM_TABLE)?.unwrap_or(0) == 0 {
-                self.count_memory();
-                return Ok(());
-            }
-            if number(properties::BACKGROUND_ERRORS)?.unwrap_or(0) > 0 {
-                // Flushing again reports the error that stopped the first.
-                let error = self.db.flush().err().map_or("background error".into(), rocksdb::Error::into_string);
-                return Err(StateError::Engine { dir: self.dir.clone(), action: "flushing", message: error });
+    pub(super) fn finish_flush(&self, flush: Flush) -> Result<(), StateError> {
+        while self.number(properties::NUM_IMMUTABLE_MEM_TABLE)? > 0 {
+            if self.number(properties::BACKGROUND_ERRORS)? > flush.errors {
+                // A stopped instance answers any write with the error that stopped it.
+                self.write(Batch::default())?;
+                let message = "an error in the background, see the file LOG".into();
+                return Err(StateError::Engine { dir: self.dir.clone(), action: "flushing", message });
             }
             std::thread::sleep(FLUSH_POLL);
         }
+        self.count_memory();
+        Ok(())
+    }
+
+    fn number(&self, name: &'static properties::PropName) -> Result<u64, StateError> {
+        Ok(self.db.property_int_value(name).map_err(self.failed("asking"))?.unwrap_or(0))
     }
 
     /// Hard links to the files as they are; memtables are left out.
@@ -259,6 +263,12 @@ impl Drop for Store {
         self.env.open.fetch_sub(1, Ordering::Relaxed);
         self.env.memtable_bytes.fetch_sub(*self.counted.lock() as i64, Ordering::Relaxed);
     }
+}
+
+/// A flush on its way.
+pub(super) struct Flush {
+    /// How many errors there had been in the background when it began.
+    errors: u64,
 }
 
 /// Changes that become visible together.
@@ -304,6 +314,11 @@ pub(super) enum Walk {
 }
 
 impl Snapshot {
+    /// The instance's directory.
+    pub(super) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
     /// The value at `key`.
     pub(super) fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StateError> {
         let value = self.inner.get(key).map_err(|error| StateError::Engine {

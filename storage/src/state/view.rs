@@ -12,7 +12,7 @@ use types::state::{self, Prepared, Space, Version};
 use types::{Lineage, Lsn, Timestamp, TxnId};
 
 use super::rocks::{Snapshot, Walk, Walker};
-use super::{PartitionState, StateError, promoted_above};
+use super::{PartitionState, StateError, applied_in, promoted_above};
 
 /// Bytes before the row's value in a version: position and operation.
 const HEADER: usize = 9;
@@ -41,7 +41,6 @@ pub struct Latest {
 pub struct ReadView {
     snapshot: Arc<Snapshot>,
     lineage: Arc<Lineage>,
-    applied: Lsn,
     view: Timestamp,
 }
 
@@ -54,7 +53,7 @@ impl PartitionState {
         if view < position.collected.horizon {
             return Err(StateError::BelowHorizon { view, horizon: position.collected.horizon });
         }
-        Ok(ReadView { snapshot, lineage: position.lineage, applied: position.applied, view })
+        Ok(ReadView { snapshot, lineage: position.lineage, view })
     }
 
     /// The value of a row at `view`.
@@ -167,8 +166,8 @@ impl ReadView {
     }
 
     /// The last record that it includes.
-    pub fn applied(&self) -> Lsn {
-        self.applied
+    pub fn applied(&self) -> Result<Lsn, StateError> {
+        applied_in(&self.snapshot)
     }
 
     /// The value of a row.

@@ -95,7 +95,7 @@ fn a_view_shows_its_moment_whatever_comes_after() {
     // Rows 1 and 2 as record 3 left them.
     let expected = Naive::of(&log[..3]).rows(Timestamp::MAX);
     assert_eq!(read.get(&row(1)).unwrap().as_ref(), expected.get(&row(1)));
-    assert_eq!(read.applied(), Lsn(3));
+    assert_eq!(read.applied().unwrap(), Lsn(3));
     for key in [row(1), row(2)] {
         assert_eq!((cursor.key(), cursor.value()), (&key[..], &expected[&key][..]));
         assert_eq!(cursor.advance().unwrap(), key == row(1));
@@ -146,4 +146,60 @@ fn a_forgotten_decision_is_not_known_any_more() {
     replay(&state, &log);
     assert_eq!(state.decision(txn).unwrap(), None);
     assert!(state.outcome(txn).unwrap().is_some(), "what was decided stays until it is collected");
+}
+
+#[test]
+fn readers_see_whole_records_while_all_kinds_of_writers_are_at_work() {
+    let steps: Vec<_> = (0..600u32)
+        .map(|n| match n % 50 {
+            7 => Step::Promotion(3),
+            20 => Step::Prepare(vec![(0, Some(5)), (3, Some(6))], true),
+            25 => Step::Outcome(0, Some(false)),
+            _ => Step::Commit(vec![(n as u8 % 6, Some(n as u8)), (5 - n as u8 % 6, (n % 3 > 0).then_some(1))], false),
+        })
+        .collect();
+    let log = Writer::write(&steps);
+    let prefixes: Vec<_> = (0..=log.len()).map(|at| Naive::of(&log[..at]).rows(Timestamp::MAX)).collect();
+    let (_dir, state) = with_log(&log[..100], 50);
+    let done = std::sync::atomic::AtomicBool::new(false);
+    let seen = std::thread::scope(|scope| {
+        let readers: Vec<_> = (0..2)
+            .map(|_| {
+                scope.spawn(|| {
+                    let mut seen = BTreeSet::new();
+                    while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                        let view = state.view(Timestamp::MAX).unwrap();
+                        let at = view.applied().unwrap();
+                        let found = view.scan(&[], None).read(ScanLimits { rows: 100, bytes: 1 << 20 }).unwrap();
+                        assert_eq!(
+                            found.into_iter().collect::<std::collections::BTreeMap<_, _>>(),
+                            prefixes[at.0 as usize]
+                        );
+                        for key in 0..6 {
+                            assert_eq!(view.get(&row(key)).unwrap().as_ref(), prefixes[at.0 as usize].get(&row(key)));
+                        }
+                        seen.insert(at);
+                    }
+                    seen
+                })
+            })
+            .collect();
+        let flusher = scope.spawn(|| {
+            while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                state.flush(Lsn(log.len() as u64)).unwrap();
+                state.collect(Timestamp(60), Lsn(60), 50).unwrap();
+            }
+        });
+        for round in 0..40 {
+            for group in log[state.applied().0 as usize..].chunks(1 + round % 7) {
+                state.apply(group).unwrap();
+            }
+            let back: Vec<_> = log[100 + round * 10..].iter().rev().cloned().collect();
+            back.chunks(1 + round % 5).for_each(|group| state.undo(group).unwrap());
+        }
+        done.store(true, std::sync::atomic::Ordering::Relaxed);
+        flusher.join().unwrap();
+        readers.into_iter().flat_map(|reader| reader.join().unwrap()).collect::<BTreeSet<_>>()
+    });
+    assert!(!seen.is_empty());
 }

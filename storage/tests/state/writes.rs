@@ -194,3 +194,30 @@ fn the_memory_budget_names_the_partition_that_holds_most() {
     a.flush(end(&log)).unwrap();
     assert!(!a.should_flush() && !b.should_flush());
 }
+
+#[test]
+fn a_flush_that_fails_is_an_error_and_what_was_flushed_before_stays() {
+    let log = commits(20);
+    let (env, dir) = (env(1 << 20), tempfile::tempdir().unwrap());
+    let (here, away) = (dir.path().join("state"), dir.path().join("away"));
+    let state = open(&env, &here, &log);
+    state.apply(&log[..10]).unwrap();
+    state.flush(end(&log)).unwrap();
+    state.apply(&log[10..15]).unwrap();
+    // The disk is gone.
+    std::fs::rename(&here, &away).unwrap();
+    let failed = state.flush(end(&log)).unwrap_err();
+    assert!(matches!(failed, StateError::Engine { .. }), "{failed}");
+    assert_eq!(state.flushed(), Lsn(10));
+    std::fs::rename(&away, &here).unwrap();
+    // And back, but the instance has stopped.
+    let failed = state.apply(&log[15..]).unwrap_err();
+    assert!(matches!(failed, StateError::Engine { .. }), "{failed}");
+    assert_eq!(state.applied(), Lsn(15), "what is not written is not applied");
+    drop(state);
+    let state = open(&env, &here, &log);
+    assert_eq!(state.applied(), Lsn(10));
+    replay(&state, &log);
+    state.flush(end(&log)).unwrap();
+    assert_is(&state, &log);
+}
