@@ -127,6 +127,22 @@ pub enum DialCause {
 }
 
 impl DialCause {
+    /// Logs why a listener has no session with whoever connected: louder if somebody should look at it.
+    pub(crate) fn log(&self, address: std::net::SocketAddr) {
+        match self {
+            DialCause::Tls(_)
+            | DialCause::WrongFingerprint { .. }
+            | DialCause::Version { .. }
+            | DialCause::WrongPeer(_)
+            | DialCause::BadBytes(_) => tracing::warn!(%address, reason = %self, "no session"),
+            DialCause::Refused
+            | DialCause::Unreachable(_)
+            | DialCause::TimedOut { .. }
+            | DialCause::Rejected(_)
+            | DialCause::Lost(_) => tracing::info!(%address, reason = %self, "no session"),
+        }
+    }
+
     /// Names the address that was dialled.
     pub(crate) fn at(self, address: &str) -> DialError {
         DialError { address: address.to_owned(), cause: self }

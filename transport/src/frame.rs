@@ -165,6 +165,11 @@ impl Sealed {
         header
     }
 
+    /// Its size on the wire, header included.
+    pub(crate) fn wire_bytes(&self) -> u64 {
+        (HEADER_BYTES + self.payload.len()) as u64
+    }
+
     /// What it costs in a window of `window` bytes. A frame larger than the window takes all of it, so that it can
     /// be sent at all.
     pub(crate) fn charge(&self, window: u32) -> u32 {

@@ -135,6 +135,47 @@ async fn frames_against_the_rules_end_their_session_only() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn damaged_traffic_ends_its_session_or_is_taken_for_what_it_says() {
+    let mut region = soon(Region::new(Limits::default())).await;
+    let traffic = [
+        frame(5, 0, 1, &[]),
+        frame(200, 0, 1, &[7; 300]),
+        frame(3, 0, 0, &[]),
+        frame(20, 1, 1, &[&600u32.to_le_bytes()[..], &zstd::bulk::compress(&[5; 600], 1).unwrap()].concat()),
+        frame(7, 0, 1, &[]),
+        frame(9, 0, 1, &[]),
+    ]
+    .concat();
+    let mut state = 42u64;
+    let mut random = |below: usize| {
+        state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        (state >> 33) as usize % below
+    };
+    for _ in 0..150 {
+        let mut bytes = traffic.clone();
+        for _ in 0..=random(4) {
+            let at = random(bytes.len());
+            bytes[at] ^= 1 << random(8);
+        }
+        bytes.truncate(1 + random(bytes.len()));
+        let (mut io, mut session) = greeted(&mut region).await;
+        io.write_all(&bytes).await.unwrap();
+        io.shutdown().await.unwrap();
+        let all = async {
+            while let Ok(mut stream) = session.accept().await {
+                while let Ok(Some(frame)) = stream.receiver.recv().await {
+                    assert!(frame.payload.len() <= frame.kind.bytes_max());
+                }
+            }
+            session.closed().await
+        };
+        let closed = soon(all).await;
+        assert!(matches!(closed, Closed::BadBytes(_) | Closed::Lost(_) | Closed::Peer(_)), "{closed}");
+    }
+    soon(still_well(&mut region)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_connection_that_breaks_amid_a_frame_is_lost() {
     let mut region = soon(Region::new(Limits::default())).await;
     let (mut io, session) = greeted(&mut region).await;

@@ -168,6 +168,10 @@ async fn compressed_frames_arrive_as_they_were(near: Session, mut far: Session) 
         let found = far.recv().await.unwrap().unwrap();
         assert!(found.payload == payload, "{length} bytes");
     }
+    let (_control, _incoming, sender, _receiver) = near.split();
+    let (_control, _incoming, _sender, receiver) = far.split();
+    assert_eq!(sender.bytes_sent(), receiver.bytes_received());
+    assert!(sender.bytes_sent() < 100_000, "{} bytes for 3 MB that repeat", sender.bytes_sent());
 }
 
 async fn a_cancelled_send_or_recv_loses_nothing(near: Session, mut far: Session) {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -65,13 +65,15 @@ struct SendSide {
     /// Set when the peer wants no more.
     stopped: Arc<Flag>,
     finished: AtomicBool,
+    bytes: AtomicU64,
     is_main: bool,
     guard: Arc<Guard>,
 }
 
 impl StreamSender {
     pub(crate) fn new(outlet: Outlet, stopped: Arc<Flag>, is_main: bool, guard: Arc<Guard>) -> StreamSender {
-        StreamSender { side: Arc::new(SendSide { outlet, stopped, finished: AtomicBool::new(false), is_main, guard }) }
+        let (finished, bytes) = (AtomicBool::new(false), AtomicU64::new(0));
+        StreamSender { side: Arc::new(SendSide { outlet, stopped, finished, bytes, is_main, guard }) }
     }
 
     /// Who is at the other end.
@@ -96,7 +98,18 @@ impl StreamSender {
             Err(_) => return Err(side.give_up(limit)),
         };
         side.check()?;
-        if side.outlet.push(sealed, room) { Ok(()) } else { Err(side.ended()) }
+        let bytes = sealed.wire_bytes();
+        if !side.outlet.push(sealed, room) {
+            return Err(side.ended());
+        }
+        side.bytes.fetch_add(bytes, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Bytes of the frames that were queued, as they go over the wire: compressed, with their headers, without TLS or
+    /// QUIC around them.
+    pub fn bytes_sent(&self) -> u64 {
+        self.side.bytes.load(Ordering::Relaxed)
     }
 
     /// Ends the direction in good order: the reader gets what was queued, then the end. Further calls do nothing.
@@ -207,16 +220,23 @@ pub struct StreamReceiver {
     guard: Arc<Guard>,
     /// How the direction ended: `true` in good order.
     end: Option<bool>,
+    bytes: u64,
 }
 
 impl StreamReceiver {
     pub(crate) fn new(source: Source, guard: Arc<Guard>) -> StreamReceiver {
-        StreamReceiver { source, guard, end: None }
+        StreamReceiver { source, guard, end: None, bytes: 0 }
     }
 
     /// Who is at the other end.
     pub fn peer(&self) -> &Peer {
         self.guard.core().peer()
+    }
+
+    /// Bytes of the frames that were read, as they came over the wire; the counterpart of
+    /// [`StreamSender::bytes_sent`].
+    pub fn bytes_received(&self) -> u64 {
+        self.bytes
     }
 
     /// The next frame; `None` when the sender has finished. May be cancelled: no frame is lost.
@@ -232,10 +252,13 @@ impl StreamReceiver {
             Source::Quic(source) => source.recv(core).await,
         };
         match sealed {
-            Ok(Some(sealed)) => sealed
-                .open(core.is_trusted())
-                .map(Some)
-                .map_err(|error| StreamError::Closed(core.close(Closed::BadBytes(error.to_string())))),
+            Ok(Some(sealed)) => {
+                self.bytes += sealed.wire_bytes();
+                sealed
+                    .open(core.is_trusted())
+                    .map(Some)
+                    .map_err(|error| StreamError::Closed(core.close(Closed::BadBytes(error.to_string()))))
+            }
             Ok(None) => {
                 self.end = Some(true);
                 Ok(None)

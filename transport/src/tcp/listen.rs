@@ -106,8 +106,8 @@ async fn accept_all(listener: tokio::net::TcpListener, shared: Arc<Shared>) {
                     // Fails when the listener is gone: the session then ends with it.
                     let _ = shared.sessions.send(session).await;
                 }
-                Ok(Err(reason)) => tracing::warn!(%address, %reason, "no session"),
-                Err(_) => tracing::warn!(%address, limit = ?shared.limits.handshake, "no session: silence"),
+                Ok(Err(cause)) => cause.log(address),
+                Err(_) => DialCause::TimedOut { stage: "handshake", time: shared.limits.handshake }.log(address),
             }
         });
     }
