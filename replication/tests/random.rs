@@ -34,7 +34,7 @@ use types::{
 const ID: PartitionId = PartitionId { database: DatabaseId(1), ordinal: Ordinal(0) };
 const LINK: LinkId = LinkId(7);
 /// What may end the process: the documented invariant between a region's replicas.
-const ALLOWED: &str = "and no loss was announced";
+const ALLOWED: &str = "no loss was announced";
 
 /// A replica, its disk and all that its host owes it.
 struct Host {
