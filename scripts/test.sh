@@ -8,5 +8,6 @@ stage() {
   "$@"
   echo "== $name: $((SECONDS - start)) s"
 }
+stage clients bash scripts/clients.sh
 stage build cargo build --release --workspace --all-targets --locked
 stage tests cargo test --release --workspace --locked

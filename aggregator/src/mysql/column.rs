@@ -32,7 +32,6 @@ pub enum ColumnKind {
     BigInt {
         unsigned: bool,
     },
-    Year,
     /// DECIMAL(precision, scale).
     Decimal {
         precision: u8,
@@ -92,7 +91,6 @@ impl ColumnKind {
             MediumInt { unsigned } => number(code::INT24, 9 - u32::from(unsigned), 0, unsigned),
             Int { unsigned } => number(code::LONG, 11 - u32::from(unsigned), 0, unsigned),
             BigInt { unsigned } => number(code::LONGLONG, 20, 0, unsigned),
-            Year => number(code::YEAR, 4, 0, true),
             Decimal { precision, scale, unsigned } => {
                 let length = u32::from(precision) + u32::from(scale > 0) + u32::from(!unsigned);
                 number(code::NEWDECIMAL, length, scale, unsigned)

@@ -63,7 +63,7 @@ impl BitOr for Capabilities {
 }
 
 /// Bits of the status word in OK and EOF packets.
-pub mod status {
+pub(super) mod status {
     /// A transaction is open.
     pub const IN_TRANSACTION: u16 = 0x0001;
     /// Each statement is its own transaction.
@@ -73,7 +73,7 @@ pub mod status {
 }
 
 /// Type codes of columns and parameters.
-pub mod column_type {
+pub(super) mod column_type {
     pub const DECIMAL: u8 = 0x00;
     pub const TINY: u8 = 0x01;
     pub const SHORT: u8 = 0x02;
@@ -106,19 +106,28 @@ pub mod column_type {
 
 /// Bits of a column definition's flags.
 pub mod column_flag {
+    /// The column refuses NULL.
     pub const NOT_NULL: u16 = 0x0001;
+    /// Part of the primary key.
     pub const PRIMARY_KEY: u16 = 0x0002;
+    /// The first of a unique key.
     pub const UNIQUE_KEY: u16 = 0x0004;
+    /// The first of another key.
     pub const MULTIPLE_KEY: u16 = 0x0008;
+    /// TEXT, BLOB or JSON.
     pub const BLOB: u16 = 0x0010;
+    /// A number without sign.
     pub const UNSIGNED: u16 = 0x0020;
+    /// Compared byte by byte; also numbers and dates.
     pub const BINARY: u16 = 0x0080;
+    /// AUTO_INCREMENT.
     pub const AUTO_INCREMENT: u16 = 0x0200;
+    /// NOT NULL without DEFAULT.
     pub const NO_DEFAULT_VALUE: u16 = 0x1000;
 }
 
 /// Numbers of collations, as in `information_schema.COLLATIONS`.
-pub mod collation {
+pub(super) mod collation {
     /// Bytes without a character set; also that of numbers and dates.
     pub const BINARY: u16 = 63;
     /// The collation of every text that this server sends.
@@ -126,7 +135,7 @@ pub mod collation {
 }
 
 /// First bytes of commands.
-pub mod com {
+pub(super) mod com {
     pub const QUIT: u8 = 0x01;
     pub const INIT_DB: u8 = 0x02;
     pub const QUERY: u8 = 0x03;

@@ -200,15 +200,19 @@ fn read_value(reader: &mut Reader<'_>, kind: ParameterType) -> Result<Value<'sta
         | code::SET
         | code::JSON
         | code::BIT
-        | code::GEOMETRY
-        | code::TINY_BLOB..=code::BLOB => text_or_bytes(kind.code, reader.length_bytes(what)?.to_vec()),
+        | code::GEOMETRY => text_or_bytes(kind.code, reader.length_bytes(what)?.to_vec()),
+        blob if is_blob(blob) => text_or_bytes(blob, reader.length_bytes(what)?.to_vec()),
         _ => return Err(Malformed("type of a parameter is unknown")),
     })
 }
 
+fn is_blob(type_code: u8) -> bool {
+    matches!(type_code, code::TINY_BLOB | code::MEDIUM_BLOB | code::LONG_BLOB | code::BLOB)
+}
+
 /// Text when the client bound text and it is UTF-8, otherwise bytes: drivers bind binary strings as text too.
 fn text_or_bytes(type_code: u8, bytes: Vec<u8>) -> Value<'static> {
-    let is_binary = matches!(type_code, code::BIT | code::GEOMETRY | code::TINY_BLOB..=code::BLOB);
+    let is_binary = matches!(type_code, code::BIT | code::GEOMETRY) || is_blob(type_code);
     if is_binary {
         return Value::Bytes(Cow::Owned(bytes));
     }

@@ -163,7 +163,7 @@ fn put_binary(out: &mut BytesMut, text: &mut String, column: &Column, value: &Va
     use ColumnKind::*;
     let done = match column.kind {
         Bool | TinyInt { .. } => integer(value, 1).map(|bits| out.put_u8(bits as u8)),
-        SmallInt { .. } | Year => integer(value, 2).map(|bits| out.put_u16_le(bits as u16)),
+        SmallInt { .. } => integer(value, 2).map(|bits| out.put_u16_le(bits as u16)),
         MediumInt { .. } | Int { .. } => integer(value, 4).map(|bits| out.put_u32_le(bits as u32)),
         BigInt { .. } => integer(value, 8).map(|bits| out.put_u64_le(bits)),
         Float => double(value).map(|double| out.put_f32_le(double as f32)),
