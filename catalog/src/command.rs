@@ -69,7 +69,8 @@ pub enum Command {
         /// Settings from now on.
         options: Options,
     },
-    /// The primary changes its in-sync set: a compare-and-set on reign and version.
+    /// The primary changes its in-sync set: a compare-and-set on reign and version. A candidate that cannot join is
+    /// turned down with a higher version, for the proposer waits for it until it sees one.
     ProposeSet {
         /// Of which partition.
         partition: PartitionId,

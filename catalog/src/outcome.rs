@@ -38,6 +38,8 @@ pub enum Answer {
         /// The name under which it appends, `None` in a sink.
         epoch: Option<Epoch>,
     },
+    /// The candidate does not join the set, whose version has risen: why.
+    TurnedDown(String),
     /// The database was fenced, or is.
     Fenced(Fenced),
     /// The database became writable, or had been made so: the promotion that counts.
@@ -136,6 +138,7 @@ impl fmt::Display for Answer {
                 write!(f, "reign {reign} version {version} epoch {epoch}")
             }
             Answer::Named { reign, version, epoch: None } => write!(f, "reign {reign} version {version}"),
+            Answer::TurnedDown(reason) => write!(f, "turned down: {reason}"),
             Answer::Fenced(fenced) => write!(f, "{fenced}"),
             Answer::Promoted(promotion) => write!(f, "writable at {} by {:x}", promotion.cut, promotion.id.0),
             Answer::Learnt => f.write_str("learnt"),

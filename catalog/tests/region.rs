@@ -93,7 +93,10 @@ fn a_candidate_that_has_restarted_meanwhile_does_not_join() {
     done(&mut state, &remove);
     done(&mut state, &started(2, 2));
     let stale = add(&state, id, SetChange::Add(member(2, 1)));
-    assert!(matches!(apply(&mut state, &stale), Err(Refusal::LookAgain { .. })));
+    assert!(matches!(done(&mut state, &stale), Answer::TurnedDown(_)));
+    let held = &state.partitions[&id];
+    assert_eq!(held.members, [member(1, 1)].into());
+    assert_eq!(held.version, SetVersion(3), "the proposer waits for the candidate until it sees a higher version");
     let fresh = add(&state, id, SetChange::Add(member(2, 2)));
     done(&mut state, &fresh);
 }
@@ -222,6 +225,30 @@ fn a_database_that_keeps_marks_goes_on_from_one_cut() {
         Role::Writable { start: StartKind::Promotion { cut: Timestamp(40), .. }, .. }
     ));
     assert!(apply(&mut state, &commands[0]).unwrap().already);
+}
+
+#[test]
+fn a_recovery_does_not_use_what_a_living_primary_said_long_ago() {
+    let mut state = cluster(3);
+    let placement = vec![vec![NodeId(1)], vec![NodeId(2)]];
+    done(&mut state, &Command::CreateDatabase(creating("db", ASYNC_DURABILITY, placement)));
+    let db = types::DatabaseId(1);
+    let mut heard = Heard::new(0);
+    heard.report(partition(db, -1), report(member(1, 1), MILLI, 1, 5, Some(20)));
+    done(&mut state, &started(2, 2));
+    let now = 4 * TIMEOUT;
+    hear(&mut heard, now, &[member(1, 1), member(2, 2)]);
+    heard.report(partition(db, 0), report(member(2, 2), now, 2, 9, Some(80)));
+    assert_eq!(decide(&state, &heard, now), [], "the living primary is asked again first");
+    assert_eq!(failover::reports_wanted(&state, &heard, now, TIMEOUT), [(member(1, 1), partition(db, -1))]);
+    heard.report(partition(db, -1), report(member(1, 1), now, 1, 50, Some(90)));
+    for command in decide(&state, &heard, now) {
+        done(&mut state, &command);
+    }
+    assert_eq!(state.databases[&db].promotions[0].cut, Timestamp(80));
+    let view = state.view(partition(db, -1)).unwrap();
+    assert_eq!((view.primary, view.losses), (member(1, 1), 0), "it has lost nothing, but goes on from the cut, too");
+    assert_eq!(view.reign, types::Reign(2));
 }
 
 #[test]

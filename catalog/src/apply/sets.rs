@@ -2,10 +2,10 @@
 
 use types::{Member, PartitionId, Reign, SetVersion};
 
-use super::{ALREADY, Applying, DONE};
+use super::{ALREADY, Applied, Applying, DONE};
 use crate::command::SetChange;
 use crate::event::Severity;
-use crate::outcome::Refusal;
+use crate::outcome::{Answer, Refusal};
 use crate::partition::Partition;
 use crate::state::State;
 
@@ -20,7 +20,12 @@ impl State {
         let partition = self.expect_partition(id)?;
         expect_position(id, partition, reign, Some(version))?;
         match change {
-            SetChange::Add(member) => self.check_addition(id, partition, member)?,
+            // The proposer waits for the candidate until it sees a higher version: a refusal alone would hold it up.
+            SetChange::Add(member) => {
+                if let Err(reason) = self.check_addition(id, partition, member) {
+                    return self.turn_down(id, &reason);
+                }
+            }
             SetChange::Remove(member) if member == partition.primary => {
                 let problem = format!("{member} is its primary: name another primary instead");
                 return Err(Refusal::Correct { object: format!("partition {id}"), problem });
@@ -45,6 +50,13 @@ impl State {
         let severity = if word == "joined" { Severity::Info } else { Severity::Warning };
         self.say(severity, "in-sync", id.into(), format!("{member} {word} the set of {id}, version {version}"));
         DONE
+    }
+
+    /// The candidate does not join: the set stays, its version rises.
+    fn turn_down(&mut self, id: PartitionId, reason: &Refusal) -> Applying {
+        self.partitions.get_mut(&id).expect("the caller has looked it up").version.0 += 1;
+        self.touch(id);
+        Ok(Applied::Changed(Answer::TurnedDown(reason.to_string())))
     }
 
     fn check_addition(&self, id: PartitionId, partition: &Partition, member: Member) -> Result<(), Refusal> {

@@ -81,20 +81,22 @@ pub fn decide(state: &State, heard: &Heard, now: u64, failure_timeout: u64, bits
 /// Whom the leader must ask where their logs end, before it can decide.
 pub fn reports_wanted(state: &State, heard: &Heard, now: u64, failure_timeout: u64) -> Vec<(Member, PartitionId)> {
     let mut wanted = vec![];
-    let mut recovering = BTreeSet::new();
+    let mut recovering: BTreeMap<DatabaseId, u64> = BTreeMap::new();
     for (id, partition) in &state.partitions {
         let database = &state.databases[&id.database];
         match judge(database, *id, partition, heard, now, failure_timeout) {
             Verdict::Ask(members) => wanted.extend(members.into_iter().map(|member| (member, *id))),
             Verdict::Longest(report, Loss::Recovery) if !database.is_sink() && report.mark.is_some() => {
-                recovering.insert(id.database);
+                let since = recovering.entry(id.database).or_insert(report.at);
+                *since = report.at.min(*since);
             }
             _ => {}
         }
     }
-    for database in recovering {
+    for (database, since) in recovering {
         let others = state.partitions_of(database).filter(|(id, partition)| {
-            heard.hears(partition.primary, now, failure_timeout) && heard.report_of(*id, partition.primary).is_none()
+            heard.hears(partition.primary, now, failure_timeout)
+                && fresh(heard, *id, partition.primary, since).is_none()
         });
         wanted.extend(others.map(|(id, partition)| (partition.primary, id)));
     }
@@ -200,6 +202,11 @@ fn naming(
     }
 }
 
+/// What a living primary said since the first report of the recovery. An older mark would give up more than was lost.
+fn fresh(heard: &Heard, id: PartitionId, primary: Member, since: u64) -> Option<&Report> {
+    heard.report_of(id, primary).filter(|report| report.at >= since)
+}
+
 /// A writable database of which partitions have lost their ends: the cut is the lowest mark of the logs that go on.
 fn recover(
     state: &State,
@@ -211,9 +218,10 @@ fn recover(
     let lost: BTreeSet<PartitionId> = named.iter().map(|(id, _)| *id).collect();
     let mut cut = Timestamp::MAX;
     let mut received_epoch = 0;
+    let since = named.iter().map(|(_, report)| report.at).min().unwrap_or(0);
     let living = state.partitions_of(database).filter(|(id, _)| !lost.contains(id));
     let living: Option<Vec<Report>> =
-        living.map(|(id, partition)| heard.report_of(id, partition.primary).copied()).collect();
+        living.map(|(id, partition)| fresh(heard, id, partition.primary, since).copied()).collect();
     for report in living?.iter().chain(named.iter().map(|(_, report)| report)) {
         cut = cut.min(report.mark?);
         received_epoch = received_epoch.max(report.end.epoch_number);
