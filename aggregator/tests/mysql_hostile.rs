@@ -373,3 +373,24 @@ async fn long_data_and_reset_of_a_statement() {
     client.command(echo).await;
     assert_eq!(raw::error_code(&client.read().await.unwrap()), Some(error::UNKNOWN_STMT_HANDLER));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_breaks_the_seam_is_1105_and_never_a_wrong_answer() {
+    let server = ToyServer::start(impatient()).await;
+    let mut client = Raw::login(server.port()).await;
+    for (word, packets_before) in
+        [("nothing", 0), ("columns", 0), ("row", 0), ("end", 0), ("open", 2), ("wide", 2), ("twice", 2), ("more", 1)]
+    {
+        client.command(format!("\x03MISUSE {word}").as_bytes()).await;
+        for _ in 0..packets_before {
+            assert_eq!(raw::error_code(&client.read().await.unwrap()), None, "{word}");
+        }
+        assert_eq!(raw::error_code(&client.read().await.unwrap()), Some(error::UNKNOWN_ERROR), "{word}");
+        client.command(b"\x0e").await;
+        assert_eq!(client.read().await.unwrap()[0], 0, "after {word}");
+    }
+    // The client has its whole answer already: what comes now would be taken for that of the next command.
+    client.command(b"\x03MISUSE after").await;
+    assert_eq!(client.read().await.unwrap()[0], 0);
+    assert_eq!(client.read().await, None);
+}

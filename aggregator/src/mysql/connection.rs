@@ -71,10 +71,12 @@ pub async fn serve(
             tracing::info!(%address, connection = id.0, %error, "a client broke the framing of packets");
             socket.put(|out| write_error(out, &SqlError::from(error)));
         }
-        Err(End::Socket(SocketError::ReadTimeout(_) | SocketError::WriteTimeout(_) | SocketError::Io(_))) => {
+        Err(End::Socket(SocketError::Closed | SocketError::ClosedWithin)) => {}
+        Err(End::Socket(error)) => {
+            // Nothing can be sent to it, or it would not be read.
+            tracing::debug!(%address, connection = id.0, %error, "a client is gone");
             return;
         }
-        Err(End::Socket(SocketError::Closed | SocketError::ClosedWithin)) => {}
     }
     socket.close().await;
 }

@@ -19,10 +19,11 @@ use super::packet::{FrameError, Framer, put_packet};
 
 /// The output buffer is sent when it has this many bytes.
 pub const FLUSH_BYTES: usize = 32 * 1024;
-/// Bytes that are read at once when any number of them is welcome.
+/// Bytes that are read at once, within a packet and between packets: an idle client holds the smaller buffer.
 const READ_BYTES: usize = 32 * 1024;
-/// A buffer that grew beyond this for one large packet is given back when that packet is done.
-const KEPT_BYTES_MAX: usize = 256 * 1024;
+const READ_BYTES_IDLE: usize = 2 * 1024;
+/// A buffer that grew beyond this is given back when a command is done.
+const KEPT_BYTES_MAX: usize = 8 * 1024;
 
 /// How long a client that is told good-bye may go on sending.
 const LINGER: Duration = Duration::from_secs(3);
@@ -127,9 +128,11 @@ impl Socket {
             }
             let is_between = self.framer.is_idle() && self.input.is_empty();
             let limit = if is_between { idle } else { self.read_timeout };
-            let wanted = if self.is_exact { self.framer.wanted(self.input.len()) } else { READ_BYTES };
-            // Not more than was announced, and never more at once than a buffer of this size.
-            let wanted = wanted.min(READ_BYTES);
+            let wanted = match (self.is_exact, is_between) {
+                (true, _) => self.framer.wanted(self.input.len()).min(READ_BYTES),
+                (false, true) => READ_BYTES_IDLE,
+                (false, false) => READ_BYTES,
+            };
             self.input.reserve(wanted);
             let mut stream = (&mut self.stream).take(wanted as u64);
             match timeout(limit, stream.read_buf(&mut self.input)).await {

@@ -10,6 +10,7 @@
 //!  LOAD …'name'… [STOP n]         counts lines of the client's file; STOP fails after n pieces
 //!  FAIL code                      that error        HALF code   that error after two rows
 //!  HANG                           waits to be killed             PANIC
+//!  MISUSE word                    breaks the contract of the seam in the way that the word says
 //! ```
 
 use std::net::SocketAddr;
@@ -219,9 +220,35 @@ impl Toy {
                 self.client.killed.cancelled().await;
                 Err(SqlError::new(error::QUERY_INTERRUPTED, "Query execution was interrupted"))
             }
+            "MISUSE" => self.misuse(text, out).await,
             "PANIC" => panic!("as you wish"),
             "SET" | "BEGIN" | "START" | "COMMIT" | "ROLLBACK" | "USE" => self.session_statement(text, more, out).await,
             _ => Err(SqlError::new(error::PARSE_ERROR, format!("You have an error in your SQL syntax near '{text}'"))),
+        }
+    }
+
+    async fn misuse(&mut self, text: &str, out: &mut dyn ResultSink) -> Result<(), SqlError> {
+        let column = || vec![Column::new("n", ColumnKind::TinyInt { unsigned: false })];
+        match text.split_whitespace().last().unwrap_or_default() {
+            "nothing" => Ok(()),
+            "columns" => out.columns(Vec::new()).await,
+            "row" => out.row(&[Value::Int(1)]).await,
+            "end" => out.end(self.completion(false)).await,
+            "open" => out.columns(column()).await,
+            "wide" => {
+                out.columns(column()).await?;
+                out.row(&[Value::Int(1), Value::Int(2)]).await
+            }
+            "twice" => {
+                out.columns(column()).await?;
+                out.columns(column()).await
+            }
+            "more" => out.ok(self.completion(true)).await,
+            "after" => {
+                out.ok(self.completion(false)).await?;
+                out.ok(self.completion(false)).await
+            }
+            word => Err(SqlError::new(error::PARSE_ERROR, format!("no misuse is called '{word}'"))),
         }
     }
 
