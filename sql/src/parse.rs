@@ -1,0 +1,175 @@
+//! Text to statements: splitting, the choice of parser, MySQL's syntax error, parameters of prepared statements.
+//!
+//! Two parsers share the work (decision 0003): `grammar`, by hand, for everything that is ours and for MySQL's
+//! statements without general expressions; `sqlparser` for queries, INSERT, UPDATE, DELETE and expressions.
+
+use std::ops::Range;
+
+use datafusion::sql::sqlparser::ast;
+use datafusion::sql::sqlparser::dialect::MySqlDialect;
+use datafusion::sql::sqlparser::parser::{Parser, ParserError};
+use types::Datum;
+
+use crate::error::{Error, Result};
+use crate::grammar;
+use crate::statement::Statement;
+use crate::token::{Kind, Token, tokenize};
+
+/// Expressions nested deeper than this are refused.
+const MAX_DEPTH: usize = 200;
+
+/// The statements of a text that are separated by semicolons, without them; empty ones are left out.
+pub fn split(text: &str) -> Result<Vec<Range<usize>>> {
+    let mut parts = Vec::new();
+    let mut part: Option<Range<usize>> = None;
+    for token in tokenize(text)? {
+        match token.kind {
+            Kind::Symbol(";") | Kind::End => parts.extend(part.take()),
+            _ => part = Some(part.map_or(token.start, |part| part.start)..token.end),
+        }
+    }
+    Ok(parts)
+}
+
+/// Parses one statement; a semicolon may follow it. 1065 if there is none.
+pub fn parse(text: &str) -> Result<Statement> {
+    let tokens = tokenize(text)?;
+    if tokens[0].kind == Kind::End {
+        return Err(Error::new(1065, "Query was empty"));
+    }
+    match grammar::statement(text, &tokens)? {
+        Some(statement) => Ok(statement),
+        None => general(text, &tokens),
+    }
+}
+
+/// The same text with every comment blank, so that offsets and lines stay.
+fn without_comments(text: &str, tokens: &[Token]) -> String {
+    let mut clean: Vec<u8> = text.bytes().map(|byte| if byte == b'\n' { b'\n' } else { b' ' }).collect();
+    for token in tokens {
+        clean[token.start..token.end].copy_from_slice(&text.as_bytes()[token.start..token.end]);
+    }
+    String::from_utf8(clean).expect("tokens begin and end at characters")
+}
+
+fn general(text: &str, tokens: &[Token]) -> Result<Statement> {
+    let clean = without_comments(text, tokens);
+    let fail = |error| syntax_error(error, &clean, 1);
+    let mut parser = parser(&clean).map_err(fail)?;
+    let statement = parser.parse_statement().map_err(fail)?;
+    let _ = parser.consume_token(&datafusion::sql::sqlparser::tokenizer::Token::SemiColon);
+    parser.expect_token(&datafusion::sql::sqlparser::tokenizer::Token::EOF).map_err(fail)?;
+    match statement {
+        ast::Statement::Query(query) => Ok(Statement::Query(query)),
+        ast::Statement::Insert(insert) => Ok(Statement::Insert(Box::new(insert))),
+        ast::Statement::Update(update) => Ok(Statement::Update(Box::new(update))),
+        ast::Statement::Delete(delete) => Ok(Statement::Delete(Box::new(delete))),
+        ast::Statement::Explain { statement, analyze: false, .. } => match *statement {
+            ast::Statement::Query(query) => Ok(Statement::Explain(query)),
+            _ => Err(Error::unsupported("EXPLAIN of a statement that writes")),
+        },
+        ast::Statement::Explain { .. } => Err(Error::unsupported("EXPLAIN ANALYZE")),
+        other => {
+            let text = other.to_string();
+            let construct: Vec<&str> = text.split_whitespace().take(3).collect();
+            Err(Error::unsupported(construct.join(" ")))
+        }
+    }
+}
+
+fn parser(text: &str) -> Result<Parser<'static>, ParserError> {
+    Parser::new(&MySqlDialect {}).with_recursion_limit(MAX_DEPTH).try_with_sql(text)
+}
+
+/// Parses an expression that begins at `line` of its statement.
+pub(crate) fn expression(text: &str, line: usize) -> Result<ast::Expr> {
+    let fail = |error| syntax_error(error, text, line);
+    let mut parser = parser(text).map_err(fail)?;
+    let expression = parser.parse_expr().map_err(fail)?;
+    parser.expect_token(&datafusion::sql::sqlparser::tokenizer::Token::EOF).map_err(fail)?;
+    Ok(expression)
+}
+
+/// MySQL's 1064 for an error of the general parser, which names the place as ` at Line: l, Column: c`.
+fn syntax_error(error: ParserError, text: &str, first_line: usize) -> Error {
+    let message = match error {
+        ParserError::RecursionLimitExceeded => {
+            return Error::new(1436, "The statement is nested too deeply; split it or use fewer brackets");
+        }
+        ParserError::TokenizerError(message) | ParserError::ParserError(message) => message,
+    };
+    let place = message.rsplit_once(" at Line: ").and_then(|(_, place)| {
+        let (line, column) = place.split_once(", Column: ")?;
+        let digits = column.bytes().take_while(u8::is_ascii_digit).count();
+        Some((line.parse::<usize>().ok()?, column[..digits].parse::<usize>().ok()?))
+    });
+    let Some((line, column)) = place else {
+        return Error::syntax("", first_line + text.matches('\n').count());
+    };
+    let start: usize = text.split_inclusive('\n').take(line.saturating_sub(1)).map(str::len).sum();
+    let offset = text[start..].char_indices().nth(column.saturating_sub(1)).map_or(text.len() - start, |(at, _)| at);
+    Error::syntax(text[start + offset..].trim_end(), first_line + line - 1)
+}
+
+/// How many parameters a prepared statement has.
+pub fn count_parameters(text: &str) -> Result<usize> {
+    Ok(tokenize(text)?.iter().filter(|token| token.kind == Kind::Symbol("?")).count())
+}
+
+/// The statement with its parameters written in.
+pub fn bind_parameters(text: &str, parameters: &[Datum]) -> Result<String> {
+    let mut bound = String::with_capacity(text.len() + 16 * parameters.len());
+    let (mut copied, mut next) = (0, parameters.iter());
+    for token in tokenize(text)?.iter().filter(|token| token.kind == Kind::Symbol("?")) {
+        let value = next.next().ok_or_else(|| Error::new(1210, "Incorrect arguments to EXECUTE"))?;
+        bound.push_str(&text[copied..token.start]);
+        bound.push_str(&quote(value));
+        copied = token.end;
+    }
+    if next.next().is_some() {
+        return Err(Error::new(1210, "Incorrect arguments to EXECUTE"));
+    }
+    bound.push_str(&text[copied..]);
+    Ok(bound)
+}
+
+/// A value as a literal that reads back as itself.
+pub fn quote(value: &Datum) -> String {
+    match value {
+        Datum::Null => "NULL".into(),
+        Datum::Int(_) | Datum::UInt(_) | Datum::Decimal(_) => value.to_string(),
+        Datum::Float(value) => format!("{:e}", f64::from(*value)),
+        Datum::Double(value) => format!("{value:e}"),
+        Datum::Bytes(bytes) if bytes.is_empty() => "''".into(),
+        Datum::Bytes(bytes) => {
+            let digits: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+            format!("x'{digits}'")
+        }
+        Datum::Text(text) | Datum::Json(text) => quote_text(text),
+        Datum::Date(_) | Datum::DateTime(_) | Datum::Timestamp(_) | Datum::Time(_) => format!("'{value}'"),
+    }
+}
+
+/// A string literal.
+pub fn quote_text(text: &str) -> String {
+    let mut quoted = String::with_capacity(text.len() + 2);
+    quoted.push('\'');
+    for c in text.chars() {
+        match c {
+            '\'' => quoted.push_str("\\'"),
+            '\\' => quoted.push_str("\\\\"),
+            '\0' => quoted.push_str("\\0"),
+            '\x1a' => quoted.push_str("\\Z"),
+            '\n' => quoted.push_str("\\n"),
+            '\r' => quoted.push_str("\\r"),
+            other => quoted.push(other),
+        }
+    }
+    quoted.push('\'');
+    quoted
+}
+
+/// An identifier in backticks.
+pub fn quote_name(name: &str) -> String {
+    format!("`{}`", name.replace('`', "``"))
+}
