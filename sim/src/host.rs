@@ -57,6 +57,7 @@ impl World {
             }
             Local::Install(id) => self.on_install(index, id),
             Local::Closed(peer) => self.on_closed(index, peer),
+            Local::Connected(peer) => self.peer_up(index, Place::Node(peer)),
             Local::TakeValue(read) => self.on_take_value(index, read),
             Local::AnswerRead(read) => self.on_answer_read(index, read),
             Local::Session(id, input) => self.feed(index, id, input),

@@ -196,6 +196,8 @@ pub enum Local {
     Install(PartitionId),
     /// A connection closed.
     Closed(usize),
+    /// A connection is new.
+    Connected(usize),
     /// A reader takes its value.
     TakeValue(u64),
     /// A reader looks at the leases, and answers.

@@ -55,6 +55,12 @@ impl World {
             let start = self.nodes[index].starts;
             self.after(0, crate::world::Event::Resume(index, start));
         }
+        // Frames are lost with connections: those that were, are new.
+        for index in 0..self.nodes.len() {
+            for peer in self.peers(index) {
+                self.later(index, 20 * MILLI, crate::world::Local::Connected(peer));
+            }
+        }
         self.heal_regions();
     }
 

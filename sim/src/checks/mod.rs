@@ -72,7 +72,7 @@ impl Checks {
 
     /// Whether anything was given up between two reigns.
     pub fn losses(&self, region: usize, ordinal: Ordinal, after: Reign, to: Reign) -> Vec<Loss> {
-        let range = (region, ordinal, Reign(after.0 + 1))..=(region, ordinal, to);
+        let range = (region, ordinal, Reign(after.0 + 1))..(region, ordinal, Reign(to.0.max(after.0) + 1));
         self.announced.range(range).map(|(_, loss)| *loss).filter(|loss| *loss != Loss::None).collect()
     }
 }
