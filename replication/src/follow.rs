@@ -27,6 +27,8 @@ pub(crate) struct Following {
     /// The primary follows another region: it rewinds, and this replica with it.
     sink: bool,
     differ_sent: Option<Instant>,
+    /// The log's end when the primary was asked last.
+    differ_end: Lsn,
     acked: Option<Ack>,
 }
 
@@ -42,6 +44,7 @@ impl Following {
             losses: 0,
             sink: false,
             differ_sent: None,
+            differ_end: Lsn::ZERO,
             acked: None,
         }
     }
@@ -198,9 +201,10 @@ impl Replica {
 
     pub(crate) fn send_differ(&mut self, now: Instant, effects: &mut Vec<Effect>) {
         let message = Message::Differ { lineage: self.log.lineage.clone(), end: self.log.end };
-        let (partition, me) = (self.id, self.me);
+        let (partition, me, end) = (self.id, self.me, self.log.end);
         if let Some(following) = self.following() {
             following.differ_sent = Some(now);
+            following.differ_end = end;
             let frame = Frame { partition, from: me, stream: following.stream, message };
             effects.push(Effect::Send { to: following.primary.node, frame });
         }
@@ -212,13 +216,23 @@ impl Replica {
         }
         let common = self.log.lineage.common_point(self.log.end, &resume.lineage, resume.end);
         let (losses, announced, primary, sink) = match &self.office {
-            // An answer to a question that this process has asked under this stream: before it, an Append told what
-            // was announced. One that an earlier process asked may still be on its way.
-            Office::Following(following) if following.differ_sent.is_some() => {
+            // An answer to a question that this process has asked under this stream, about this log: before it, an
+            // Append told what was announced. One that was asked earlier may still be on its way.
+            Office::Following(following) if following.differ_sent.is_some() && following.differ_end == self.log.end => {
                 (self.losses, following.losses, following.primary, following.sink)
             }
-            _ => return,
+            // Unasked: the follower was passed by trimming, or the answer is to an older question.
+            _ => return self.send_differ_seldom(now, effects),
         };
+        // What this log has above was minted by the same primary after it had answered: no other history.
+        let above = self.log.epoch_at(common.next());
+        if !sink
+            && common == resume.end
+            && above == resume.lineage.last().map(|entry| entry.epoch)
+            && common < self.log.end
+        {
+            return;
+        }
         assert!(
             common >= self.cursors.committed.min(self.log.end) || announced > losses || sink,
             "{} of {}: rewind to {common} below committed {}, no loss was announced: {losses} followed, {announced} told",

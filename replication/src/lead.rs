@@ -276,14 +276,16 @@ impl Replica {
             leases.is_gone(member)
                 || now.since(leases.heard(member.node).unwrap_or_default().max(since)) > options.failure_timeout
         };
+        let since = |node: &NodeId| leading.feeds.get(node).map_or(now, |feed| feed.born);
+        let lost = leading.members.iter().find(|m| **m != me && silent(**m, since(&m.node)));
+        // A candidate that was not proposed yet may be let go: it is silent itself, or a member is, without which it can
+        // never be proposed.
         if let Some(Pending { change: SetChange::Add(member), version: None, asked }) = leading.pending
-            && silent(member, asked)
+            && (lost.is_some() || silent(member, asked))
         {
             leading.pending = None;
         }
         if leading.pending.is_none() {
-            let since = |node: &NodeId| leading.feeds.get(node).map_or(now, |feed| feed.born);
-            let lost = leading.members.iter().find(|m| **m != me && silent(**m, since(&m.node)));
             let change = lost.map(|member| SetChange::Remove(*member)).or_else(|| {
                 let near = |member: &Member, ack: &Ack| {
                     ack.matched.0 + options.join_records_max >= end.0 && !silent(*member, Instant::default())

@@ -138,10 +138,11 @@ impl Replica {
     ) -> Replica {
         assert!(found.applied <= found.end, "state at {} above the log's end {}", found.applied, found.end);
         let log = Log::new(found.lineage, found.end, found.trimmed, options.tail_bytes_max);
-        let cursors =
+        let mut cursors =
             Cursors { committed: found.applied, applied: found.applied, written: found.end, durable: found.end };
         let repair = found.intent.as_ref().map(|(to, _)| Repair::Rewinding(*to));
         if let Some((to, lineage)) = found.intent {
+            cursors.cut(to);
             effects.push(Effect::Rewind { to, lineage });
         }
         let forgets = options.has(Planted::PromiseVolatile);
