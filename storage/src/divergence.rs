@@ -5,8 +5,9 @@
 //! name: it is written under another, synced, and renamed. So a procedure that was interrupted sees whether this
 //! step is done, and neither writes a file twice nor loses one.
 //!
-//! Files are named by the exchange they belong to (`DivergenceId`, chosen by the caller: one for all partitions of a
-//! database) and the partition.
+//! A file is named by the exchange it belongs to (`DivergenceId`, chosen by the caller: one for all partitions of a
+//! database), the partition, and the part of the log that it is about. `(epoch, LSN)` names a record for ever, so two
+//! files about the same part hold the same.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -21,16 +22,16 @@ mod list;
 mod reader;
 mod writer;
 
-pub use list::{Listed, discard, list};
+pub use list::{Listed, discard, find, list};
 pub use reader::DivergenceReader;
-pub use writer::{DivergenceWriter, complete_path};
+pub use writer::DivergenceWriter;
 
 /// First line of every file: what it is, and the version of its format.
 const MAGIC: &str = "perennial divergence 1";
 /// Longest line that is read: two values and a key at their limits, in hexadecimal, and room to spare.
 const MAX_LINE: usize = 96 << 20;
 
-/// One exchange in which histories parted: a promotion's id, or random bits drawn with a rewind's intent.
+/// One exchange in which histories parted: the id of the link that ordered it, or of the promotion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DivergenceId(pub u128);
 
@@ -74,8 +75,26 @@ pub struct Header {
     pub parted_from: Lsn,
     /// The epoch at that position, `None` before the first record.
     pub parted_epoch: Option<Epoch>,
+    /// The last record that was dropped; of a promotion its `EpochStart`.
+    pub end: Lsn,
+    /// That record's epoch.
+    pub end_epoch: Epoch,
     /// Milliseconds since 1970 by the caller's clock.
     pub created: u64,
+}
+
+impl Header {
+    /// The name of the complete file.
+    pub fn file_name(&self) -> String {
+        format!("{}.{}", self.id, self.subject())
+    }
+
+    /// The part of the name that says what the file is about.
+    fn subject(&self) -> String {
+        let PartitionId { database, ordinal } = self.partition;
+        let Epoch { number, nonce, .. } = self.end_epoch;
+        format!("{database}.{ordinal}.{}-{}-{number}-{nonce:016x}.divergence", self.parted_from, self.end)
+    }
 }
 
 /// How far a transaction had come on this replica.

@@ -18,27 +18,25 @@
 //! The other place where something is set aside is here, too: commits that a promotion declares dead, before its
 //! `EpochStart` is applied (`set_aside_promotion`).
 
+mod partition_log;
+
 use std::path::{Path, PathBuf};
 
-use bytes::{BufMut, Bytes, BytesMut};
 use thiserror::Error;
-use types::record::Reader;
-use types::{
-    Body, DecodeError, Lineage, LineageEntry, Lsn, PartitionId, PromotionId, Record, StartKind, Timestamp, Write,
-};
+use types::entry::Intent;
+use types::{Body, LineageEntry, Lsn, Ordinal, PartitionId, Record, StartKind, Timestamp, TxnId, Write};
 
 use crate::divergence::{
-    DivergenceError, DivergenceId, DivergenceReader, DivergenceWriter, Entry, Header, Reason, Stage, Summary,
-    complete_path,
+    DivergenceError, DivergenceId, DivergenceReader, DivergenceWriter, Entry, Header, Reason, Stage, Summary, find,
 };
-use crate::state::{PartitionState, StateError, decode_lineage, encode_lineage};
+use crate::state::{PartitionState, StateError};
+
+pub use partition_log::PartitionLog;
 
 /// Records are read, applied and undone in groups of about so many bytes,
 const GROUP_BYTES: usize = 4 << 20;
 /// and of at most so many records.
 const GROUP_RECORDS: usize = 256;
-/// Version of an intent's bytes.
-const INTENT_FORMAT: u8 = 1;
 
 /// What a log may say when it fails.
 pub type LogFailure = Box<dyn std::error::Error + Send + Sync>;
@@ -62,47 +60,6 @@ pub trait RewindLog: RecordSource {
 
     /// Forgets the intent, durably.
     fn clear_intent(&mut self) -> Result<(), LogFailure>;
-}
-
-/// A promise to rewind, kept in the node log until it is fulfilled.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Intent {
-    /// The last record that stays.
-    pub to: Lsn,
-    /// The lineage that the replica will follow.
-    pub other: Lineage,
-    /// The divergence files that this exchange writes.
-    pub set_aside: DivergenceId,
-    /// When, in milliseconds since 1970 by the caller's clock.
-    pub created: u64,
-}
-
-impl Intent {
-    /// Its bytes: format u8 = 1, to u64, set_aside u128, created u64, the other's lineage; little-endian.
-    pub fn encode(&self) -> Bytes {
-        let mut out = BytesMut::new();
-        out.put_u8(INTENT_FORMAT);
-        out.put_u64_le(self.to.0);
-        out.put_u128_le(self.set_aside.0);
-        out.put_u64_le(self.created);
-        out.put_slice(&encode_lineage(&self.other));
-        out.freeze()
-    }
-
-    /// Reads its bytes.
-    pub fn decode(bytes: Bytes) -> Result<Intent, DecodeError> {
-        let mut input = Reader::new(bytes);
-        match input.u8()? {
-            INTENT_FORMAT => {}
-            tag => return Err(DecodeError::Tag { what: "format of a rewind's intent", tag }),
-        }
-        let (to, set_aside, created) = (Lsn(input.u64()?), DivergenceId(input.u128()?), input.u64()?);
-        let intent = Intent { to, other: decode_lineage(&mut input)?, set_aside, created };
-        match input.remaining() {
-            0 => Ok(intent),
-            left => Err(DecodeError::Trailing(left)),
-        }
-    }
 }
 
 /// Why a rewind stopped. The intent stands; `resume` goes on once the cause is gone.
@@ -133,7 +90,7 @@ pub struct SetAside {
     pub summary: Summary,
 }
 
-/// Where divergence files go, and what they say of the database.
+/// Where divergence files go, and what they say of themselves.
 #[derive(Clone, Debug)]
 pub struct Aside<'a> {
     /// The directory.
@@ -142,6 +99,26 @@ pub struct Aside<'a> {
     pub database: &'a str,
     /// The partition.
     pub partition: PartitionId,
+    /// The exchange: the same on all partitions and replicas.
+    pub id: DivergenceId,
+    /// Now, in milliseconds since 1970.
+    pub created: u64,
+}
+
+impl Aside<'_> {
+    fn header(&self, state: &PartitionState, reason: Reason, parted_from: Lsn, last: &Record) -> Header {
+        Header {
+            id: self.id,
+            database: self.database.into(),
+            partition: self.partition,
+            reason,
+            parted_from,
+            parted_epoch: state.lineage().epoch_at(parted_from),
+            end: last.lsn,
+            end_epoch: last.epoch,
+            created: self.created,
+        }
+    }
 }
 
 /// Begins a rewind (step 1) and carries it through. Fails with `BelowFloor`, before anything is promised, where the
@@ -192,23 +169,19 @@ fn set_aside_tail(
     intent: &Intent,
 ) -> Result<SetAside, RewindError> {
     let end = log.end();
-    if let Some(done) = already_set_aside(aside, intent.set_aside, end > intent.to)? {
+    if end <= intent.to {
+        // The log was cut, so the file was complete, and the state has nothing above the cut.
+        assert!(state.applied() <= intent.to, "state at {}, log cut at {}", state.applied(), intent.to);
+        return Ok(SetAside { file: None, summary: Summary::default() });
+    }
+    let last = log.record(end).map_err(failed("reading the last record"))?;
+    let header = aside.header(state, Reason::Rewind, intent.to, &last);
+    if let Some(done) = already_set_aside(aside.dir, &header)? {
         return Ok(done);
     }
     catch_up(state, log, end)?;
-    let lineage = state.lineage();
-    let mut writer = DivergenceWriter::create(
-        aside.dir,
-        &Header {
-            id: intent.set_aside,
-            database: aside.database.into(),
-            partition: aside.partition,
-            reason: Reason::Rewind,
-            parted_from: intent.to,
-            parted_epoch: lineage.epoch_at(intent.to),
-            created: intent.created,
-        },
-    )?;
+    let header = aside.header(state, Reason::Rewind, intent.to, &last);
+    let mut writer = DivergenceWriter::create(aside.dir, &header)?;
     let mut lsn = intent.to.next();
     while lsn <= end {
         let record = log.record(lsn).map_err(failed("reading a record to set aside"))?;
@@ -250,9 +223,9 @@ fn write_record(state: &PartitionState, writer: &mut DivergenceWriter, record: &
 /// What the entries of one record have in common.
 struct About {
     stage: Stage,
-    txn: types::TxnId,
+    txn: TxnId,
     ts: Timestamp,
-    first: Option<types::Ordinal>,
+    first: Option<Ordinal>,
 }
 
 fn write_rows(
@@ -319,39 +292,29 @@ fn walk_back(state: &PartitionState, log: &impl RecordSource, to: Lsn, end: Lsn)
 /// Sets aside, before the `EpochStart` of a promotion is applied, what it will declare dead: commits strictly between
 /// its cut and its start, and every transaction that is prepared and undecided. The state has every record below it.
 ///
-/// The file's id is the promotion's. Repeating it changes nothing. `None` in the result if there was nothing to keep.
+/// Repeating it changes nothing. Without a file in the result there was nothing to keep.
 pub fn set_aside_promotion(
     state: &PartitionState,
     log: &impl RecordSource,
     aside: &Aside<'_>,
-    start: &LineageEntry,
-    created: u64,
+    start: &Record,
 ) -> Result<SetAside, RewindError> {
-    let StartKind::Promotion { id: PromotionId(id), cut } = start.kind else {
-        return Ok(SetAside { file: None, summary: Summary::default() });
+    let nothing = SetAside { file: None, summary: Summary::default() };
+    let Some(LineageEntry { kind: StartKind::Promotion { cut, .. }, start_ts, start_lsn, .. }) = start.lineage_entry()
+    else {
+        return Ok(nothing);
     };
-    assert_eq!(state.applied(), start.start_lsn.prev(), "set aside right before the EpochStart is applied");
-    let id = DivergenceId(id);
-    if let Some(done) = already_set_aside(aside, id, true)? {
+    assert_eq!(state.applied(), start_lsn.prev(), "set aside right before the EpochStart is applied");
+    let header = aside.header(state, Reason::Promotion, start_lsn.prev(), start);
+    if let Some(done) = already_set_aside(aside.dir, &header)? {
         return Ok(done);
     }
-    let mut dead = state.commits_between(cut, start.start_ts).peekable();
+    let mut dead = state.commits_between(cut, start_ts).peekable();
     let open = state.open_prepared()?;
     if dead.peek().is_none() && open.is_empty() {
-        return Ok(SetAside { file: None, summary: Summary::default() });
+        return Ok(nothing);
     }
-    let mut writer = DivergenceWriter::create(
-        aside.dir,
-        &Header {
-            id,
-            database: aside.database.into(),
-            partition: aside.partition,
-            reason: Reason::Promotion,
-            parted_from: start.start_lsn.prev(),
-            parted_epoch: state.lineage().epoch_at(start.start_lsn.prev()),
-            created,
-        },
-    )?;
+    let mut writer = DivergenceWriter::create(aside.dir, &header)?;
     let read = |lsn| log.record(lsn).map_err(failed("reading a record to set aside"));
     for commit in dead {
         write_record(state, &mut writer, &read(commit?.1)?)?;
@@ -364,15 +327,15 @@ pub fn set_aside_promotion(
 }
 
 /// What an earlier attempt has set aside completely. Nothing is undone on the word of a file that does not hold what
-/// it says: it is read to the end, and a damaged one is written again if the log still has what it held.
-fn already_set_aside(aside: &Aside<'_>, id: DivergenceId, again: bool) -> Result<Option<SetAside>, RewindError> {
-    let path = complete_path(aside.dir, id, aside.partition);
-    if !path.exists() {
-        return Ok(None);
-    }
+/// it says: it is read to the end, and a damaged one is written again.
+fn already_set_aside(dir: &Path, header: &Header) -> Result<Option<SetAside>, RewindError> {
+    let Some(path) = find(dir, header)? else { return Ok(None) };
     match verify(&path) {
         Ok(summary) => Ok(Some(SetAside { file: Some(path), summary })),
-        Err(DivergenceError::Damaged { .. } | DivergenceError::Unknown { .. }) if again => Ok(None),
+        Err(DivergenceError::Damaged { .. } | DivergenceError::Unknown { .. }) => {
+            remove(&path)?;
+            Ok(None)
+        }
         Err(error) => Err(error.into()),
     }
 }
@@ -386,7 +349,7 @@ fn verify(path: &Path) -> Result<Summary, DivergenceError> {
 }
 
 fn remove(file: &Path) -> Result<(), RewindError> {
-    let failed = |source| DivergenceError::Io { action: "removing the empty", path: file.into(), source };
+    let failed = |source| DivergenceError::Io { action: "removing", path: file.into(), source };
     Ok(std::fs::remove_file(file).map_err(failed)?)
 }
 

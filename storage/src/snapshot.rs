@@ -16,10 +16,11 @@ use std::sync::Arc;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use thiserror::Error;
+use types::entry::{decode_lineage, encode_lineage};
 use types::record::Reader;
 use types::{DecodeError, Lineage, Lsn, Ordinal, Timestamp};
 
-use crate::state::{Collected, PartitionState, StateEnv, StateError, decode_lineage, encode_lineage};
+use crate::state::{Collected, PartitionState, StateEnv, StateError};
 
 /// Version of the manifest's bytes.
 const FORMAT: u8 = 1;
@@ -117,7 +118,7 @@ impl Manifest {
         out.put_u64_le(self.applied.0);
         out.put_u64_le(self.collected.horizon.0);
         out.put_u64_le(self.collected.floor.0);
-        out.put_slice(&encode_lineage(&self.lineage));
+        encode_lineage(&self.lineage, &mut out);
         out.put_u32_le(self.files.len() as u32);
         for file in &self.files {
             out.put_u32_le(file.name.len() as u32);

@@ -314,7 +314,8 @@ impl Entry {
     }
 }
 
-fn encode_lineage(lineage: &Lineage, out: &mut BytesMut) {
+/// Appends a lineage's bytes.
+pub fn encode_lineage(lineage: &Lineage, out: &mut BytesMut) {
     out.put_u32_le(lineage.entries().len() as u32);
     for LineageEntry { epoch, start_lsn, start_ts, kind } in lineage.entries() {
         for part in [epoch.number, epoch.cluster.0, epoch.nonce, start_lsn.0, start_ts.0] {
@@ -331,7 +332,8 @@ fn encode_lineage(lineage: &Lineage, out: &mut BytesMut) {
     }
 }
 
-fn decode_lineage(input: &mut Reader) -> Result<Lineage, DecodeError> {
+/// Reads a lineage back; one whose entries do not rise is refused.
+pub fn decode_lineage(input: &mut Reader) -> Result<Lineage, DecodeError> {
     let mut lineage = Lineage::new();
     for _ in 0..input.u32()? {
         let epoch = Epoch { number: input.u64()?, cluster: ClusterId(input.u64()?), nonce: input.u64()? };

@@ -31,6 +31,8 @@ pub(super) struct HeaderLine {
     reason: Reason,
     parted_from: u64,
     parted_epoch: Option<(u64, u64, u64)>,
+    end: u64,
+    end_epoch: (u64, u64, u64),
     created_ms: u64,
 }
 
@@ -62,6 +64,8 @@ impl From<&Header> for HeaderLine {
             reason: header.reason,
             parted_from: header.parted_from.0,
             parted_epoch: header.parted_epoch.map(numbers),
+            end: header.end.0,
+            end_epoch: numbers(header.end_epoch),
             created_ms: header.created,
         }
     }
@@ -77,6 +81,8 @@ impl HeaderLine {
             reason: self.reason,
             parted_from: Lsn(self.parted_from),
             parted_epoch: self.parted_epoch.map(epoch),
+            end: Lsn(self.end),
+            end_epoch: epoch(self.end_epoch),
             created: self.created_ms,
         })
     }

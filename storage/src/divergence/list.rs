@@ -24,46 +24,62 @@ pub struct Listed {
 /// The complete files in `dir`, in the order of their names. Only first and last lines are read. A directory that
 /// does not exist has none.
 pub fn list(dir: &Path) -> Result<Vec<Listed>, DivergenceError> {
-    let failed = |source| DivergenceError::Io { action: "listing", path: dir.into(), source };
-    let entries = match std::fs::read_dir(dir) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(vec![]),
-        Err(error) => return Err(failed(error)),
-    };
     let mut listed = Vec::new();
-    for entry in entries {
-        let path = entry.map_err(failed)?.path();
-        if path.extension().is_some_and(|extension| extension == "divergence") {
-            let bytes = std::fs::metadata(&path).map_err(failed)?.len();
-            listed.push(Listed { content: content(&path), path, bytes });
-        }
+    for path in complete_files(dir)? {
+        let bytes = std::fs::metadata(&path).map_err(failed("listing", &path))?.len();
+        listed.push(Listed { content: content(&path), path, bytes });
     }
-    listed.sort_by(|a, b| a.path.cmp(&b.path));
     Ok(listed)
+}
+
+/// The complete file about what `header` is about, whatever exchange wrote it.
+pub fn find(dir: &Path, header: &Header) -> Result<Option<PathBuf>, DivergenceError> {
+    let subject = header.subject();
+    let about = |path: &PathBuf| name_of(path).split_once('.').is_some_and(|(_, rest)| rest == subject);
+    Ok(complete_files(dir)?.into_iter().find(about))
 }
 
 /// Removes all complete files of one exchange and returns how many there were.
 pub fn discard(dir: &Path, id: DivergenceId) -> Result<usize, DivergenceError> {
-    let failed = |source| DivergenceError::Io { action: "discarding", path: dir.into(), source };
-    let prefix = format!("{id}.");
+    let id = id.to_string();
+    let files = complete_files(dir)?;
+    let of_exchange = files.iter().filter(|path| name_of(path).split_once('.').is_some_and(|(first, _)| first == id));
     let mut removed = 0;
-    for entry in std::fs::read_dir(dir).map_err(failed)? {
-        let entry = entry.map_err(failed)?;
-        let name = entry.file_name();
-        let name = name.to_string_lossy();
-        if name.starts_with(&prefix) && name.ends_with(".divergence") {
-            std::fs::remove_file(entry.path()).map_err(failed)?;
-            removed += 1;
-        }
+    for path in of_exchange {
+        std::fs::remove_file(path).map_err(failed("discarding", path))?;
+        removed += 1;
     }
-    File::open(dir).and_then(|dir| dir.sync_all()).map_err(failed)?;
+    if removed > 0 {
+        File::open(dir).and_then(|dir| dir.sync_all()).map_err(failed("discarding", dir))?;
+    }
     Ok(removed)
+}
+
+fn complete_files(dir: &Path) -> Result<Vec<PathBuf>, DivergenceError> {
+    let entries = match std::fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(vec![]),
+        Err(error) => return Err(failed("listing", dir)(error)),
+    };
+    let paths = entries.map(|entry| entry.map(|entry| entry.path())).collect::<Result<Vec<_>, _>>();
+    let mut paths = paths.map_err(failed("listing", dir))?;
+    paths.retain(|path| path.extension().is_some_and(|extension| extension == "divergence"));
+    paths.sort();
+    Ok(paths)
+}
+
+fn name_of(path: &Path) -> std::borrow::Cow<'_, str> {
+    path.file_name().map(|name| name.to_string_lossy()).unwrap_or_default()
+}
+
+fn failed<'a>(action: &'static str, path: &'a Path) -> impl FnOnce(std::io::Error) -> DivergenceError + 'a {
+    move |source| DivergenceError::Io { action, path: path.into(), source }
 }
 
 /// Header and summary of one file.
 fn content(path: &Path) -> Result<(Header, Summary), DivergenceError> {
     let header = DivergenceReader::open(path)?.header().clone();
-    let tail = tail(path).map_err(|source| DivergenceError::Io { action: "reading", path: path.into(), source })?;
+    let tail = tail(path).map_err(failed("reading", path))?;
     let last = tail.strip_suffix(b"\n").and_then(|tail| tail.rsplit(|byte| *byte == b'\n').next());
     match last.map(Line::decode) {
         Some(Ok(Line::End { summary, .. })) => Ok((header, summary)),

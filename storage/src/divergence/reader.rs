@@ -12,7 +12,7 @@ use super::{DivergenceError, Entry, Header, MAGIC, MAX_LINE, Summary};
 pub struct DivergenceReader {
     input: BufReader<File>,
     path: PathBuf,
-    header: Header,
+    header: Option<Header>,
     line: u64,
     crc: u32,
     records: u64,
@@ -25,19 +25,10 @@ impl DivergenceReader {
     pub fn open(path: &Path) -> Result<DivergenceReader, DivergenceError> {
         let file =
             File::open(path).map_err(|source| DivergenceError::Io { action: "opening", path: path.into(), source })?;
-        let unread = Header {
-            id: super::DivergenceId(0),
-            database: String::new(),
-            partition: super::partition(0, 0),
-            reason: super::Reason::Rewind,
-            parted_from: types::Lsn::ZERO,
-            parted_epoch: None,
-            created: 0,
-        };
         let mut reader = DivergenceReader {
             input: BufReader::with_capacity(1 << 18, file),
             path: path.into(),
-            header: unread,
+            header: None,
             line: 0,
             crc: 0,
             records: 0,
@@ -52,13 +43,13 @@ impl DivergenceReader {
             Line::Header(header) => header.header(),
             Line::Write(_) | Line::End { .. } => None,
         };
-        reader.header = header.ok_or_else(|| reader.damaged("no header".into()))?;
+        reader.header = Some(header.ok_or_else(|| reader.damaged("no header".into()))?);
         Ok(reader)
     }
 
     /// What the file is about.
     pub fn header(&self) -> &Header {
-        &self.header
+        self.header.as_ref().expect("opening has read it")
     }
 
     /// What the file holds, once all entries are read.

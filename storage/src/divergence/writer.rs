@@ -4,15 +4,10 @@ use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use types::{PartitionId, TxnId};
+use types::TxnId;
 
 use super::line::Line;
-use super::{DivergenceError, DivergenceId, Entry, Header, MAGIC, Summary};
-
-/// The name of a complete file in `dir`.
-pub fn complete_path(dir: &Path, id: DivergenceId, partition: PartitionId) -> PathBuf {
-    dir.join(format!("{id}.{}.{}.divergence", partition.database, partition.ordinal))
-}
+use super::{DivergenceError, Entry, Header, MAGIC, Summary};
 
 /// A file that is being written. Dropped before `finish`, it leaves a part that counts for nothing and that the next
 /// writer of the same name replaces.
@@ -28,7 +23,7 @@ pub struct DivergenceWriter {
 impl DivergenceWriter {
     /// Begins a file in `dir`, which is created if need be.
     pub fn create(dir: &Path, header: &Header) -> Result<DivergenceWriter, DivergenceError> {
-        let complete = complete_path(dir, header.id, header.partition);
+        let complete = dir.join(header.file_name());
         let part = complete.with_extension("part");
         let failed = |source| DivergenceError::Io { action: "creating", path: part.clone(), source };
         std::fs::create_dir_all(dir).map_err(failed)?;

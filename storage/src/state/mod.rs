@@ -24,15 +24,16 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use parking_lot::{Mutex, RwLock};
+use types::entry::{decode_lineage, encode_lineage};
 use types::record::Reader;
 use types::state::{self, Get, Mutation, Outcome, Prepared, Space};
 use types::{Body, DecodeError, Lineage, Lsn, Ordinal, Record, StartKind, Timestamp, TxnId};
 
 pub use collect::CollectStep;
 pub use error::StateError;
-pub use meta::{Collected, decode_lineage, encode_lineage};
+pub use meta::Collected;
 pub use rocks::{StateConfig, StateEnv};
 pub use view::{Commits, Cursor, Entries, Latest, ReadView, ScanLimits};
 
@@ -284,7 +285,7 @@ fn read_position(store: &Store) -> Result<Position, StateError> {
     let lineage = match snapshot.get(&meta::LINEAGE)? {
         None => Lineage::new(),
         Some(value) => {
-            meta::decode_lineage(&mut Reader::new(value)).map_err(|error| unreadable(&snapshot, "lineage", error))?
+            decode_lineage(&mut Reader::new(value)).map_err(|error| unreadable(&snapshot, "lineage", error))?
         }
     };
     let collected = match snapshot.get(&meta::COLLECTED)? {
@@ -408,7 +409,9 @@ impl<'a> Change<'a> {
         self.position.applied = applied;
         match lineage {
             Some(lineage) => {
-                self.batch.put(&meta::LINEAGE, &meta::encode_lineage(&lineage));
+                let mut bytes = BytesMut::new();
+                encode_lineage(&lineage, &mut bytes);
+                self.batch.put(&meta::LINEAGE, &bytes);
                 self.position.lineage = Arc::new(lineage);
                 self.write()
             }

@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use perennial_storage::divergence::{
-    DivergenceError, DivergenceId, DivergenceReader, DivergenceWriter, Entry, Header, Reason, Stage, discard, list,
+    DivergenceError, DivergenceId, DivergenceReader, DivergenceWriter, Entry, Header, Reason, Stage, discard, find,
+    list,
 };
 use proptest::prelude::*;
 use types::{ClusterId, DatabaseId, Epoch, Lsn, Ordinal, PartitionId, Timestamp, TxnId};
@@ -17,6 +18,8 @@ fn header(id: u128, ordinal: i32) -> Header {
         reason: Reason::Rewind,
         parted_from: Lsn(17),
         parted_epoch: Some(epoch(u64::MAX)),
+        end: Lsn(30),
+        end_epoch: epoch(255),
         created: 1_795_000_000_000,
     }
 }
@@ -114,7 +117,8 @@ fn one_entry() -> Entry {
 fn a_person_can_read_it() {
     let dir = tempfile::tempdir().unwrap();
     let path = write(dir.path(), &header(0xab, 4), &[one_entry()]);
-    assert!(path.ends_with("000000000000000000000000000000ab.18446744073709551615.4.divergence"), "{path:?}");
+    let name = "000000000000000000000000000000ab.18446744073709551615.4.17-30-3-00000000000000ff.divergence";
+    assert!(path.ends_with(name), "{path:?}");
     let text = std::fs::read_to_string(path).unwrap();
     let lines: Vec<_> = text.lines().collect();
     assert_eq!(lines[0], "perennial divergence 1");
@@ -150,6 +154,8 @@ fn damaged_files_are_listed_as_such_and_foreign_ones_not() {
     let good: Vec<_> = listed.iter().map(|file| file.content.is_ok()).collect();
     assert_eq!(good, [false, true, true]);
     assert!(matches!(listed[0].content, Err(DivergenceError::Unknown { .. })));
+    assert_eq!(find(dir.path(), &header(9, 0)).unwrap().as_deref(), Some(&*path), "whatever the exchange");
+    assert_eq!(find(dir.path(), &Header { end: Lsn(31), ..header(1, 0) }).unwrap(), None);
     assert_eq!(discard(dir.path(), DivergenceId(1)).unwrap(), 2);
     assert_eq!(list(dir.path()).unwrap().len(), 1);
 }

@@ -3,13 +3,15 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use perennial_storage::divergence::{DivergenceId, DivergenceReader, Entry, Stage, complete_path, list};
+use perennial_storage::divergence::{DivergenceId, DivergenceReader, Entry, Stage, list};
+use perennial_storage::log::{Flush, LogOptions, NodeLog};
 use perennial_storage::rewind::{
-    Aside, Intent, LogFailure, RecordSource, RewindError, RewindLog, resume, rewind, set_aside_promotion,
+    Aside, LogFailure, PartitionLog, RecordSource, RewindError, RewindLog, resume, rewind, set_aside_promotion,
 };
 use perennial_storage::state::{PartitionState, StateError};
 use proptest::prelude::*;
-use types::{Body, DatabaseId, Lineage, Lsn, PartitionId, Record, StartKind, Timestamp};
+use types::entry::{self, Intent};
+use types::{Body, DatabaseId, Lsn, PartitionId, Record, StartKind, Timestamp};
 
 use crate::history::{HERE, Naive, Step, Writer, step};
 use crate::setup::{assert_is, end, entries, env, lineage, open, replay};
@@ -69,8 +71,7 @@ impl RewindLog for Log {
     }
 
     fn sync_intent(&mut self, intent: &Intent) -> Result<(), LogFailure> {
-        let intent = Intent::decode(intent.encode())?;
-        self.call(|log| log.intent = Some(intent))
+        self.call(|log| log.intent = Some(intent.clone()))
     }
 
     fn sync_cut(&mut self, to: Lsn) -> Result<(), LogFailure> {
@@ -83,11 +84,11 @@ impl RewindLog for Log {
 }
 
 fn intent(to: Lsn, log: &[Record]) -> Intent {
-    Intent { to, other: lineage(log), set_aside: DivergenceId(0xabc), created: 1_000 }
+    Intent { to, lineage: lineage(log) }
 }
 
 fn aside(dir: &Path) -> Aside<'_> {
-    Aside { dir, database: "shop", partition: PARTITION }
+    Aside { dir, database: "shop", partition: PARTITION, id: DivergenceId(0xabc), created: 1_000 }
 }
 
 /// Stage, position, key, value before, value after.
@@ -129,6 +130,13 @@ fn expected(log: &[Record], to: usize) -> Vec<Row> {
 
 fn read(path: &Path) -> Vec<Entry> {
     DivergenceReader::open(path).expect("open").collect::<Result<_, _>>().expect("entries")
+}
+
+/// The only file there is, `None` without one.
+fn only_file(dir: &Path) -> Option<std::path::PathBuf> {
+    let mut listed = list(dir).expect("list");
+    assert!(listed.len() < 2, "{listed:?}");
+    listed.pop().map(|file| file.path)
 }
 
 fn in_file(path: &Path) -> Vec<Row> {
@@ -176,12 +184,8 @@ fn interrupted(log: &[Record], to: usize, flushed: usize, fuses: &[usize], after
     assert_eq!(on_disk.records, log[..to]);
     assert_eq!(on_disk.intent, None);
     assert_is(&state, &log[..to]);
-    let (expected, file) = (expected(log, to), complete_path(&aside_dir, wish.set_aside, PARTITION));
-    match expected.is_empty() {
-        // An attempt that went on after the last step may have left an empty file.
-        true => assert!(!file.exists() || read(&file).is_empty()),
-        false => assert_eq!(in_file(&file), expected),
-    }
+    // An attempt that stopped behind the cut may have left an empty file.
+    assert_eq!(only_file(&aside_dir).map(|file| in_file(&file)).unwrap_or_default(), expected(log, to));
 }
 
 fn calls(log: &[Record], to: usize) -> usize {
@@ -273,26 +277,84 @@ fn a_damaged_file_is_written_again_while_the_log_has_its_records() {
     on_disk.fuse.set(Some(calls(&log, 5) - 2));
     rewind(&state, &mut on_disk, &aside(dir.path()), &wish).unwrap_err();
     on_disk.fuse.set(None);
-    let file = complete_path(dir.path(), wish.set_aside, PARTITION);
+    let file = only_file(dir.path()).expect("it is complete");
     let mut bytes = std::fs::read(&file).unwrap();
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;
     std::fs::write(&file, bytes).unwrap();
-    let done = resume(&state, &mut on_disk, &aside(dir.path()), &wish).unwrap();
+    // The order has another id by now: what is about the same part of the log counts.
+    let again = Aside { id: DivergenceId(7), ..aside(dir.path()) };
+    let done = resume(&state, &mut on_disk, &again, &wish).unwrap();
     assert_eq!(done.summary.records, 10);
-    assert_eq!(in_file(&file), expected(&log, 5));
+    assert_eq!(done.file, only_file(dir.path()));
+    assert_eq!(in_file(&done.file.unwrap()), expected(&log, 5));
     assert_is(&state, &log[..5]);
 }
 
 #[test]
-fn an_intent_that_is_not_one_is_refused() {
-    let log = Writer::write(&[Step::Failover, Step::Promotion(1)]);
-    let bytes = intent(Lsn(1), &log).encode();
-    for length in 0..bytes.len() {
-        assert!(Intent::decode(bytes.slice(..length)).is_err(), "{length} bytes");
+fn a_second_rewind_to_the_same_point_keeps_what_came_meanwhile() {
+    let mut writer = Writer::default();
+    writer.step(&Step::Failover);
+    writer.step(&Step::Commit(vec![(1, Some(3))], false));
+    let (env, dir) = (env(1 << 20), tempfile::tempdir().unwrap());
+    let state = open(&env, &dir.path().join("state"), &[]);
+    let mut kept = Vec::new();
+    for round in 0..3u8 {
+        // Another epoch, another write, and the same order as before.
+        writer.log.truncate(2);
+        writer.step(&Step::Failover);
+        writer.step(&Step::Commit(vec![(2, Some(round))], false));
+        replay(&state, &writer.log);
+        let mut on_disk = Log::new(&writer.log);
+        let done = rewind(&state, &mut on_disk, &aside(dir.path()), &intent(Lsn(2), &writer.log)).unwrap();
+        kept.extend(in_file(&done.file.expect("a file")));
+        assert_eq!(list(dir.path()).unwrap().len(), usize::from(round) + 1);
     }
-    assert_eq!(Intent::decode(bytes), Ok(intent(Lsn(1), &log)));
-    assert_eq!(Intent { other: Lineage::new(), ..intent(Lsn(1), &log) }.other.entries(), []);
+    assert_eq!(kept.len(), 3);
+    assert_is(&state, &writer.log[..2]);
+}
+
+#[test]
+fn a_rewind_on_the_node_log_is_gone_on_with_after_a_restart() {
+    let steps: Vec<_> = (0..700).map(|n| Step::Commit(vec![(n as u8 % 6, Some(n as u8))], false)).collect();
+    let (log, to) = (Writer::write(&steps), Lsn(30));
+    let (env, dir) = (env(1), tempfile::tempdir().unwrap());
+    let (log_dir, state_dir, aside_dir) = (dir.path().join("log"), dir.path().join("state"), dir.path().join("aside"));
+    let open_log = || {
+        let options = LogOptions { segment_bytes: 1 << 20, ..LogOptions::default() };
+        NodeLog::open(&log_dir, options, |_| {}).unwrap()
+    };
+    let (node_log, _) = open_log();
+    let all: Vec<_> = log.iter().map(|record| (PARTITION, entry::Entry::Record(record.clone()))).collect();
+    node_log.append(&all, Flush::Now).unwrap();
+    let state = open(&env, &state_dir, &log);
+    state.apply(&log[..500]).unwrap();
+    state.flush(end(&log)).unwrap();
+
+    // The first attempt cannot write its file: a file is where its directory should be.
+    std::fs::write(&aside_dir, "in the way").unwrap();
+    let wish = intent(to, &log);
+    let failed = rewind(&state, &mut PartitionLog::new(&node_log, PARTITION), &aside(&aside_dir), &wish).unwrap_err();
+    assert!(matches!(failed, RewindError::Divergence(_)), "{failed}");
+    assert_eq!(state.applied(), Lsn(500), "nothing is undone before it is kept");
+    drop(state);
+    node_log.close().unwrap();
+    std::fs::remove_file(&aside_dir).unwrap();
+
+    let (node_log, recovered) = open_log();
+    let found = recovered.partitions[&PARTITION].intent.clone().expect("an intent");
+    assert_eq!(found, wish);
+    let state = open(&env, &state_dir, &log);
+    let done = resume(&state, &mut PartitionLog::new(&node_log, PARTITION), &aside(&aside_dir), &found).unwrap();
+    assert_eq!(in_file(&done.file.expect("a file")), expected(&log, 30));
+    drop(state);
+    node_log.close().unwrap();
+
+    let (node_log, recovered) = open_log();
+    let summary = &recovered.partitions[&PARTITION];
+    assert_eq!((summary.end, summary.intent.clone()), (to, None));
+    assert_eq!(node_log.read(PARTITION, Lsn(1), 1 << 20).unwrap(), log[..30]);
+    assert_is(&open(&env, &state_dir, &log[..30]), &log[..30]);
 }
 
 /// Positions of commits that live.
@@ -312,11 +374,10 @@ proptest! {
         let on_disk = Log::new(&log);
         let (mut promotions, mut kept) = (0, 0);
         for (index, record) in log.iter().enumerate() {
-            let entry = record.lineage_entry().filter(|entry| matches!(entry.kind, StartKind::Promotion { .. }));
-            if let Some(entry) = entry {
+            if matches!(record.body, Body::EpochStart { kind: StartKind::Promotion { .. }, .. }) {
                 promotions += 1;
-                let done = set_aside_promotion(&state, &on_disk, &aside(dir.path()), &entry, 5).unwrap();
-                let again = set_aside_promotion(&state, &on_disk, &aside(dir.path()), &entry, 6).unwrap();
+                let done = set_aside_promotion(&state, &on_disk, &aside(dir.path()), record).unwrap();
+                let again = set_aside_promotion(&state, &on_disk, &aside(dir.path()), record).unwrap();
                 prop_assert_eq!(&done, &again);
                 let (before, after) = (Naive::of(&log[..index]), Naive::of(&log[..=index]));
                 let dead: BTreeSet<_> = living(&before).difference(&living(&after)).cloned().collect();
