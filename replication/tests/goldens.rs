@@ -10,6 +10,7 @@ mod world;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
+use replication::Planted;
 use world::World;
 
 /// The scripts of a folder; a failing one does not hide the others.
@@ -47,6 +48,61 @@ macro_rules! folders {
 }
 
 folders! { ack append catch_up dr_promotion dr_rewind dr_stream fence in_sync lease reign resolved rewind two_phase txn }
+
+/// A rule that no script shows could be lost without anybody noticing: with each planted bug some script must read
+/// otherwise, or end otherwise, than it does.
+#[test]
+fn every_planted_bug_changes_a_script() {
+    let all: Vec<String> = FOLDERS
+        .iter()
+        .flat_map(|folder| scripts(&Path::new("tests/scripts").join(folder)))
+        .map(|path| std::fs::read_to_string(path).expect("it can be read"))
+        .collect();
+    let mut unnoticed = vec![];
+    for planted in PLANTED {
+        if !all.iter().any(|text| reads_otherwise(*planted, text)) {
+            unnoticed.push(planted);
+        }
+    }
+    assert!(unnoticed.is_empty(), "no script shows {unnoticed:?}");
+}
+
+fn reads_otherwise(planted: Planted, text: &str) -> bool {
+    let generate = AssertUnwindSafe(|| goldenscript::generate(&mut World::with(planted), text));
+    !matches!(catch_unwind(generate), Ok(Ok(generated)) if generated == text)
+}
+
+/// All but those that are left out by the host: `FlushBeforeSync`, `LeaseBeforeRead`.
+const PLANTED: &[Planted] = &[
+    Planted::CandidateNotWaited,
+    Planted::EarlyRemoval,
+    Planted::LeaseFromReceipt,
+    Planted::OrderAlone,
+    Planted::ClosedIsDeath,
+    Planted::ServeBeforeStart,
+    Planted::AckBeforeSync,
+    Planted::RestartForgets,
+    Planted::OldFrames,
+    Planted::ShipCommitted,
+    Planted::PromiseVolatile,
+    Planted::CandidateNoLease,
+    Planted::AloneNoLease,
+    Planted::CandidateNotDurable,
+    Planted::OutcomeByRead,
+    Planted::NamedUnsynced,
+    Planted::RefusedLate,
+    Planted::GrantsRenewed,
+    Planted::PresumedAbort,
+    Planted::MarkIgnoresPrepared,
+    Planted::MarkIgnoresRegistered,
+    Planted::FailoverAborts,
+    Planted::MarksSurvive,
+    Planted::LateMarks,
+    Planted::ServeVolatile,
+    Planted::MarksAfterSeal,
+    Planted::RelayBeforeJoined,
+    Planted::StaleTurn,
+];
 
 /// A folder that nobody runs would claim what nobody checks.
 #[test]

@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::error::Error;
 use std::fmt::Write as _;
 
-use replication::{Effect, Granted, Heartbeat, Input, Instant, Leases, Probe, Replica, ReplicaOptions, Touch};
+use replication::{Effect, Granted, Heartbeat, Input, Instant, Leases, Planted, Probe, Replica, ReplicaOptions, Touch};
 use types::{Lsn, Member, Reign, TxnId};
 
 use self::catalog::Catalog;
@@ -41,6 +41,7 @@ pub struct World {
     asked: BTreeMap<(u64, u64), Heartbeat>,
     answered: BTreeMap<(u64, u64), Granted>,
     probes: BTreeMap<(u64, u64), Probe>,
+    planted: Option<Planted>,
     out: String,
 }
 
@@ -95,6 +96,11 @@ impl goldenscript::Runner for World {
 }
 
 impl World {
+    /// A world whose replicas leave a rule out.
+    pub fn with(planted: Planted) -> World {
+        World { planted: Some(planted), ..World::default() }
+    }
+
     fn obey(&mut self, command: &Command) -> Done {
         use Command::*;
         match command {

@@ -84,7 +84,7 @@ impl World {
             sync_replication: *replication != Some(Kind::Async),
             sync_durability: *durability != Some(Kind::Async),
         };
-        let mut options = ReplicaOptions::default();
+        let mut options = ReplicaOptions { planted: self.planted, ..ReplicaOptions::default() };
         options.counted_percent = lease_percent.unwrap_or(options.counted_percent);
         options.tail_bytes_max = tail_bytes.unwrap_or(options.tail_bytes_max);
         options.validate()?;
