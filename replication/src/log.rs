@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 
-use types::{Body, Epoch, Lineage, Lsn, Record};
+use types::{Body, Epoch, Lineage, Lsn, Record, Timestamp};
 
 use crate::Effect;
 
@@ -13,6 +13,8 @@ pub(crate) struct Log {
     pub lineage: Lineage,
     pub end: Lsn,
     pub trimmed: Lsn,
+    /// The highest timestamp of any record, as far as this process has seen them or was told.
+    pub received: Timestamp,
     tail: VecDeque<Record>,
     tail_bytes: usize,
     tail_bytes_max: usize,
@@ -21,7 +23,8 @@ pub(crate) struct Log {
 impl Log {
     pub fn new(lineage: Lineage, end: Lsn, trimmed: Lsn, tail_bytes_max: usize) -> Log {
         assert!(trimmed <= end, "log trimmed to {trimmed} ends at {end}");
-        Log { lineage, end, trimmed, tail: VecDeque::new(), tail_bytes: 0, tail_bytes_max }
+        let received = lineage.last().map_or(Timestamp::ZERO, |entry| entry.start_ts);
+        Log { lineage, end, trimmed, received, tail: VecDeque::new(), tail_bytes: 0, tail_bytes_max }
     }
 
     /// Appends a record that this process mints.
@@ -35,6 +38,7 @@ impl Log {
     pub fn append(&mut self, record: Record, effects: &mut Vec<Effect>) {
         assert_eq!(record.lsn, self.end.next(), "record {} after log end {}", record.lsn, self.end);
         self.end = record.lsn;
+        self.received = self.received.max(record.body.timestamp().unwrap_or_default());
         match record.lineage_entry() {
             Some(entry) => self.lineage.push(entry),
             None => {

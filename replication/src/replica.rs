@@ -102,6 +102,9 @@ pub struct Status {
     pub repairing: bool,
     /// Its own mark.
     pub mark: Mark,
+    /// The highest timestamp in its log, as far as this process knows (`Replica::receive`): the timestamp service must be
+    /// raised past it before a promotion.
+    pub received: Timestamp,
 }
 
 /// What a primary tells.
@@ -365,7 +368,7 @@ impl Replica {
             return;
         };
         let newest = self.log.lineage.last().map_or(Timestamp::ZERO, |entry| entry.start_ts);
-        if start_ts <= start_above.max(newest).max(self.mark.ts) {
+        if start_ts <= start_above.max(newest).max(self.mark.ts).max(self.log.received) {
             return self.ask_start(effects);
         }
         // The catalog names the database's last promotion; only the log tells whether this partition has carried it out.
@@ -486,7 +489,9 @@ impl Replica {
             return;
         }
         self.repair = None;
+        let received = self.log.received;
         self.log = Log::new(lineage, end, end, self.options.tail_bytes_max);
+        self.receive(received);
         self.cursors = Cursors { committed: end, applied: end, written: end, durable: end };
         self.turn(now);
         self.after_repair(now, effects);
@@ -624,6 +629,12 @@ impl Replica {
         }
     }
 
+    /// The state, as the process finds or installs it, holds a commit or a Prepare at this time: a promotion must start
+    /// above it.
+    pub fn receive(&mut self, ts: Timestamp) {
+        self.log.received = self.log.received.max(ts);
+    }
+
     /// Its positions; the log's end is `log_end`.
     pub fn cursors(&self) -> Cursors {
         self.cursors
@@ -681,6 +692,7 @@ impl Replica {
             cursors: self.cursors,
             repairing: self.repair.is_some(),
             mark: self.mark.clone(),
+            received: self.log.received,
         }
     }
 
