@@ -33,6 +33,7 @@ pub mod column;
 mod command;
 mod connection;
 pub mod constants;
+mod datum;
 pub mod error;
 mod float;
 mod handshake;

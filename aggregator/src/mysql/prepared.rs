@@ -14,11 +14,14 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
+use types::Decimal;
+use types::value::{Civil, DAY, HOUR, MINUTE, SECOND};
+
 use super::codec::{Malformed, Reader};
 use super::constants::column_type as code;
 use super::error::{self, SqlError};
 use super::session::StatementId;
-use super::value::{Civil, DAY, SECOND, Value, parse_decimal};
+use super::value::{Value, days_of};
 
 /// Statements that one connection may hold; MySQL's own limit is 16,382 for a server.
 pub const STATEMENTS_MAX: usize = 16_382;
@@ -225,7 +228,10 @@ fn text_or_bytes(type_code: u8, bytes: Vec<u8>) -> Value<'static> {
 /// A decimal travels as text; what is none, or has more than 38 digits, is left to the statement as text.
 fn read_decimal(bytes: &[u8]) -> Value<'static> {
     let text = String::from_utf8_lossy(bytes);
-    parse_decimal(&text).unwrap_or_else(|| Value::Text(Cow::Owned(text.into_owned())))
+    match Decimal::parse(&text) {
+        Ok(decimal) => Value::Decimal(decimal),
+        Err(_too_large_or_none) => Value::Text(Cow::Owned(text.into_owned())),
+    }
 }
 
 /// Length (0, 4, 7 or 11), year, month, day, then hour, minute, second, then microseconds. A date that is not of
@@ -239,7 +245,8 @@ fn read_date(reader: &mut Reader<'_>, type_code: u8) -> Result<Value<'static>, M
     let mut fields = Reader::new(reader.bytes(usize::from(length), what)?);
     let (mut civil, mut clock, mut micros) = (Civil { year: 0, month: 0, day: 0 }, [0; 3], 0);
     if length >= 4 {
-        civil = Civil { year: i64::from(fields.u16(what)?), month: fields.u8(what)?, day: fields.u8(what)? };
+        let (year, month, day) = (fields.u16(what)?, fields.u8(what)?, fields.u8(what)?);
+        civil = Civil { year: i32::from(year), month: u32::from(month), day: u32::from(day) };
     }
     if length >= 7 {
         clock = [fields.u8(what)?, fields.u8(what)?, fields.u8(what)?];
@@ -250,12 +257,9 @@ fn read_date(reader: &mut Reader<'_>, type_code: u8) -> Result<Value<'static>, M
     let [hour, minute, second] = clock;
     let is_date_only = matches!(type_code, code::DATE | code::NEWDATE);
     let is_clock = hour < 24 && minute < 60 && second < 60 && i64::from(micros) < SECOND;
-    Ok(match civil.to_days() {
-        Some(days) if is_clock && is_date_only => Value::Date(days as i32),
-        Some(days) if is_clock => {
-            let seconds = i64::from(hour) * 3600 + i64::from(minute) * 60 + i64::from(second);
-            Value::DateTime(days * DAY + seconds * SECOND + i64::from(micros))
-        }
+    Ok(match days_of(civil) {
+        Some(days) if is_clock && is_date_only => Value::Date(days),
+        Some(days) if is_clock => Value::DateTime(i64::from(days) * DAY + clock_micros(clock) + i64::from(micros)),
         _ => {
             let Civil { year, month, day } = civil;
             let date = format!("{year:04}-{month:02}-{day:02}");
@@ -278,13 +282,17 @@ fn read_time(reader: &mut Reader<'_>) -> Result<Value<'static>, Malformed> {
     }
     let is_negative = fields.u8(what)? != 0;
     let days = i64::from(fields.u32(what)?);
-    let (hours, minutes, seconds) = (fields.u8(what)?, fields.u8(what)?, fields.u8(what)?);
-    let seconds = i64::from(hours) * 3600 + i64::from(minutes) * 60 + i64::from(seconds);
+    let clock = clock_micros([fields.u8(what)?, fields.u8(what)?, fields.u8(what)?]);
     let rest = if length == 12 { i64::from(fields.u32(what)?) } else { 0 };
     // 2^32 days are 3.7 * 10^20 microseconds: more than an i64 holds.
-    let micros = days.checked_mul(DAY).and_then(|days| days.checked_add(seconds * SECOND + rest));
+    let micros = days.checked_mul(DAY).and_then(|days| days.checked_add(clock + rest));
     let micros = micros.ok_or(Malformed("time of a parameter is out of range"))?;
     Ok(Value::Time(if is_negative { -micros } else { micros }))
+}
+
+/// Microseconds of hours, minutes and seconds.
+fn clock_micros([hours, minutes, seconds]: [u8; 3]) -> i64 {
+    i64::from(hours) * HOUR + i64::from(minutes) * MINUTE + i64::from(seconds) * SECOND
 }
 
 #[cfg(test)]
@@ -294,6 +302,7 @@ mod tests {
     use mysql_common::proto::MySerialize;
     use mysql_common::value::Value as ClientValue;
     use proptest::prelude::*;
+    use types::value::civil_from_days;
 
     const ID: StatementId = StatementId(1);
 
@@ -321,12 +330,12 @@ mod tests {
             any::<f32>().prop_map(|value| (ClientValue::Float(value), Value::Float(value))),
             "\\PC{0,300}"
                 .prop_map(|text| { (ClientValue::Bytes(text.clone().into_bytes()), Value::Text(Cow::Owned(text))) }),
-            (-719_162i64..2_932_896, 0..DAY).prop_map(|(days, rest)| {
-                let Civil { year, month, day } = Civil::from_days(days);
+            (-719_162i32..2_932_896, 0..DAY).prop_map(|(days, rest)| {
+                let Civil { year, month, day } = civil_from_days(days);
                 let (seconds, micros) = ((rest / SECOND) as u32, (rest % SECOND) as u32);
                 let [hour, minute, second] = [seconds / 3600, seconds / 60 % 60, seconds % 60].map(|n| n as u8);
-                let client = ClientValue::Date(year as u16, month, day, hour, minute, second, micros);
-                (client, Value::DateTime(days * DAY + rest))
+                let client = ClientValue::Date(year as u16, month as u8, day as u8, hour, minute, second, micros);
+                (client, Value::DateTime(i64::from(days) * DAY + rest))
             }),
             (any::<bool>(), 0i64..35 * DAY).prop_map(|(is_negative, micros)| {
                 let seconds = micros / SECOND;

@@ -5,13 +5,14 @@
 //! values in the format of the column's type.
 
 use bytes::{BufMut, BytesMut};
+use types::value::{Civil, DAY, SECOND, civil_from_days};
 
 use super::codec::{put_length, put_length_bytes};
 use super::column::{Column, ColumnKind};
 use super::constants::{Capabilities, status};
 use super::error::{self, SqlError};
 use super::session::{Completion, StatementId, Status};
-use super::value::{Civil, DAY, SECOND, Value};
+use super::value::Value;
 
 const OK_HEADER: u8 = 0x00;
 const EOF_HEADER: u8 = 0xfe;
@@ -220,11 +221,11 @@ fn double(value: &Value<'_>) -> Option<f64> {
 /// if they are not.
 fn put_date(out: &mut BytesMut, value: &Value<'_>, is_date_only: bool) -> Option<()> {
     let (days, rest) = match *value {
-        Value::Date(days) => (i64::from(days), 0),
-        Value::DateTime(micros) if !is_date_only => (micros.div_euclid(DAY), micros.rem_euclid(DAY)),
+        Value::Date(days) => (days, 0),
+        Value::DateTime(micros) if !is_date_only => (micros.div_euclid(DAY) as i32, micros.rem_euclid(DAY)),
         _ => return None,
     };
-    let Civil { year, month, day } = Civil::from_days(days);
+    let Civil { year, month, day } = civil_from_days(days);
     let (seconds, micros) = ((rest / SECOND) as u32, (rest % SECOND) as u32);
     out.put_u8(if micros > 0 {
         11
@@ -234,7 +235,7 @@ fn put_date(out: &mut BytesMut, value: &Value<'_>, is_date_only: bool) -> Option
         4
     });
     out.put_u16_le(u16::try_from(year).ok()?);
-    out.put_slice(&[month, day]);
+    out.put_slice(&[month as u8, day as u8]);
     if rest > 0 {
         put_clock(out, seconds);
     }

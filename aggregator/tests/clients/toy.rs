@@ -27,6 +27,7 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use types::Decimal;
 
 /// Users and how their password `secret` is kept; `root` has none.
 struct ToyAccounts;
@@ -112,7 +113,7 @@ fn type_rows() -> Vec<Vec<Value<'static>>> {
         Value::UInt(4_294_967_295),
         Value::Int(i64::MIN),
         Value::UInt(u64::MAX),
-        Value::Decimal { unscaled: -12_345_678_901_234_567_891, scale: 5 },
+        Value::Decimal(Decimal::new(-12_345_678_901_234_567_891, 5).unwrap()),
         Value::Float(0.5),
         Value::Double(-2.5e300),
         text("Grüße"),
@@ -138,7 +139,7 @@ fn type_rows() -> Vec<Vec<Value<'static>>> {
         Value::UInt(0),
         Value::Int(i64::MAX),
         Value::UInt(0),
-        Value::Decimal { unscaled: 0, scale: 5 },
+        Value::Decimal(Decimal::new(0, 5).unwrap()),
         Value::Float(-262_144.0),
         Value::Double(0.1),
         text(""),
@@ -326,7 +327,7 @@ fn echo_column(index: usize, value: &Value<'_>) -> Column {
         Value::Null => ColumnKind::Null,
         Value::Int(_) => ColumnKind::BigInt { unsigned: false },
         Value::UInt(_) => ColumnKind::BigInt { unsigned: true },
-        Value::Decimal { scale, .. } => ColumnKind::Decimal { precision: 38, scale: *scale, unsigned: false },
+        Value::Decimal(value) => ColumnKind::Decimal { precision: 38, scale: value.scale(), unsigned: false },
         Value::Float(_) => ColumnKind::Float,
         Value::Double(_) => ColumnKind::Double,
         Value::Text(_) => ColumnKind::LongText,

@@ -112,15 +112,15 @@ fn cell() -> impl Strategy<Value = (ColumnKind, Value<'static>, ClientValue)> {
         "\\PC{0,300}".prop_map(move |v| (Text, Value::Text(v.clone().into()), bytes(&v))),
         Just((
             Decimal { precision: 9, scale: 2, unsigned: false },
-            Value::Decimal { unscaled: -105, scale: 2 },
+            Value::Decimal(types::Decimal::new(-105, 2).unwrap()),
             bytes("-1.05")
         )),
-        (0i64..2_932_896, 0..DAY).prop_map(|(days, rest)| {
-            let Civil { year, month, day } = Civil::from_days(days);
+        (0i32..2_932_896, 0..DAY).prop_map(|(days, rest)| {
+            let Civil { year, month, day } = civil_from_days(days);
             let (seconds, micros) = ((rest / SECOND) as u32, (rest % SECOND) as u32);
             let [h, m, s] = [seconds / 3600, seconds / 60 % 60, seconds % 60].map(|n| n as u8);
-            let seen = ClientValue::Date(year as u16, month, day, h, m, s, micros);
-            (DateTime(6), Value::DateTime(days * DAY + rest), seen)
+            let seen = ClientValue::Date(year as u16, month as u8, day as u8, h, m, s, micros);
+            (DateTime(6), Value::DateTime(i64::from(days) * DAY + rest), seen)
         }),
         (any::<bool>(), 1i64..35 * DAY).prop_map(|(negative, all)| {
             let seconds = all / SECOND;
