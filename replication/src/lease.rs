@@ -8,7 +8,8 @@
 //! - A heartbeat names the catalog revision up to which *all* replicas of its sender have obeyed. The answer excepts
 //!   the partitions whose reign was granted at a higher revision: for those the sender may still believe an old one.
 //!   The exceptions end by themselves when the sender has caught up with the catalog.
-//! - A process that restarts behaves as if it had just granted to everyone.
+//! - A process that restarts behaves as if it had just granted to everyone. Its grants count only for primaries whose
+//!   set names it: others may believe a reign older than what the process before had accepted.
 //! - Gone is proved by a newer incarnation of the same node, or by a refused connection attempt that began when this
 //!   incarnation was the known one. Silence proves nothing.
 
@@ -54,8 +55,9 @@ struct Grant {
     revision: Revision,
 }
 
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 struct Held {
+    from: Member,
     until: Instant,
     /// Excepted partitions, each with the end of the last grant that was for it too.
     except: BTreeMap<PartitionId, Instant>,
@@ -133,10 +135,17 @@ impl Leases {
         self.note(now, granted.from);
         let start = if self.options.has(Planted::LeaseFromReceipt) { now } else { granted.sent };
         let until = start + self.options.counted(self.options.lease);
-        let held = self.held.entry(granted.from.node).or_default();
+        let none = Held { from: granted.from, until: Instant::default(), except: BTreeMap::new() };
+        let held = self.held.entry(granted.from.node).or_insert_with(|| none.clone());
+        if granted.from.incarnation < held.from.incarnation {
+            return;
+        }
+        if granted.from != held.from {
+            *held = none;
+        }
         let frozen = |id: &PartitionId| held.except.get(id).copied().unwrap_or(held.until);
         let except = granted.except.iter().map(|id| (*id, frozen(id))).collect();
-        *held = Held { until: held.until.max(until), except };
+        *held = Held { from: granted.from, until: held.until.max(until), except };
     }
 
     /// Somebody was heard: every older incarnation of that node is gone.
@@ -217,9 +226,11 @@ impl Leases {
             && known.is_none_or(|known| known.open.iter().all(closed))
     }
 
-    /// Until when a node's grant lets this node answer for a partition.
-    pub fn held_until(&self, id: PartitionId, node: NodeId) -> Instant {
-        self.held.get(&node).map_or(Instant::default(), |held| held.except.get(&id).copied().unwrap_or(held.until))
+    /// Until when a member's grant lets this node answer for a partition. Another process of its node does not count: it
+    /// need not know yet what the member has accepted.
+    pub fn held_until(&self, id: PartitionId, member: Member) -> Instant {
+        let held = self.held.get(&member.node).filter(|held| held.from == member);
+        held.map_or(Instant::default(), |held| held.except.get(&id).copied().unwrap_or(held.until))
     }
 
     /// A partition left this node.

@@ -593,7 +593,7 @@ impl Replica {
                 };
                 self.is_serving()
                     && self.may_answer(now)
-                    && waited.iter().all(|member| *member == self.me || leases.held_until(self.id, member.node) > now)
+                    && waited.iter().all(|member| *member == self.me || leases.held_until(self.id, *member) > now)
             }
             _ => false,
         }

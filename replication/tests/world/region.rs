@@ -205,7 +205,7 @@ impl World {
         let now = self.now;
         let Node { leases, replica, .. } = self.node(node)?;
         leases.on_granted(now, &granted);
-        let until = leases.held_until(replica.id(), NodeId(peer));
+        let until = leases.held_until(replica.id(), granted.from);
         self.say(format_args!("n{node} holds n{peer}'s grant until {}", millis(until)));
         Ok(())
     }
