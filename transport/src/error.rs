@@ -1,6 +1,6 @@
 //! How things end: a session, a stream, an attempt to reach a peer. Each kind is one that a caller treats differently.
 //!
-//! The protocol draws conclusions from two of them alone: [`DialError::Refused`] proves that no process listens, and
+//! The protocol draws conclusions from two of them alone: [`DialCause::Refused`] proves that no process listens, and
 //! a hello of a newer incarnation proves the older one gone. Everything else, silence above all, proves nothing.
 
 use std::io;

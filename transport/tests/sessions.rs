@@ -258,6 +258,48 @@ async fn streams_can_be_used_up_and_opened_again(near: Session, far: Session) {
     assert_eq!(control.closed_reason(), None);
 }
 
+async fn opening_waits_while_too_many_are_open(near: Session, far: Session) {
+    let (control, _incoming, _sender, _receiver) = near.split();
+    let (far_control, mut incoming, _sender_far, _receiver_far) = far.split();
+    let mut openers = tokio::task::JoinSet::new();
+    for n in 0..1500 {
+        let control = control.clone();
+        openers.spawn(async move {
+            let mut stream = control.open().await.unwrap();
+            stream.sender.send(item(n)).await.unwrap();
+            assert_eq!(number(&stream.receiver.recv().await.unwrap().unwrap()), n);
+            // Half of them end in good order, half give up.
+            if n % 2 == 0 {
+                stream.sender.finish();
+            }
+        });
+    }
+    let mut held = Vec::new();
+    for _ in 0..1000 {
+        held.push(incoming.accept().await.unwrap());
+    }
+    let answering = async {
+        for answered in 0..1500 {
+            let mut stream = match held.pop() {
+                Some(stream) => stream,
+                None => incoming.accept().await.unwrap(),
+            };
+            let frame = stream.receiver.recv().await.unwrap().unwrap();
+            stream.sender.send(frame).await.unwrap();
+            if answered % 3 == 0 {
+                stream.sender.finish();
+            }
+            // The answer must be read before the stream is given up, or it would be lost with it.
+            let _ = stream.receiver.recv().await;
+        }
+    };
+    answering.await;
+    while let Some(done) = openers.join_next().await {
+        done.unwrap();
+    }
+    assert_eq!((control.closed_reason(), far_control.closed_reason()), (None, None));
+}
+
 async fn streams_that_nobody_accepts_are_refused(near: Session, far: Session) {
     let (_control, incoming, _sender, _receiver) = far.split();
     drop(incoming);
@@ -270,15 +312,19 @@ async fn streams_that_nobody_accepts_are_refused(near: Session, far: Session) {
 }
 
 async fn a_quiet_session_stays(near: Session, mut far: Session) {
-    tokio::time::sleep(Duration::from_secs(3)).await;
+    tokio::time::sleep(Duration::from_secs(6)).await;
     near.send(item(1)).await.unwrap();
     assert_eq!(number(&far.recv().await.unwrap().unwrap()), 1, "keep-alives kept it beyond the idle time");
 }
 
-/// Waits shorter than usual, where a test must see one end.
+/// Waits shorter for a reader than usual, where a test must see the end of the wait.
 fn impatient() -> Limits {
-    let second = Duration::from_secs(1);
-    Limits { send: Duration::from_millis(300), idle: 2 * second, keep_alive: second / 4, ..Limits::default() }
+    Limits { send: Duration::from_millis(300), ..Limits::default() }
+}
+
+/// Silence ends a session sooner than usual, though not so soon that a busy machine is taken for silent.
+fn quiet() -> Limits {
+    Limits { idle: Duration::from_secs(4), keep_alive: Duration::from_millis(500), ..Limits::default() }
 }
 
 macro_rules! over_both {
@@ -312,8 +358,9 @@ over_both! {
     compressed_frames_arrive_as_they_were: super::Limits::default();
     a_cancelled_send_or_recv_loses_nothing: super::Limits::default();
     streams_can_be_used_up_and_opened_again: super::Limits::default();
+    opening_waits_while_too_many_are_open: super::Limits::default();
     streams_that_nobody_accepts_are_refused: super::Limits::default();
-    a_quiet_session_stays: super::impatient();
+    a_quiet_session_stays: super::quiet();
 }
 
 #[tokio::test]
