@@ -21,7 +21,7 @@ use super::constants::Capabilities;
 use super::error::{self, SqlError};
 use super::handshake::{self, Hello, Identity};
 use super::prepared::Statements;
-use super::resultset::{self, write_column, write_end, write_error, write_ok, write_prepare_ok};
+use super::resultset::{write_column, write_end, write_end_of_columns, write_error, write_ok, write_prepare_ok};
 use super::server::Shared;
 use super::session::{Client, Completion, ConnectionId, Query, Session};
 use super::sink::{RowFormat, Sink};
@@ -335,7 +335,7 @@ impl<'a> Connection<'a> {
             Err(error) => return self.answer(Err(error)).await,
         };
         let query = Query { text, multi_statements: self.multi_statements };
-        let mut sink = Sink::new(self.socket, self.client.capabilities, RowFormat::Text);
+        let mut sink = Sink::new(self.socket, self.client.capabilities, RowFormat::Text, self.session.status());
         let result = self.session.query(query, &mut sink).await;
         Ok(sink.finish(result).await?)
     }
@@ -411,7 +411,8 @@ impl<'a> Connection<'a> {
             self.socket.put(|out| write_column(out, column, false));
         }
         if !columns.is_empty() && !self.client.capabilities.has(Capabilities::DEPRECATE_EOF) {
-            self.socket.put(|out| out.put_slice(resultset::EOF_AFTER_COLUMNS));
+            let status = self.session.status();
+            self.socket.put(|out| write_end_of_columns(out, status));
         }
     }
 
@@ -420,7 +421,7 @@ impl<'a> Connection<'a> {
             Ok(parameters) => parameters,
             Err(error) => return self.answer(Err(error)).await,
         };
-        let mut sink = Sink::new(self.socket, self.client.capabilities, RowFormat::Binary);
+        let mut sink = Sink::new(self.socket, self.client.capabilities, RowFormat::Binary, self.session.status());
         let id = super::session::StatementId(statement);
         let result = self.session.execute(id, parameters, &mut sink).await;
         Ok(sink.finish(result).await?)

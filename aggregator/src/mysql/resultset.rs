@@ -23,10 +23,6 @@ const FIXED_BYTES: u64 = 0x0c;
 /// Longer messages are cut: clients keep 512 bytes, and an error must fit one frame.
 const MESSAGE_BYTES_MAX: usize = 64 * 1024;
 
-/// The EOF packet between column definitions and rows, for clients that do not deprecate it. Its status word is
-/// not looked at.
-pub const EOF_AFTER_COLUMNS: &[u8] = &[EOF_HEADER, 0, 0, 0, 0];
-
 /// The status word of a packet that ends a result.
 pub fn status_bits(status: Status, more_results: bool) -> u16 {
     let bit = |is_set: bool, bit: u16| if is_set { bit } else { 0 };
@@ -50,6 +46,13 @@ pub fn write_end(out: &mut BytesMut, capabilities: Capabilities, completion: &Co
         out.put_u16_le(completion.warnings);
         out.put_u16_le(status_bits(completion.status, completion.more_results));
     }
+}
+
+/// Writes the EOF packet that follows column definitions, for clients that do not deprecate it.
+pub fn write_end_of_columns(out: &mut BytesMut, status: Status) {
+    out.put_u8(EOF_HEADER);
+    out.put_u16_le(0);
+    out.put_u16_le(status_bits(status, false));
 }
 
 fn write_ok_with_header(out: &mut BytesMut, header: u8, completion: &Completion) {

@@ -6,15 +6,17 @@
 //! * When a command ends, the client has sent its file to the end.
 
 use async_trait::async_trait;
-use bytes::{BufMut, Bytes};
+use bytes::Bytes;
 
 use super::codec::put_length;
 use super::column::Column;
 use super::constants::Capabilities;
 use super::error::{self, SqlError};
 use super::infile::{self, Transfer};
-use super::resultset::{self, write_binary_row, write_column, write_end, write_error, write_ok, write_text_row};
-use super::session::{Completion, ResultSink};
+use super::resultset::{
+    write_binary_row, write_column, write_end, write_end_of_columns, write_error, write_ok, write_text_row,
+};
+use super::session::{Completion, ResultSink, Status};
 use super::socket::{Socket, SocketError};
 use super::value::Value;
 
@@ -40,15 +42,25 @@ pub struct Sink<'a> {
     socket: &'a mut Socket,
     capabilities: Capabilities,
     format: RowFormat,
+    /// Of the session as far as its results have told.
+    status: Status,
     expected: Expected,
     transfer: Transfer,
     broken: Option<SocketError>,
 }
 
 impl<'a> Sink<'a> {
-    /// Nothing of the answer is sent yet.
-    pub fn new(socket: &'a mut Socket, capabilities: Capabilities, format: RowFormat) -> Sink<'a> {
-        Sink { socket, capabilities, format, expected: Expected::Result, transfer: Transfer::Idle, broken: None }
+    /// Nothing of the answer is sent yet; `status` is that of the session before the command.
+    pub fn new(socket: &'a mut Socket, capabilities: Capabilities, format: RowFormat, status: Status) -> Sink<'a> {
+        Sink {
+            socket,
+            capabilities,
+            format,
+            status,
+            expected: Expected::Result,
+            transfer: Transfer::Idle,
+            broken: None,
+        }
     }
 
     /// Ends the answer with what the session made of the command.
@@ -99,6 +111,7 @@ impl<'a> Sink<'a> {
     }
 
     fn expect_after(&mut self, completion: &Completion) {
+        self.status = completion.status;
         self.expected = if completion.more_results { Expected::Result } else { Expected::Nothing };
     }
 
@@ -138,7 +151,8 @@ impl ResultSink for Sink<'_> {
             self.socket.put(|out| write_column(out, column, false));
         }
         if !self.capabilities.has(Capabilities::DEPRECATE_EOF) {
-            self.socket.put(|out| out.put_slice(resultset::EOF_AFTER_COLUMNS));
+            let status = self.status;
+            self.socket.put(|out| write_end_of_columns(out, status));
         }
         self.expected = Expected::Rows(columns);
         let flushed = self.socket.flush_if_full().await;
