@@ -12,6 +12,7 @@ use types::Datum;
 
 use crate::error::{Error, Result};
 use crate::grammar;
+pub(crate) use crate::grammar::hex as hex_bytes;
 use crate::statement::Statement;
 use crate::token::{Kind, Token, tokenize};
 

@@ -14,6 +14,8 @@ mod storage;
 mod table;
 mod user;
 
+pub(crate) use column::{hex, number_literal};
+
 use datafusion::sql::sqlparser::ast;
 
 use crate::error::{Error, Result};
