@@ -2,7 +2,7 @@
 
 mod log_common;
 
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Waker};
 
 use log_common::*;
 use perennial_storage::log::{AppendError, Flush, LogError, LogOptions, NodeLog, ReadError};
@@ -188,7 +188,7 @@ fn bytes_in_flight_are_bounded_and_room_is_announced() {
                 assert!(in_flight <= limit, "{in_flight} of {limit}");
                 busy += 1;
                 let mut room = Box::pin(log.room());
-                while let Poll::Pending = room.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+                while room.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {
                     std::thread::yield_now();
                 }
             }

@@ -9,13 +9,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use types::segment::{BLOCK, EntryHeader, Fault};
+use types::segment::{BLOCK, EntryHeader, Fault, Index};
 use types::{Lsn, PartitionId};
 
 use super::mark_file::MarkFile;
 use super::reader::Batches;
 use super::segment_file::SegmentFile;
-use super::segments::{Range, Segment};
+use super::segments::{Range, Segment, find};
 use super::shared::{Inner, Partition, Shared};
 use super::{AppendError, LogError};
 
@@ -43,10 +43,11 @@ impl Housekeeper {
     pub fn run(mut self) {
         loop {
             self.shared.inner.lock().rounds.0 += 1;
-            if let Err(error) = self.round() {
+            let round = self.round();
+            let mut inner = self.shared.inner.lock();
+            if let (Err(error), false) = (round, inner.closing) {
                 tracing::warn!(%error, "housekeeping of the node log: trying again");
             }
-            let mut inner = self.shared.inner.lock();
             inner.rounds.1 = inner.rounds.0;
             self.shared.progress.notify_all();
             if inner.failed.is_some() {
@@ -64,6 +65,8 @@ impl Housekeeper {
     }
 
     fn round(&mut self) -> Result<(), LogError> {
+        // The writer is supplied first: it may be what the rest of the round waits for.
+        self.supply();
         while self.free_oldest()? {}
         self.move_oldest()?;
         while self.free_oldest()? {}
@@ -182,8 +185,12 @@ impl Housekeeper {
     fn move_oldest(&mut self) -> Result<(), LogError> {
         let Some((file, identity)) = self.worth_moving() else { return Ok(()) };
         let (mut batches, mut found, mut bytes, mut ticket) = (Batches::new(&file, identity, BLOCK), vec![], 0, 0);
+        let mut seen = Index::default();
         while let Some((_, entries)) = batches.next()? {
             for entry in entries {
+                if let Ok((EntryHeader { partition, epoch, lsn, .. }, _)) = entry {
+                    seen.add(partition, epoch, lsn, 0);
+                }
                 match entry {
                     Ok((header, payload)) if self.is_wanted(&header) => {
                         bytes += payload.len();
@@ -201,9 +208,8 @@ impl Housekeeper {
         }
         ticket = self.send(found)?.max(ticket);
         drop(file);
-        self.await_durable(ticket)?;
-        self.poison_missing();
-        Ok(())
+        self.poison_missing(&seen);
+        self.await_durable(ticket)
     }
 
     /// Waits until there is room for a few records; gives up where there will be none.
@@ -228,12 +234,15 @@ impl Housekeeper {
         live && lsn > Lsn::ZERO && inner.segments.newer_to(partition, epoch, lsn).is_none()
     }
 
-    /// Live records of the oldest segment that moving did not find are lost.
-    fn poison_missing(&self) {
+    /// Records that are needed of the oldest segment, and that reading it did not show, are lost.
+    fn poison_missing(&self, seen: &Index) {
         let lost: Vec<PartitionId> = {
             let inner = self.shared.inner.lock();
             let Some(oldest) = inner.segments.get(0).filter(|oldest| oldest.is_sealed()) else { return };
-            needed(&inner, oldest).map(|(partition, _)| partition).collect()
+            let shows = |partition, epoch, lsn| find(seen, partition, epoch, lsn).map(|run| run.to());
+            let lost =
+                needed(&inner, oldest).filter(|(id, range)| !is_covered(range, |lsn| shows(*id, range.epoch, lsn)));
+            lost.map(|(partition, _)| partition).collect()
         };
         for partition in lost {
             tracing::error!(%partition, "records of the node log cannot be read");
@@ -271,13 +280,17 @@ fn is_free(inner: &Inner) -> bool {
 
 /// Ranges of a segment in which records are alive and in no newer segment.
 fn needed<'a>(inner: &'a Inner, oldest: &Segment) -> impl Iterator<Item = (PartitionId, Range)> + use<'a> {
-    live_ranges(inner, oldest.ranges()).filter(|(partition, range)| {
-        let mut next = range.from;
-        while let Some(to) = inner.segments.newer_to(*partition, range.epoch, next).filter(|_| next <= range.to) {
-            next = to.next();
-        }
-        next <= range.to
-    })
+    live_ranges(inner, oldest.ranges())
+        .filter(|(partition, range)| !is_covered(range, |lsn| inner.segments.newer_to(*partition, range.epoch, lsn)))
+}
+
+/// Whether dense rows, of which `to` gives the end of the one that holds a record, cover a range together.
+fn is_covered(range: &Range, to: impl Fn(Lsn) -> Option<Lsn>) -> bool {
+    let mut next = range.from;
+    while let Some(last) = to(next).filter(|_| next <= range.to) {
+        next = last.next();
+    }
+    next > range.to
 }
 
 fn live_ranges(

@@ -85,7 +85,11 @@ pub(crate) fn recover(dir: &Path, options: &LogOptions) -> Result<Opened, LogErr
         unknown = true;
         findings.push(format!("no segment is left; {} batches had been synced", mark.synced));
     }
-    let summaries: BTreeMap<_, _> = states.into_iter().map(|(id, state)| (id, state.summary)).collect();
+    let summaries: BTreeMap<_, _> = states
+        .into_iter()
+        .map(|(id, state)| (id, state.summary))
+        .filter(|(_, summary)| *summary != Summary::default())
+        .collect();
     let mut partitions = summaries.clone();
     let poisoned: Vec<_> =
         hit.into_iter().filter(|id| !partitions.get(id).is_some_and(|found| found.damaged)).collect();

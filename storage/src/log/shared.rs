@@ -185,6 +185,10 @@ impl Shared {
         if let Some(error) = &inner.failed {
             return Err(AppendError::Failed(error.clone()));
         }
+        // The writer ends when the queue is empty.
+        if inner.closing {
+            return Err(AppendError::Closed);
+        }
         let (in_flight, limit) = (inner.in_flight, self.options.in_flight_limit());
         if in_flight > limit / 2 {
             return Err(AppendError::Busy { in_flight, limit });

@@ -217,7 +217,8 @@ impl Writer {
         self.shared.inner.lock().segments.push(segment);
         let start = SegmentFile::header_block(&header);
         let mut builder = self.builder(start, BatchFlags::Directory);
-        for (partition, placed) in &self.placed {
+        // Of a partition that was dropped only the counts are kept.
+        for (partition, placed) in self.placed.iter().filter(|(_, placed)| placed.summary != Summary::default()) {
             let entry = Entry::Summary(placed.summary.clone());
             let mut payload = BytesMut::new();
             entry.encode(&mut payload);
@@ -296,14 +297,10 @@ impl Writer {
         true
     }
 
-    fn report_of(&mut self, partition: PartitionId) -> DurableReport {
+    fn report_of(&self, partition: PartitionId) -> DurableReport {
         let placed = self.placed.get(&partition).expect("touched partitions are placed");
         let Placed { summary, notes, others } = placed;
-        let report = DurableReport { partition, end: summary.end, notes: *notes, others: *others };
-        if *summary == Summary::default() {
-            self.placed.remove(&partition);
-        }
-        report
+        DurableReport { partition, end: summary.end, notes: *notes, others: *others }
     }
 
     /// Writes the batch at the open segment's end, without waiting.

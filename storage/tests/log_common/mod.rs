@@ -1,6 +1,8 @@
 //! What the log's tests share: small logs, records that say who they are, and the reports so far.
 #![allow(dead_code, reason = "each test file uses its own part")]
 
+pub mod crash_disk;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex};
