@@ -1,0 +1,12 @@
+#!/usr/bin/env bash
+# Formatting, clippy, and the checks of the repository (tests/).
+#
+# Clippy runs twice: libraries and programs under every rule of clippy.toml, then everything else without the bans on
+# clocks and files, for tests of the pure crates may read their scripts.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+. scripts/env.sh
+cargo fmt --all --check
+cargo clippy --release --workspace --lib --bins --locked --quiet -- -D warnings
+cargo clippy --release --workspace --all-targets --locked --quiet -- -D warnings -A clippy::disallowed_types -A clippy::disallowed_methods
+[ "${1:-}" = --without-tidy ] || cargo test --release --workspace --locked --quiet --test tidy
