@@ -58,6 +58,8 @@ struct Grant {
 #[derive(Clone, Debug)]
 struct Held {
     from: Member,
+    /// The newest question that was answered.
+    sent: Instant,
     until: Instant,
     /// Excepted partitions, each with the end of the last grant that was for it too.
     except: BTreeMap<PartitionId, Instant>,
@@ -135,9 +137,10 @@ impl Leases {
         self.note(now, granted.from);
         let start = if self.options.has(Planted::LeaseFromReceipt) { now } else { granted.sent };
         let until = start + self.options.counted(self.options.lease);
-        let none = Held { from: granted.from, until: Instant::default(), except: BTreeMap::new() };
+        let none = Held { from: granted.from, sent: granted.sent, until: Instant::default(), except: BTreeMap::new() };
         let held = self.held.entry(granted.from.node).or_insert_with(|| none.clone());
-        if granted.from.incarnation < held.from.incarnation {
+        // A late answer, of an older process or to an older question, does not know what newer ones except.
+        if (granted.from.incarnation, granted.sent) < (held.from.incarnation, held.sent) {
             return;
         }
         if granted.from != held.from {
@@ -145,7 +148,7 @@ impl Leases {
         }
         let frozen = |id: &PartitionId| held.except.get(id).copied().unwrap_or(held.until);
         let except = granted.except.iter().map(|id| (*id, frozen(id))).collect();
-        *held = Held { from: granted.from, until: held.until.max(until), except };
+        *held = Held { from: granted.from, sent: granted.sent, until: held.until.max(until), except };
     }
 
     /// Somebody was heard: every older incarnation of that node is gone.

@@ -169,6 +169,8 @@ pub enum Command {
     LeaseAnswer { node: u64, peer: u64 },
     /// The answer arrives.
     LeaseTake { node: u64, peer: u64 },
+    /// The first answer of the peer's that arrived arrives again, late.
+    LeaseTakeAgain { node: u64, peer: u64 },
     /// The node's connection to the peer closes; a new attempt begins.
     Closed { node: u64, peer: u64 },
     /// The attempt is refused by the host.

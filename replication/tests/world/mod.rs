@@ -40,6 +40,7 @@ pub struct World {
     tickets: BTreeMap<u64, (u64, TxnId)>,
     asked: BTreeMap<(u64, u64), Heartbeat>,
     answered: BTreeMap<(u64, u64), Granted>,
+    taken: BTreeMap<(u64, u64), Granted>,
     probes: BTreeMap<(u64, u64), Probe>,
     planted: Option<Planted>,
     out: String,
@@ -118,6 +119,7 @@ impl World {
             | LeaseAsk { .. }
             | LeaseAnswer { .. }
             | LeaseTake { .. }
+            | LeaseTakeAgain { .. }
             | Closed { .. }
             | Refused { .. }
             | Hello { .. }

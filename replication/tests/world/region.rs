@@ -149,6 +149,11 @@ impl World {
             Command::LeaseAsk { node, peer } => self.lease_ask(*node, *peer),
             Command::LeaseAnswer { node, peer } => self.lease_answer(*node, *peer),
             Command::LeaseTake { node, peer } => self.lease_take(*node, *peer),
+            Command::LeaseTakeAgain { node, peer } => {
+                let granted = self.taken.get(&(*peer, *node)).cloned().ok_or("nothing has arrived")?;
+                self.answered.insert((*peer, *node), granted);
+                self.lease_take(*node, *peer)
+            }
             Command::Closed { node, peer } => {
                 let probe = self.node(*node)?.leases.on_closed(NodeId(*peer)).ok_or("nobody was known there")?;
                 self.probes.insert((*node, *peer), probe);
@@ -202,6 +207,7 @@ impl World {
 
     fn lease_take(&mut self, node: u64, peer: u64) -> Done {
         let granted = self.answered.remove(&(peer, node)).ok_or("there is no answer")?;
+        self.taken.entry((peer, node)).or_insert_with(|| granted.clone());
         let now = self.now;
         let Node { leases, replica, .. } = self.node(node)?;
         leases.on_granted(now, &granted);
