@@ -9,6 +9,7 @@ use catalog::command::SetChange;
 use catalog::node::{Addresses, Roles};
 use catalog::view::DatabaseNews;
 use serde::{Deserialize, Serialize};
+use sql::cluster::{Scan, WriteBatch, Written};
 use types::txn::{Answer, Refusal, Touch, TxnRequest};
 use types::{
     ClusterId, DatabaseId, Epoch, Incarnation, Lineage, LinkId, LogEnd, Lsn, Mark, Member, NodeId, PartitionId, Promotion,
@@ -233,12 +234,17 @@ pub enum LeafRequest {
         partition: PartitionId,
         /// What may be seen.
         read: Read,
-        /// The first key.
-        start: Bytes,
-        /// The key after the last one, `None` for no bound.
-        end: Option<Bytes>,
-        /// What to keep of each row and how to answer (`sql::leaf`).
-        plan: Bytes,
+        /// Which rows, and what of them.
+        scan: Scan,
+    },
+    /// A statement has failed: what the transaction had written here before it is what counts again.
+    Undo {
+        /// At which partition.
+        partition: PartitionId,
+        /// The transaction.
+        txn: TxnId,
+        /// The statement, and every later one.
+        statement: u32,
     },
     /// Where a replica stands.
     Status {
@@ -269,50 +275,23 @@ pub struct WriteRequest {
     pub stamp: Revision,
     /// How long to wait for row locks, in milliseconds.
     pub lock_wait_millis: u64,
-    /// The rows, each key once. The answer has one outcome for each.
-    pub changes: Vec<RowChange>,
+    /// Which statement of the transaction, from 0: it can be undone.
+    pub statement: u32,
+    /// The rows, in order.
+    pub batch: WriteBatch,
     /// Commit at once if every change was made: the transaction takes part nowhere else.
     pub commit: bool,
 }
 
-/// One row to lock, and what to do with it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RowChange {
-    /// Its key.
-    pub key: Bytes,
-    /// What to do.
-    pub action: Action,
-}
-
-/// What to do with a locked row.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Action {
-    /// Only look.
-    Read,
-    /// Write it unless the key exists; then the whole request writes nothing.
-    Insert(Bytes),
-    /// Write it unless the key exists; then leave it.
-    InsertIgnore(Bytes),
-    /// Write it, whatever was there.
-    Put(Bytes),
-    /// Delete it.
-    Delete,
-}
-
-/// What was found at a key before the change.
-pub type Found = Option<Bytes>;
-
 /// A leaf's answer.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum LeafAnswer {
-    /// To `Write`.
+    /// To `Write` and `Undo`.
     Written {
         /// Where the transaction stands now.
         touch: Touch,
-        /// What each key held before, in the order of the request.
-        found: Vec<Found>,
-        /// The index of a row that exists and must not: nothing was written, the locks are held.
-        duplicate: Option<u32>,
+        /// What each write did. An error: nothing of the request was written, its locks are held.
+        written: Result<Vec<Written>, sql::Error>,
         /// Committed, if that was asked for.
         committed: Option<Timestamp>,
     },
@@ -320,7 +299,7 @@ pub enum LeafAnswer {
     Txn(Answer),
     /// To `Get`: in the order of the keys.
     Rows(Vec<Option<Bytes>>),
-    /// To `Scan`: one of several, the stream's end is the last.
+    /// To `Scan`: rows as `sql::arrow` encodes them; the stream's end is the last.
     Chunk(Bytes),
     /// To `Status`.
     Status(Box<PartitionStatus>),
@@ -358,6 +337,8 @@ pub enum LeafRefusal {
     Damaged(String),
     /// The disk is nearly full.
     DiskFull(String),
+    /// The scan met a value on which an expression fails.
+    Sql(sql::Error),
     /// The request makes no sense: a defect of the sender.
     Invalid(String),
 }

@@ -1,11 +1,12 @@
 //! Errors as a client sees them: MySQL's number, SQLSTATE and a message that says what happened, to what, and what
 //! to do.
 
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use types::DecodeError;
 
 /// An error of a statement.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[derive(Clone, Debug, PartialEq, Eq, Error, Serialize, Deserialize)]
 #[error("{message}")]
 pub struct Error {
     /// MySQL's error number; from 9000 on, Perennial's own.

@@ -37,6 +37,13 @@ pub enum TxnRequest {
         /// The rows.
         writes: Vec<Write>,
     },
+    /// Take back what it was to write to these keys: the statement that wrote them has failed. The locks stay.
+    Unbuffer {
+        /// The transaction.
+        txn: TxnId,
+        /// The keys.
+        keys: Vec<Bytes>,
+    },
     /// Commit; no other partition takes part.
     Commit {
         /// The transaction.
@@ -180,6 +187,7 @@ impl fmt::Display for TxnRequest {
         match self {
             TxnRequest::Lock { txn, keys, .. } => write!(f, "lock t{txn} keys {}", keys.len()),
             TxnRequest::Buffer { txn, writes } => write!(f, "buffer t{txn} writes {}", writes.len()),
+            TxnRequest::Unbuffer { txn, keys } => write!(f, "unbuffer t{txn} keys {}", keys.len()),
             TxnRequest::Commit { txn, .. } => write!(f, "commit t{txn}"),
             TxnRequest::Prepare { txn, first, .. } => write!(f, "prepare t{txn} first p{first}"),
             TxnRequest::Decide { txn, decision: Some(ts) } => write!(f, "decide t{txn} commit {ts}"),

@@ -166,6 +166,7 @@ impl Txns {
         let answer = match request {
             TxnRequest::Lock { txn, touch, stamp, keys } => self.lock(ticket, txn, touch, stamp, keys),
             TxnRequest::Buffer { txn, writes } => Some(self.buffer(txn, writes)),
+            TxnRequest::Unbuffer { txn, keys } => Some(self.unbuffer(txn, &keys)),
             TxnRequest::Commit { txn, touch } => self.commit(ticket, txn, touch, context),
             TxnRequest::Prepare { txn, touch, first } => self.prepare(ticket, txn, touch, first, context),
             TxnRequest::Decide { txn, decision } => self.decide(ticket, txn, decision, context),
@@ -238,6 +239,16 @@ impl Txns {
             return Answer::Refused(Refusal::Stale);
         }
         known.writes.extend(writes.into_iter().map(|write| (write.key, write.value)));
+        known.count += 1;
+        Answer::Buffered { count: known.count }
+    }
+
+    /// A statement of the transaction has failed. It counts like a write: a coordinator that does not know of it is late.
+    fn unbuffer(&mut self, txn: TxnId, keys: &[Bytes]) -> Answer {
+        let Some(known) = self.txns.get_mut(&txn).filter(|known| known.stage == Stage::Active) else {
+            return Answer::Refused(Refusal::Stale);
+        };
+        keys.iter().for_each(|key| drop(known.writes.remove(key)));
         known.count += 1;
         Answer::Buffered { count: known.count }
     }
