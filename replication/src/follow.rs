@@ -4,9 +4,9 @@
 //!   promise is on disk before anything is acknowledged under it.
 //! - Records are taken only where the log contains the record before them. Otherwise the secondary says what its log
 //!   consists of, and the answer lets it rewind to the common point: the only way in which a log shrinks.
-//! - Rewinding below `committed` is allowed only after the catalog has announced a loss.
+//! - Rewinding below `committed` is allowed only after the catalog has announced a loss, or where two regions parted.
 
-use types::{Lsn, Member, Timestamp};
+use types::{Lineage, Lsn, Member, StartKind, Timestamp};
 
 use crate::replica::{Office, Repair, Starting};
 use crate::{Ack, Append, Effect, Frame, Instant, Leases, Message, Planted, Replica, Resume, Stream};
@@ -233,8 +233,10 @@ impl Replica {
         {
             return;
         }
+        // Two regions parted at a promotion, and this replica slept through their exchange: it follows the catalog's order.
+        let parted = promotes_above(&self.log.lineage, common) || promotes_above(&resume.lineage, common);
         assert!(
-            common >= self.cursors.committed.min(self.log.end) || announced > losses || sink,
+            common >= self.cursors.committed.min(self.log.end) || announced > losses || sink || parted,
             "{} of {}: rewind to {common} below committed {}, no loss was announced: {losses} followed, {announced} told",
             self.me,
             self.id,
@@ -278,4 +280,9 @@ impl Replica {
         let frame = Frame { partition, from: me, stream: following.stream, message: Message::Ack(ack) };
         effects.push(Effect::Send { to: following.primary.node, frame });
     }
+}
+
+/// Whether a promotion begins an epoch above `lsn`.
+fn promotes_above(lineage: &Lineage, lsn: Lsn) -> bool {
+    lineage.entries().iter().any(|entry| entry.start_lsn > lsn && entry.kind != StartKind::Failover)
 }

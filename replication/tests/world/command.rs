@@ -107,6 +107,10 @@ pub enum Command {
     },
     /// Loses what is under way.
     Drop { from: Option<u64>, to: Option<u64> },
+    /// From now on everything to and from this node is lost.
+    Isolate { node: u64 },
+    /// From now on messages come through again.
+    Rejoin { node: u64 },
     /// The node's connection to the peer is new.
     PeerUp { node: u64, peer: u64 },
     /// An acknowledgement that no honest node would send.

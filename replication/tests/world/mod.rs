@@ -12,7 +12,7 @@ mod region;
 mod services;
 mod transactions;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::error::Error;
 use std::fmt::Write as _;
 
@@ -31,6 +31,7 @@ pub struct World {
     /// By region.
     catalogs: BTreeMap<u64, Catalog>,
     net: VecDeque<Packet>,
+    isolated: BTreeSet<u64>,
     sessions: Vec<Session>,
     next_ts: u64,
     next_epoch: u64,
@@ -113,7 +114,9 @@ impl World {
                 Ok(())
             }
             Tick { nodes } => nodes.iter().try_for_each(|node| self.step(*node, Input::Tick)),
-            Deliver { .. } | Drop { .. } | PeerUp { .. } | ForgeAck { .. } => self.obey_network(command),
+            Deliver { .. } | Drop { .. } | Isolate { .. } | Rejoin { .. } | PeerUp { .. } | ForgeAck { .. } => {
+                self.obey_network(command)
+            }
             Session { .. } | SessionEnd { .. } | ForgeMark { .. } => self.obey_session(command),
             Heartbeat { .. }
             | LeaseAsk { .. }

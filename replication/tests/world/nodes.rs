@@ -13,7 +13,9 @@ impl World {
             Effect::Append(records) => self.node(node)?.disk.append(&records),
             Effect::Note(note) => self.node(node)?.disk.note(note),
             Effect::Send { to, frame } => {
-                self.net.push_back(Packet { from: node, to: to.0, input: Input::Frame(frame) });
+                if !self.isolated.contains(&node) && !self.isolated.contains(&to.0) {
+                    self.net.push_back(Packet { from: node, to: to.0, input: Input::Frame(frame) });
+                }
             }
             Effect::ToSink { feed, message } => {
                 let session = self.sessions.iter().find(|session| session.source == node && session.sink == feed);
@@ -65,6 +67,15 @@ impl World {
                 for Packet { from, to, input } in self.take_packets(*from, *to, usize::MAX) {
                     self.say(format_args!("lost on the way to n{to}: n{from}'s {}", message(&input)));
                 }
+                Ok(())
+            }
+            Command::Isolate { node } => {
+                self.isolated.insert(*node);
+                self.net.retain(|packet| packet.to != *node && packet.from != *node);
+                Ok(())
+            }
+            Command::Rejoin { node } => {
+                self.isolated.remove(node);
                 Ok(())
             }
             Command::PeerUp { node, peer } => self.step(*node, Input::PeerUp { node: types::NodeId(*peer) }),
