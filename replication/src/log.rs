@@ -67,13 +67,6 @@ impl Log {
         }
     }
 
-    /// Nobody needs records at or below `to` soon: frees memory.
-    pub fn release(&mut self, to: Lsn) {
-        while self.tail.front().is_some_and(|record| record.lsn <= to) {
-            self.tail_bytes -= self.tail.pop_front().map_or(0, |record| record.size());
-        }
-    }
-
     /// The records from `from` to `to`, about `bytes_max` of them, if all of these are in memory.
     pub fn recent(&self, from: Lsn, to: Lsn, bytes_max: usize) -> Option<Vec<Record>> {
         let first = self.tail.front()?.lsn;
