@@ -1,6 +1,6 @@
 //! What documents say about this repository is true: links and paths lead somewhere, the list of crates is complete.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use perennial_tests::markdown::{self, Named};
@@ -112,6 +112,54 @@ fn the_list_of_crates_is_the_workspace() {
     );
 }
 
+/// The code map: in the section of a crate, each word in backticks that is a path is one below the crate's `src`.
+fn mapped(text: &str) -> BTreeMap<String, BTreeSet<String>> {
+    let mut map: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    let mut member = None;
+    for line in text.lines() {
+        if line.starts_with('#') {
+            member = line.strip_prefix("### `").and_then(|name| name.strip_suffix("/`")).map(String::from);
+        }
+        let (Some(member), true) = (&member, line.starts_with("- ")) else { continue };
+        let paths = map.entry(member.clone()).or_default();
+        let words = markdown::backticked(line).into_iter();
+        paths.extend(
+            words
+                .filter(|word| word.ends_with(".rs") || word.ends_with('/'))
+                .map(|word| word.trim_end_matches('/').into()),
+        );
+    }
+    map
+}
+
+/// Where the code map and the folders differ. Below a crate's `src` every file and folder is named, but for the roots
+/// of its libraries and programs, its tests, and folders beside a file of their name; deeper ones as far as they help.
+fn map_findings(map: &BTreeMap<String, BTreeSet<String>>, tree: &Tree) -> Vec<String> {
+    const ROOTS: [&str; 4] = ["lib.rs", "main.rs", "tests.rs", "tests"];
+    let mut findings = Vec::new();
+    for (member, named) in map {
+        let below = |path: &String| path.strip_prefix(&format!("{member}/src/")).map(String::from);
+        let there: BTreeSet<String> = tree.files.iter().chain(&tree.folders).filter_map(below).collect();
+        let first = |path: &&String| !path.contains('/') && !ROOTS.contains(&path.as_str());
+        let unnamed =
+            there.iter().filter(first).filter(|path| !named.contains(*path) && !named.contains(&format!("{path}.rs")));
+        findings.extend(
+            unnamed.map(|path| format!("{member}/src/{path} is not in the code map: one line in its crate's section")),
+        );
+        let known =
+            |path: &&String| there.contains(*path) || there.iter().any(|file| file.ends_with(&format!("/{path}")));
+        findings
+            .extend(named.iter().filter(|path| !known(path)).map(|path| format!("{member}/src/{path} is not there")));
+    }
+    findings
+}
+
+#[test]
+fn the_code_map_is_the_folders() {
+    let map = mapped(&repository::read("ARCHITECTURE.md"));
+    assert_none("ARCHITECTURE.md and the folders differ", &map_findings(&map, &Tree::new(repository::files())));
+}
+
 #[test]
 fn the_readme_shows_the_two_commands_first() {
     let text = repository::read("README.md");
@@ -132,4 +180,8 @@ fn the_check_sees_what_leads_nowhere() {
     let right =
         "[a](../README.md#x) `tests/src/lib.rs:assert_none` `docs/a.md` `lib.rs` `src/lib.rs` `tests/src` `docs/`";
     assert_eq!(findings_in("docs/a.md", right, &tree), Vec::<String>::new());
+    let files = ["a/src/lib.rs", "a/src/b.rs", "a/src/c/mod.rs", "a/src/c/d.rs"];
+    let tree = Tree::new(files.map(String::from).to_vec());
+    assert_eq!(map_findings(&mapped("### `a/`\n- `b.rs` x; `c/` y\n  - `d.rs`"), &tree), Vec::<String>::new());
+    assert_eq!(map_findings(&mapped("### `a/`\n- `b.rs`, `e.rs` x"), &tree).len(), 2);
 }
