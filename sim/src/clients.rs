@@ -20,9 +20,9 @@ use crate::state::Seen;
 use crate::world::{Event, Local, Packet, Place, World};
 
 /// Rows of each partition.
-const KEYS: u8 = 4;
+const KEYS: u8 = 3;
 /// Transactions of a region that are under way, at most.
-const UNDER_WAY_MAX: usize = 8;
+const UNDER_WAY_MAX: usize = 20;
 
 /// Something a client does.
 #[derive(Clone, Debug)]
@@ -143,7 +143,7 @@ impl World {
         if self.clients.stopped {
             return;
         }
-        let delay = self.pick(&[1, 4, 12]);
+        let delay = self.pick(&[1, 3, 8]);
         self.after(delay * MILLI, Event::Client(Act::Begin));
         let leaders = self.leaders(None);
         if leaders.is_empty() {
@@ -262,7 +262,7 @@ impl World {
         }
         held.steps += 1;
         let steps = held.steps;
-        let patience = self.pick(&[60, 300, 800]);
+        let patience = self.pick(&[60, 100, 300]);
         self.after(patience * MILLI, Event::Client(Act::Timeout(txn, steps)));
         if self.chance(8) {
             say!(self, "coordinator of {:x} dies", txn.0 >> 96);

@@ -229,7 +229,7 @@ impl Options {
             partitions: *partitions.choose(rng).expect("not empty"),
             mode,
             lossy: *[0, 20, 100].choose(rng).expect("not empty"),
-            slow: *[0, 20, 60].choose(rng).expect("not empty"),
+            slow: *[0, 60, 60].choose(rng).expect("not empty"),
             faults: faults.iter().map(|fault| (*fault, weight(fault))).filter(|(_, weight)| *weight > 0).collect(),
             fault_gap: *[100, 300, 300, 1000].choose(rng).expect("not empty"),
             control_gap: *[60, 150, 400].choose(rng).expect("not empty"),

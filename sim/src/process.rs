@@ -168,6 +168,7 @@ impl World {
         for id in partitions {
             self.ask_timestamps(index, id);
             self.feed(index, id, Input::Tick);
+            self.spy(index, id);
         }
     }
 

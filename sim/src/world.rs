@@ -255,6 +255,7 @@ pub struct World {
     pub regions: Vec<Region>,
     /// Links that carry nothing, with how many reasons.
     pub blocked: BTreeMap<(Place, Place), u32>,
+    arrivals: BTreeMap<(Place, Place), u64>,
     /// Pairs of regions whose link carries nothing.
     pub severed: BTreeSet<(usize, usize)>,
     /// Transactions and reads.
@@ -296,6 +297,7 @@ impl World {
             nodes: vec![],
             regions: vec![],
             blocked: BTreeMap::new(),
+            arrivals: BTreeMap::new(),
             severed: BTreeSet::new(),
             clients: Clients::default(),
             checks: Checks::new(&options),
@@ -481,7 +483,14 @@ impl World {
             }
             let slow = !self.healing && self.chance(self.options.slow);
             let delay = if slow { self.between(5000, 250_000) } else { self.between(300, 4000) };
-            self.after(delay * 1000, Event::Arrive(from, to, packet.clone()));
+            let mut at = self.now + delay * 1000;
+            if self.healing {
+                // A healthy connection keeps the order.
+                let last = self.arrivals.entry((from, to)).or_default();
+                *last = at.max(*last);
+                at = *last;
+            }
+            self.after(at - self.now, Event::Arrive(from, to, packet.clone()));
         }
     }
 

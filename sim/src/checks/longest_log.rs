@@ -1,9 +1,10 @@
 //! `protocol.md` section 3: of the logs that the catalog may choose from after a loss, it takes one that keeps most of
 //! what was shown.
 
-use catalog::command::NamePrimary;
-use types::{Member, PartitionId};
+use catalog::command::{Loss, NamePrimary};
+use types::{Member, NodeId, PartitionId};
 
+use crate::options::{FAILURE, MILLI};
 use crate::world::World;
 
 /// As it is reported.
@@ -18,10 +19,16 @@ impl World {
 
 fn check(world: &World, region: usize, naming: &NamePrimary) -> Result<(), String> {
     let held = &world.regions[region];
-    let processes: Vec<Member> = held.catalog.partitions[&naming.partition]
-        .members
-        .iter()
-        .filter_map(|member| held.heard.process(member.node))
+    let partition = &held.catalog.partitions[&naming.partition];
+    // After a standing order any living secondary may go on, after a recovery the members alone.
+    let nodes: Vec<NodeId> = match naming.loss {
+        Loss::Order => partition.replicas.iter().copied().filter(|node| *node != partition.primary.node).collect(),
+        _ => partition.members.iter().map(|member| member.node).collect(),
+    };
+    let processes: Vec<Member> = nodes
+        .into_iter()
+        .filter_map(|node| held.heard.process(node))
+        .filter(|process| naming.loss != Loss::Order || held.heard.hears(*process, world.now, FAILURE * MILLI))
         .collect();
     let Some(kept) = keeps(world, region, naming.partition, naming.primary) else { return Ok(()) };
     for other in processes {
