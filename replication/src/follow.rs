@@ -103,6 +103,10 @@ impl Replica {
         if stream.reign < self.promised && !self.options.has(Planted::OldFrames) || leads {
             return false;
         }
+        // The catalog has named another since, perhaps this very replica, which waits to start.
+        if stream.reign > self.promised && self.view.as_ref().is_some_and(|view| view.reign > stream.reign) {
+            return false;
+        }
         if stream.reign > self.promised {
             let Some(append) = append else { return false };
             leases.learn(now, self.id, stream.reign, append.reign_revision, from);

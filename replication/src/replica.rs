@@ -517,10 +517,11 @@ impl Replica {
 
     fn on_request(&mut self, now: Instant, ticket: Ticket, request: TxnRequest, effects: &mut Vec<Effect>) {
         let (applied, committed, confirmed) = (self.cursors.applied, self.cursors.committed, self.is_serving());
+        let early = self.options.has(Planted::ServeBeforeStart);
         let refusal = match &mut self.office {
             Office::Leading(leading) if confirmed && self.repair.is_none() => match (&leading.txns, &request) {
                 (Some(_), _) => None,
-                (None, TxnRequest::Settle { .. }) if leading.upstream.is_some() => {
+                (None, TxnRequest::Settle { .. }) if leading.upstream.is_some() || early => {
                     return leading.settle(ticket, applied, committed, effects);
                 }
                 _ if leading.upstream.is_some() => Some(Refusal::Sink),
