@@ -7,6 +7,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/env.sh
 cargo fmt --all --check
+cargo fetch --locked # for the checks of crate edges, which ask cargo without the network
 cargo clippy --release --workspace --lib --bins --locked --quiet -- -D warnings
 cargo clippy --release --workspace --all-targets --locked --quiet -- -D warnings -A clippy::disallowed_types -A clippy::disallowed_methods
 [ "${1:-}" = --without-tidy ] || cargo test --release --workspace --locked --quiet --test tidy
