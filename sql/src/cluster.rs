@@ -60,6 +60,8 @@ pub struct Program {
     /// Place and new value, in order: later ones see earlier ones. The places of the row come first, then, for a row
     /// that was to be inserted, those of the new row.
     pub set: Vec<(usize, Scalar)>,
+    /// Place and value of what is set as well if the row changes by that: times of ON UPDATE.
+    pub touch: Vec<(usize, Scalar)>,
 }
 
 /// Writes of one table to one partition, done in order.

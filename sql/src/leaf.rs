@@ -149,7 +149,7 @@ fn is_meant(batch: &WriteBatch, key: &Bytes, current: &Bytes) -> Result<bool> {
 
 /// Runs the program on a row that is there.
 fn run(batch: &WriteBatch, key: &Bytes, current: &Bytes, new: Option<&Row>, row: u64) -> Result<(Change, Written)> {
-    let Some(Program { filter, set }) = &batch.program else {
+    let Some(Program { filter, set, touch }) = &batch.program else {
         return Err(Error::new(1105, "an update came without what it sets"));
     };
     let (zone, env) = (&batch.zone as &dyn Zone, Env::new(batch.zone));
@@ -165,13 +165,19 @@ fn run(batch: &WriteBatch, key: &Bytes, current: &Bytes, new: Option<&Row>, row:
         return Ok((Change::Keep, Written::default()));
     }
     let mut changed = stored.clone();
-    for (place, value) in set {
+    let is_same = |changed: &[Datum]| stored.iter().zip(changed).all(|(a, b)| a.compare(b) == Ordering::Equal);
+    let mut assign = |changed: &mut Vec<Datum>, place: &usize, value: &Scalar| -> Result<()> {
         let field = &batch.layout.fields[*place];
         assert!(field.key.is_none(), "column {} of a key is set in place", field.name);
         changed[*place] = fit(field, value.eval(&seen, &env)?, zone, batch.strict, &env, row)?;
         seen[*place] = crate::layout::localize(changed[*place].clone(), Some(zone));
+        Ok(())
+    };
+    set.iter().try_for_each(|(place, value)| assign(&mut changed, place, value))?;
+    let same = is_same(&changed);
+    if !same {
+        touch.iter().try_for_each(|(place, value)| assign(&mut changed, place, value))?;
     }
-    let same = stored.iter().zip(&changed).all(|(a, b)| a.compare(b) == Ordering::Equal);
     let written = Written { matched: true, affected: u64::from(!same), old: None, warnings: env.take_warnings() };
     let change = if same { Change::Keep } else { Change::Put(batch.layout.encode_value(&changed)?) };
     Ok((change, written))

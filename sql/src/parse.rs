@@ -13,7 +13,7 @@ use types::Datum;
 use crate::error::{Error, Result};
 use crate::grammar;
 pub(crate) use crate::grammar::hex as hex_bytes;
-use crate::statement::Statement;
+use crate::statement::{Query, Statement};
 use crate::token::{Kind, Token, tokenize};
 
 /// Expressions nested deeper than this are refused.
@@ -47,13 +47,38 @@ pub fn parse(text: &str) -> Result<Statement> {
 /// The same text with every comment blank, so that offsets and lines stay.
 fn without_comments(text: &str, tokens: &[Token]) -> String {
     let mut clean: Vec<u8> = text.bytes().map(|byte| if byte == b'\n' { b'\n' } else { b' ' }).collect();
-    for token in tokens {
-        clean[token.start..token.end].copy_from_slice(&text.as_bytes()[token.start..token.end]);
+    for (at, token) in tokens.iter().enumerate() {
+        let place = &mut clean[token.start..token.end];
+        match is_word(token, "MOD") && is_infix(tokens, at) {
+            // The general parser knows the operator by its sign alone.
+            true => place.copy_from_slice(b" % "),
+            false => place.copy_from_slice(&text.as_bytes()[token.start..token.end]),
+        }
     }
     String::from_utf8(clean).expect("tokens begin and end at characters")
 }
 
+fn is_word(token: &Token, word: &str) -> bool {
+    matches!(&token.kind, Kind::Word(found) if found.eq_ignore_ascii_case(word))
+}
+
+/// Whether the word stands between operands, and is not the name of a function.
+fn is_infix(tokens: &[Token], at: usize) -> bool {
+    let called = tokens.get(at + 1).is_some_and(|next| next.kind == Kind::Symbol("("));
+    match at.checked_sub(1).map(|before| &tokens[before].kind) {
+        Some(Kind::Number(_) | Kind::Text(_) | Kind::Quoted(_) | Kind::Symbol(")")) => true,
+        Some(Kind::Word(_)) => !called,
+        _ => false,
+    }
+}
+
 fn general(text: &str, tokens: &[Token]) -> Result<Statement> {
+    for words in [&["WITH", "ROLLUP"][..], &["LOCK", "IN", "SHARE", "MODE"], &["PROCEDURE", "ANALYSE"]] {
+        if tokens.windows(words.len()).any(|window| window.iter().zip(words).all(|(token, word)| is_word(token, word)))
+        {
+            return Err(Error::unsupported(words.join(" ")));
+        }
+    }
     let clean = without_comments(text, tokens);
     let fail = |error| syntax_error(error, &clean, 1);
     let mut parser = parser(&clean).map_err(fail)?;
@@ -61,12 +86,12 @@ fn general(text: &str, tokens: &[Token]) -> Result<Statement> {
     let _ = parser.consume_token(&datafusion::sql::sqlparser::tokenizer::Token::SemiColon);
     parser.expect_token(&datafusion::sql::sqlparser::tokenizer::Token::EOF).map_err(fail)?;
     match statement {
-        ast::Statement::Query(query) => Ok(Statement::Query(query)),
+        ast::Statement::Query(tree) => Ok(Statement::Query(Query { tree, texts: selected_texts(text, tokens) })),
         ast::Statement::Insert(insert) => Ok(Statement::Insert(Box::new(insert))),
         ast::Statement::Update(update) => Ok(Statement::Update(Box::new(update))),
         ast::Statement::Delete(delete) => Ok(Statement::Delete(Box::new(delete))),
         ast::Statement::Explain { statement, analyze: false, .. } => match *statement {
-            ast::Statement::Query(query) => Ok(Statement::Explain(query)),
+            ast::Statement::Query(tree) => Ok(Statement::Explain(Query { tree, texts: vec![] })),
             _ => Err(Error::unsupported("EXPLAIN of a statement that writes")),
         },
         ast::Statement::Explain { .. } => Err(Error::unsupported("EXPLAIN ANALYZE")),
@@ -76,6 +101,49 @@ fn general(text: &str, tokens: &[Token]) -> Result<Statement> {
             Err(Error::unsupported(construct.join(" ")))
         }
     }
+}
+
+/// The texts of what the first SELECT outside of brackets selects.
+fn selected_texts(text: &str, tokens: &[Token]) -> Vec<String> {
+    let is = |token: &Token, words: &[&str]| matches!(&token.kind, Kind::Word(word) if words.iter().any(|wanted| word.eq_ignore_ascii_case(wanted)));
+    let mut depth = 0i32;
+    let mut rest = tokens.iter().skip_while(|token| {
+        depth += i32::from(token.kind == Kind::Symbol("(")) - i32::from(token.kind == Kind::Symbol(")"));
+        !(depth == 0 && is(token, &["SELECT"]))
+    });
+    rest.next();
+    let modifiers = ["ALL", "DISTINCT", "DISTINCTROW", "HIGH_PRIORITY", "STRAIGHT_JOIN", "SQL_NO_CACHE", "SQL_CACHE"];
+    let ends = [
+        "FROM",
+        "WHERE",
+        "GROUP",
+        "HAVING",
+        "ORDER",
+        "LIMIT",
+        "UNION",
+        "EXCEPT",
+        "INTERSECT",
+        "INTO",
+        "FOR",
+        "LOCK",
+        "WINDOW",
+    ];
+    let (mut texts, mut item): (Vec<String>, Option<Range<usize>>) = (vec![], None);
+    let mut finish = |item: &mut Option<Range<usize>>| texts.extend(item.take().map(|range| text[range].to_string()));
+    let mut depth = 0i32;
+    for token in rest.skip_while(|token| is(token, &modifiers)) {
+        match &token.kind {
+            Kind::End | Kind::Symbol(";") => break,
+            Kind::Symbol(",") if depth == 0 => finish(&mut item),
+            Kind::Word(_) if depth == 0 && is(token, &ends) => break,
+            kind => {
+                depth += i32::from(*kind == Kind::Symbol("(")) - i32::from(*kind == Kind::Symbol(")"));
+                item = Some(item.map_or(token.start, |range| range.start)..token.end);
+            }
+        }
+    }
+    finish(&mut item);
+    texts
 }
 
 fn parser(text: &str) -> Result<Parser<'static>, ParserError> {

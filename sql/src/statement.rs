@@ -417,6 +417,15 @@ pub enum ClusterShow {
     ClusterStatus,
 }
 
+/// A query and how its columns are called.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Query {
+    /// The tree.
+    pub tree: Box<ast::Query>,
+    /// The texts of the selected expressions: MySQL names columns by them.
+    pub texts: Vec<String>,
+}
+
 /// One statement.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Statement {
@@ -468,9 +477,9 @@ pub enum Statement {
         filter: Option<Filter>,
     },
     /// `SELECT` and what else makes rows.
-    Query(Box<ast::Query>),
+    Query(Query),
     /// `EXPLAIN SELECT`.
-    Explain(Box<ast::Query>),
+    Explain(Query),
     /// `INSERT` and `REPLACE`.
     Insert(Box<ast::Insert>),
     /// `UPDATE`.

@@ -141,7 +141,7 @@ fn sessions_are_set_up_as_drivers_do() {
         Ok(Statement::Set(vec![Assignment::User {
             name: "a".into(),
             value: SetValue::Expression(Box::new(match parse("SELECT 'x'") {
-                Ok(Statement::Query(query)) => match *query.body {
+                Ok(Statement::Query(query)) => match *query.tree.body {
                     datafusion::sql::sqlparser::ast::SetExpr::Select(select) => match &select.projection[0] {
                         datafusion::sql::sqlparser::ast::SelectItem::UnnamedExpr(expr) => expr.clone(),
                         other => panic!("{other:?}"),

@@ -30,6 +30,9 @@ impl Normalizer<'_> {
             }
             _ => return Err(Error::unsupported(shortened(&function))),
         };
+        if let ("values", true, [Expr::Identifier(column)]) = (name.as_str(), self.inserted, arguments.as_slice()) {
+            return Ok(call("values", vec![Expr::Identifier(ident(&column.value.to_lowercase()))]));
+        }
         if let Some(value) = self.session_function(&name, &arguments)? {
             return Ok(constant(&value));
         }

@@ -1,11 +1,12 @@
 //! Expressions, as values and as conditions.
 
 use datafusion::sql::sqlparser::ast::{
-    BinaryOperator, CaseWhen, CeilFloorKind, DataType, ExactNumberInfo, Expr, TrimWhereField, UnaryOperator, Value,
+    BinaryOperator, CaseWhen, CeilFloorKind, DataType, DateTimeField, ExactNumberInfo, Expr, TrimWhereField,
+    UnaryOperator, Value,
 };
 use types::Datum;
 
-use super::{Normalizer, call, constant, ident, null, number, text};
+use super::{Normalizer, call, constant, ident, null, number, row_variable, text};
 use crate::error::{Error, Result};
 use crate::parse::hex_bytes;
 
@@ -196,9 +197,9 @@ impl Normalizer<'_> {
             Operator::Divide => "div",
             Operator::MyIntegerDivide => "intdiv",
             Operator::Modulo => "mod",
-            Operator::BitwiseAnd => "bit_and",
-            Operator::BitwiseOr => "bit_or",
-            Operator::BitwiseXor | Operator::PGBitwiseXor => "bit_xor",
+            Operator::BitwiseAnd => "bits_and",
+            Operator::BitwiseOr => "bits_or",
+            Operator::BitwiseXor | Operator::PGBitwiseXor => "bits_xor",
             Operator::PGBitwiseShiftLeft => "shift_left",
             Operator::PGBitwiseShiftRight => "shift_right",
             Operator::Arrow => "json_extract",
@@ -222,11 +223,7 @@ impl Normalizer<'_> {
 
     fn round_to(&mut self, expr: Expr, field: &CeilFloorKind, function: &str) -> Result<Expr> {
         match field {
-            CeilFloorKind::DateTimeField(field)
-                if field.to_string().is_empty() || field.to_string() == "NoDateTime" =>
-            {
-                Ok(call(function, vec![self.value(expr)?]))
-            }
+            CeilFloorKind::DateTimeField(DateTimeField::NoDateTime) => Ok(call(function, vec![self.value(expr)?])),
             _ => Err(Error::unsupported(format!("{function} with a second argument"))),
         }
     }
@@ -237,7 +234,11 @@ impl Normalizer<'_> {
                 return self.system_variable(variable);
             }
             if let Some(variable) = name.strip_prefix('@') {
-                let value = self.session.user_variables.get(&variable.to_ascii_lowercase());
+                let variable = variable.to_ascii_lowercase();
+                if self.row_variables.contains(&variable) {
+                    return Ok(Expr::Identifier(ident(&row_variable(&variable))));
+                }
+                let value = self.session.user_variables.get(&variable);
                 return Ok(value.map_or_else(null, constant));
             }
         }
@@ -355,6 +356,8 @@ fn is_condition(expr: &Expr) -> bool {
 
 fn literal(value: Value) -> Result<Expr> {
     Ok(match value {
+        // A number with an exponent is a double, others are exact.
+        Value::Number(digits, _) if digits.contains(['e', 'E']) => call("cast_double", vec![text(digits)]),
         Value::Number(digits, _) => number(digits),
         Value::SingleQuotedString(value) | Value::DoubleQuotedString(value) | Value::NationalStringLiteral(value) => {
             text(value)

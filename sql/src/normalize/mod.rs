@@ -33,11 +33,33 @@ pub(crate) struct Normalizer<'a> {
     pub(crate) tables: BTreeSet<(String, String)>,
     /// Names of WITH that are in sight.
     ctes: Vec<String>,
+    /// Whether `VALUES(column)` means the row that was to be inserted.
+    inserted: bool,
+    /// User variables that are fields of the row, as in LOAD DATA.
+    row_variables: Vec<String>,
+}
+
+/// What a row's variable is called inside: no identifier can be.
+pub(crate) fn row_variable(name: &str) -> String {
+    format!("\u{1}@{name}")
 }
 
 impl<'a> Normalizer<'a> {
     pub(crate) fn new(session: &'a Session) -> Normalizer<'a> {
-        Normalizer { session, tables: BTreeSet::new(), ctes: Vec::new() }
+        Normalizer { session, tables: BTreeSet::new(), ctes: Vec::new(), inserted: false, row_variables: Vec::new() }
+    }
+
+    /// The same, for expressions over a row with variables of its own (lower case).
+    pub(crate) fn with_row_variables(session: &'a Session, variables: Vec<String>) -> Normalizer<'a> {
+        Normalizer { row_variables: variables, ..Normalizer::new(session) }
+    }
+
+    /// The tree of a value in which `VALUES(column)` can stand.
+    pub(crate) fn value_with_inserted(&mut self, expr: Expr) -> Result<Expr> {
+        self.inserted = true;
+        let value = self.value(expr);
+        self.inserted = false;
+        value
     }
 
     /// Database and name of a table as written.

@@ -19,6 +19,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use types::Datum;
 
 use crate::error::{Error, Result};
+pub(crate) use text::like;
 pub use time::{add_interval, interval_unit};
 pub use ty::Ty;
 pub use zone::SessionZone;
