@@ -1,2 +1,31 @@
-//! Perennial: benchmarks.
-fn main() {}
+//! `perennial-bench`: measures a machine and the parts of Perennial on it, and prints what a person can compare.
+//!
+//! - `log`: the node log beside the raw disk (`log_report`).
+#![warn(missing_docs)]
+#![forbid(unsafe_code)]
+
+mod log_report;
+mod raw;
+mod writers;
+
+use clap::{Parser, Subcommand};
+
+/// Benchmarks of Perennial.
+#[derive(Parser)]
+#[command(version)]
+struct Arguments {
+    #[command(subcommand)]
+    report: Report,
+}
+
+#[derive(Subcommand)]
+enum Report {
+    /// Durable appends per second of the node log beside raw write+fdatasync on the same file system.
+    Log(log_report::Options),
+}
+
+fn main() -> anyhow::Result<()> {
+    match Arguments::parse().report {
+        Report::Log(options) => log_report::run(&options),
+    }
+}

@@ -234,6 +234,34 @@ fn a_full_log_refuses_data_takes_trims_and_goes_on_when_it_has_room() {
 }
 
 #[test]
+fn a_disk_that_takes_no_further_segment_is_a_full_log_until_it_does() {
+    let dir = tempfile::tempdir().unwrap();
+    let (log, _, _) = open(dir.path(), small());
+    log.tidy();
+    // Where the next segment would be made there is something else.
+    let next = std::fs::read_dir(dir.path())
+        .unwrap()
+        .filter(|file| file.as_ref().unwrap().path().extension().is_some_and(|extension| extension == "seg"));
+    let obstacle = dir.path().join(format!("{:08}.new", next.count() + 1));
+    std::fs::create_dir(&obstacle).unwrap();
+    let mut lsn = 0;
+    let error = loop {
+        match log.append(&[(partition(0), Entry::Record(record(0, lsn + 1, 4_000)))], Flush::Now) {
+            Ok(()) => lsn += 1,
+            Err(AppendError::Busy { .. }) => log.wait_room(),
+            Err(error) => break error,
+        }
+    };
+    assert!(error.to_string().contains("cannot make segment"), "{error}");
+    log.wait_durable().unwrap();
+    assert_eq!(read_all(&log, 0, 1).len() as u64, lsn);
+    std::fs::remove_dir(&obstacle).unwrap();
+    log.tidy();
+    fill(&log, 0, lsn + 1, lsn + 60, 4_000);
+    assert_eq!(read_all(&log, 0, 1).len() as u64, lsn + 60);
+}
+
+#[test]
 fn a_log_has_one_writer_and_options_that_cannot_work_are_refused() {
     let dir = tempfile::tempdir().unwrap();
     let (log, _, _) = open(dir.path(), small());

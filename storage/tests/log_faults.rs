@@ -22,10 +22,13 @@ struct GateDisk {
     gate: Gate,
 }
 
+/// Syncs that are kept back, in the order in which they were ordered.
+type Waiting = Vec<(Tag, Arc<File>)>;
+
 #[derive(Clone)]
 struct Gate {
     sender: Sender<Option<Done>>,
-    waiting: Arc<Mutex<Vec<(Tag, Arc<File>)>>>,
+    waiting: Arc<Mutex<Waiting>>,
     /// Operations handed in.
     submitted: Arc<Mutex<u64>>,
     fail_writes: Arc<Mutex<bool>>,

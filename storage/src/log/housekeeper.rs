@@ -32,11 +32,13 @@ pub(crate) struct Housekeeper {
     dir: std::path::PathBuf,
     mark: MarkFile,
     next_id: u64,
+    /// Segments taken into use as of the last round.
+    taken: u64,
 }
 
 impl Housekeeper {
     pub fn new(shared: Arc<Shared>, dir: std::path::PathBuf, mark: MarkFile, next_id: u64) -> Housekeeper {
-        Housekeeper { shared, dir, mark, next_id }
+        Housekeeper { shared, dir, mark, next_id, taken: 0 }
     }
 
     /// Runs until the log is closed or has failed.
@@ -71,6 +73,7 @@ impl Housekeeper {
         self.move_oldest()?;
         while self.free_oldest()? {}
         self.supply();
+        self.shrink();
         self.keep_mark()
     }
 
@@ -112,18 +115,12 @@ impl Housekeeper {
         if synced > self.mark.synced { self.mark.set(self.shared.log, synced) } else { Ok(()) }
     }
 
-    /// Makes spares up to the wanted number; removes more than one too many.
+    /// Makes spares up to the wanted number.
     fn supply(&mut self) {
         let options = &self.shared.options;
         loop {
             let mut inner = self.shared.inner.lock();
             let (spares, all) = (inner.spares.len(), inner.spares.len() + inner.segments.len());
-            if spares > options.spares + 1 {
-                let surplus = inner.spares.pop_front().expect("there are spares");
-                drop(inner);
-                self.remove(&surplus);
-                continue;
-            }
             if spares >= options.spares {
                 inner.full = None;
                 return;
@@ -140,6 +137,17 @@ impl Housekeeper {
                 }
                 Err(error) => return Housekeeper::set_full(&mut self.shared.inner.lock(), error.to_string()),
             }
+        }
+    }
+
+    /// Gives one surplus segment back to the disk if the log has needed none since the last round.
+    fn shrink(&mut self) {
+        let mut inner = self.shared.inner.lock();
+        let quiet = std::mem::replace(&mut self.taken, inner.counts.segments) == inner.counts.segments;
+        if quiet && inner.spares.len() > self.shared.options.spares + 1 {
+            let surplus = inner.spares.pop_front().expect("there are spares");
+            drop(inner);
+            self.remove(&surplus);
         }
     }
 

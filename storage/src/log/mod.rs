@@ -50,6 +50,9 @@ pub use shared::Counts;
 pub use threads::ThreadDisk;
 pub use uring::UringDisk;
 
+/// What entries are made of, for those who see the log alone.
+pub use {bytes, types};
+
 use disk::Disk;
 use housekeeper::Housekeeper;
 use shared::Shared;

@@ -64,6 +64,8 @@ pub struct Counts {
     pub syncs: u64,
     /// Records moved forward.
     pub moved: u64,
+    /// Segments taken into use.
+    pub segments: u64,
     /// Segments freed.
     pub freed: u64,
 }
@@ -167,7 +169,8 @@ impl Shared {
 
     fn encode(&self, entries: &[(PartitionId, Entry)]) -> Result<Vec<(EntryHeader, Bytes)>, AppendError> {
         let limit = self.options.entry_bytes_max();
-        let mut out = BytesMut::new();
+        let size = |entry: &Entry| if let Entry::Record(record) = entry { record.size() } else { 64 };
+        let mut out = BytesMut::with_capacity(entries.iter().map(|(_, entry)| size(entry)).sum());
         let mut encode = |(partition, entry): &(PartitionId, Entry)| {
             entry.encode(&mut out);
             let payload = out.split().freeze();

@@ -214,7 +214,10 @@ impl Writer {
         let header = SegmentHeader { identity, size: file.size, first_sequence };
         self.open = Some(Open { file: file.clone(), identity, first_sequence, offset: BLOCK, index: Index::default() });
         let segment = Segment::open(file, identity, first_sequence, Index::default());
-        self.shared.inner.lock().segments.push(segment);
+        let mut inner = self.shared.inner.lock();
+        inner.segments.push(segment);
+        inner.counts.segments += 1;
+        drop(inner);
         let start = SegmentFile::header_block(&header);
         let mut builder = self.builder(start, BatchFlags::Directory);
         // Of a partition that was dropped only the counts are kept.
