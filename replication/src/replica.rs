@@ -636,6 +636,14 @@ impl Replica {
         self.log.received = self.log.received.max(ts);
     }
 
+    /// What a sink of this session has said that it holds.
+    pub fn sink_ack(&self, feed: u64) -> Option<crate::Ack> {
+        match &self.office {
+            Office::Leading(leading) => leading.sinks.get(&feed).map(|feed| feed.ack),
+            _ => None,
+        }
+    }
+
     /// Its positions; the log's end is `log_end`.
     pub fn cursors(&self) -> Cursors {
         self.cursors

@@ -108,6 +108,14 @@ struct Read {
     looked: bool,
 }
 
+impl Clients {
+    /// Whether a transaction that began before this revision is not over yet.
+    pub fn stamped_before(&self, region: usize, revision: Revision) -> bool {
+        let held = |txn: &TxnId| &self.txns[txn];
+        self.under_way.iter().any(|txn| held(txn).region == region && held(txn).stamp < revision)
+    }
+}
+
 /// All clients.
 #[derive(Debug, Default)]
 pub struct Clients {

@@ -55,7 +55,6 @@ impl World {
                 let outcome = hosted.state.outcome(txn, &hosted.log.summary.lineage);
                 self.feed(index, id, Input::Outcome { reign, txn, outcome });
             }
-            Local::Install(id) => self.on_install(index, id),
             Local::Closed(peer) => self.on_closed(index, peer),
             Local::Connected(peer) => self.peer_up(index, Place::Node(peer)),
             Local::TakeValue(read) => self.on_take_value(index, read),
@@ -172,7 +171,11 @@ impl World {
             Effect::ToSource { link, message } => self.to_source(index, id, link, message),
             Effect::Apply { to } => self.begin_apply(index, id, to),
             Effect::Rewind { to, lineage } => self.begin_rewind(index, id, to, lineage),
-            Effect::Install { .. } => self.begin_install(index, id),
+            Effect::Install { common, .. } => {
+                let text =
+                    format!("{} {id} wants a copy, common point {common}: nothing was trimmed", self.label(index));
+                self.fail("cursor_order", text);
+            }
             Effect::Timestamps { request, count } => {
                 let Some(hosted) = self.nodes[index].hosted_mut(id) else { return };
                 hosted.timestamps.insert(request, count);

@@ -9,7 +9,8 @@
 //! - `node`, `process`, `disk`, `state`, `host` a node: life, disk, and the host of its replicas
 //! - `region` a region's catalog and timestamp service
 //! - `clients` transactions and reads
-//! - `sessions` streams between regions, and DR control
+//! - `sessions` streams between regions
+//! - `control` what persons and leaders do to databases that follow each other
 //! - `nemesis` faults
 //! - `checks` what must hold; one property a file
 //! - `run` many seeds
@@ -23,6 +24,7 @@
 
 pub mod checks;
 pub mod clients;
+pub mod control;
 pub mod disk;
 mod host;
 pub mod nemesis;

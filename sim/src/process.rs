@@ -73,7 +73,6 @@ impl World {
             incomplete: disk.incomplete,
         };
         let intended = found.intent.is_some();
-        let incomplete = found.incomplete;
         let mut effects = vec![];
         let (log, state) = (disk.log.clone(), Memory { map: disk.state.clone(), applied: disk.flushed });
         let replica = Replica::new(id, node.member(), options, found, &mut effects);
@@ -99,9 +98,6 @@ impl World {
                 Effect::Rewind { to, .. } if intended => self.resume_rewind(index, id, to),
                 effect => self.execute(index, id, effect),
             }
-        }
-        if incomplete {
-            self.begin_install(index, id);
         }
     }
 

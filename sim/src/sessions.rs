@@ -1,17 +1,38 @@
-//! Streams between regions.
+//! Streams between regions: one session between the primaries of a partition in a sink and its source. It keeps the
+//! order, and ends with either process, with the link, or when the regions lose sight of each other.
 
 use std::collections::BTreeMap;
 
+use catalog::database::Side;
+use rand::Rng;
+use rand_chacha::ChaCha8Rng;
 use replication::{Ack, Input, Message};
-use types::{Lineage, LinkId, Lsn, Ordinal, PartitionId, Promotion, Timestamp, TxnId};
+use types::{Lineage, LinkId, Lsn, Ordinal, PartitionId, Timestamp};
 
 use crate::options::{MILLI, Scale};
-use crate::world::{Local, World};
+use crate::say;
+use crate::world::{Event, Local, Packet, Place, World};
 
 /// Sessions between a sink's primary and its source's.
 #[derive(Debug, Default)]
 pub struct Sessions {
     spies: BTreeMap<Ordinal, Spy>,
+    open: BTreeMap<u64, Session>,
+    last: u64,
+}
+
+/// One session. Ends are a node and which of its processes.
+#[derive(Debug)]
+struct Session {
+    number: u64,
+    /// The sink's region.
+    region: usize,
+    ordinal: Ordinal,
+    link: LinkId,
+    sink: (usize, u64),
+    source: (usize, u64),
+    /// When the last message arrives, to the source and to the sink.
+    arrivals: [u64; 2],
 }
 
 /// Where there is one region, somebody outside takes what is shipped: nothing of it may be lost later.
@@ -27,15 +48,170 @@ struct Spy {
 /// The number of a spy's session.
 const SPY: u64 = 0;
 
+impl Session {
+    fn is(&self, want: &(LinkId, (usize, u64), (usize, u64))) -> bool {
+        (self.link, self.sink, self.source) == *want
+    }
+
+    /// A session keeps the order, in each direction.
+    fn next_arrival(&mut self, now: u64, to_sink: bool, rng: &mut ChaCha8Rng) -> u64 {
+        let at = &mut self.arrivals[usize::from(to_sink)];
+        *at = (*at).max(now + rng.random_range(2..=12) * MILLI);
+        *at
+    }
+}
+
 impl World {
-    pub(crate) fn on_sessions(&mut self) {}
-    pub(crate) fn end_sessions_of(&mut self, _index: usize) {}
-    pub(crate) fn on_to_source(&mut self, _index: usize, _session: u64, _message: Message) {}
-    pub(crate) fn on_to_sink(&mut self, _index: usize, _session: u64, _message: Message) {}
     pub(crate) fn to_sink(&mut self, index: usize, id: PartitionId, feed: u64, message: Message) {
         if feed == SPY {
-            self.to_spy(index, id, message);
+            return self.to_spy(index, id, message);
         }
+        self.check_shipment(index, id, &message);
+        let Some(session) = self.sessions.open.get_mut(&feed).filter(|session| session.source.0 == index) else {
+            return;
+        };
+        let (to, at) = (session.sink.0, session.next_arrival(self.now, true, &mut self.rng));
+        say!(self, "{} {id} to sink {}: {message}", self.label(index), self.label(to));
+        let packet = Packet::ToSink { session: feed, message };
+        self.after(at - self.now, Event::Arrive(Place::Node(index), Place::Node(to), packet));
+    }
+
+    /// The sink says something to its source's primary.
+    pub(crate) fn to_source(&mut self, index: usize, id: PartitionId, link: LinkId, message: Message) {
+        let mine =
+            |session: &&mut Session| session.sink.0 == index && session.link == link && session.ordinal == id.ordinal;
+        let Some(session) = self.sessions.open.values_mut().find(mine) else { return };
+        let (number, to) = (session.number, session.source.0);
+        let at = session.next_arrival(self.now, false, &mut self.rng);
+        say!(self, "{} {id} to source {}: {message}", self.label(index), self.label(to));
+        let packet = Packet::ToSource { session: number, message };
+        self.after(at - self.now, Event::Arrive(Place::Node(index), Place::Node(to), packet));
+    }
+
+    pub(crate) fn on_to_source(&mut self, index: usize, number: u64, message: Message) {
+        let Some(session) = self.sessions.open.get(&number) else { return };
+        if session.source == (index, self.nodes[index].starts) {
+            let id = self.partition(self.nodes[index].region, session.ordinal);
+            self.feed(index, id, Input::FromSink { feed: number, message });
+        }
+    }
+
+    pub(crate) fn on_to_sink(&mut self, index: usize, number: u64, message: Message) {
+        let Some(session) = self.sessions.open.get(&number) else { return };
+        if session.sink == (index, self.nodes[index].starts) {
+            let (link, id) = (session.link, self.partition(self.nodes[index].region, session.ordinal));
+            self.feed(index, id, Input::FromSource { link, message });
+        }
+    }
+
+    /// A partition in a region.
+    pub fn partition(&self, region: usize, ordinal: Ordinal) -> PartitionId {
+        PartitionId { database: self.regions[region].database, ordinal }
+    }
+
+    /// The node that leads a partition of a region, as far as anybody can tell: the highest reign.
+    pub fn leader_of(&self, region: usize, ordinal: Ordinal) -> Option<usize> {
+        let id = self.partition(region, ordinal);
+        let held = &self.regions[region];
+        (held.first_node..held.first_node + held.leaves)
+            .filter_map(|index| Some((self.nodes[index].replica(id)?.reign_led()?, index)))
+            .max()
+            .map(|(_, index)| index)
+    }
+
+    /// Sessions that should be are opened, others end.
+    pub(crate) fn on_sessions(&mut self) {
+        self.after(10 * MILLI, Event::Sessions);
+        let mut wanted: BTreeMap<(usize, Ordinal), (LinkId, (usize, u64), (usize, u64))> = BTreeMap::new();
+        for region in 0..self.regions.len() {
+            let Some((link, source)) = self.followed(region) else { continue };
+            if self.severed.contains(&(region.min(source), region.max(source))) {
+                continue;
+            }
+            for ordinal in self.ordinals() {
+                let (sink, from) = (self.leader_of(region, ordinal), self.leader_of(source, ordinal));
+                if let (Some(sink), Some(from)) = (sink, from) {
+                    let ends = ((sink, self.nodes[sink].starts), (from, self.nodes[from].starts));
+                    wanted.insert((region, ordinal), (link, ends.0, ends.1));
+                }
+            }
+        }
+        let same =
+            |session: &Session| wanted.get(&(session.region, session.ordinal)).is_some_and(|want| session.is(want));
+        let over: Vec<u64> = self.sessions.open.values().filter(|s| !same(s)).map(|s| s.number).collect();
+        over.into_iter().for_each(|number| self.end_session(number));
+        for ((region, ordinal), want) in wanted {
+            if !self.sessions.open.values().any(|session| session.region == region && session.ordinal == ordinal) {
+                self.open_session(region, ordinal, want);
+            }
+        }
+    }
+
+    /// Whom a region's database follows: link and region.
+    pub fn followed(&self, region: usize) -> Option<(LinkId, usize)> {
+        let held = &self.regions[region];
+        let Side::Sink { link } = held.catalog.databases.get(&held.database)?.side else { return None };
+        let link_held = &held.catalog.sinks[&link];
+        let source = (link_held.source_cluster.0 - 1) as usize;
+        (link_held.broken.is_none() && !link_held.paused).then_some((link, source))
+    }
+
+    fn open_session(&mut self, region: usize, ordinal: Ordinal, want: (LinkId, (usize, u64), (usize, u64))) {
+        self.sessions.last += 1;
+        let number = self.sessions.last;
+        let (link, sink, source) = want;
+        let session = Session { number, region, ordinal, link, sink, source, arrivals: [self.now; 2] };
+        self.sessions.open.insert(number, session);
+        let id = self.partition(region, ordinal);
+        self.later(sink.0, 2 * MILLI, Local::Session(id, Input::SourceUp { link }));
+    }
+
+    fn end_session(&mut self, number: u64) {
+        let Some(session) = self.sessions.open.remove(&number) else { return };
+        let Session { region, ordinal, link, sink, source, .. } = session;
+        let down = Local::Session(self.partition(region, ordinal), Input::SourceDown { link });
+        self.after(MILLI, Event::Process(sink.0, sink.1, down));
+        let id = self.partition(self.nodes[source.0].region, ordinal);
+        let gone = Local::Session(id, Input::SinkGone { feed: number });
+        self.after(MILLI, Event::Process(source.0, source.1, gone));
+    }
+
+    pub(crate) fn end_sessions_of(&mut self, index: usize) {
+        let of = |session: &&Session| session.sink.0 == index || session.source.0 == index;
+        let over: Vec<u64> = self.sessions.open.values().filter(of).map(|session| session.number).collect();
+        over.into_iter().for_each(|number| self.end_session(number));
+    }
+
+    /// What the primary of a source was told of by a sink region, over all partitions: the smallest durable cut there.
+    pub fn reported_cut(&self, source: usize, sink: usize) -> Timestamp {
+        let mut cut = Timestamp::MAX;
+        for ordinal in self.ordinals() {
+            let reported = self
+                .sessions
+                .open
+                .values()
+                .find(|session| session.region == sink && session.ordinal == ordinal)
+                .filter(|session| self.nodes[session.source.0].region == source)
+                .and_then(|session| {
+                    let id = self.partition(source, ordinal);
+                    self.nodes[session.source.0].replica(id)?.sink_ack(session.number)
+                })
+                .map_or(Timestamp::ZERO, |ack| ack.mark);
+            cut = cut.min(reported);
+        }
+        cut
+    }
+
+    /// How far a sink region has a partition on disk, as its source was told.
+    pub fn reported_durable(&self, source: usize, sink: usize, ordinal: Ordinal) -> Lsn {
+        let mine = |session: &&Session| session.region == sink && session.ordinal == ordinal;
+        let session = self.sessions.open.values().find(mine);
+        session
+            .and_then(|session| {
+                let id = self.partition(source, ordinal);
+                self.nodes[session.source.0].replica(id)?.sink_ack(session.number)
+            })
+            .map_or(Lsn::ZERO, |ack| ack.durable)
     }
 
     /// The spy asks whoever leads.
@@ -86,26 +262,9 @@ impl World {
     }
 
     /// A record leaves the region as safe.
-    fn shipped(&mut self, index: usize, id: PartitionId, name: crate::disk::Name) {
+    pub(crate) fn shipped(&mut self, index: usize, id: PartitionId, name: crate::disk::Name) {
         let region = self.nodes[index].region;
         self.check_fork(index, id, name, "ships");
         self.checks.heads.entry((region, id.ordinal)).or_default().shipped.insert(name, ());
-    }
-
-    pub(crate) fn to_source(&mut self, _index: usize, _id: PartitionId, _link: LinkId, _message: Message) {}
-    pub(crate) fn on_learn(&mut self, _region: usize, _link: LinkId, _promotions: Vec<Promotion>, _relay: bool) {}
-    pub(crate) fn begin_install(&mut self, _index: usize, _id: PartitionId) {}
-    pub(crate) fn on_install(&mut self, _index: usize, _id: PartitionId) {}
-    pub(crate) fn on_control(&mut self, _region: usize) {}
-    pub(crate) fn on_decided(&mut self, _region: usize, txn: TxnId, _ts: Timestamp) {
-        if let Some(held) = self.clients.txns.get_mut(&txn) {
-            held.acked = true;
-        }
-    }
-    pub(crate) fn acknowledge_synced(&mut self, _txn: TxnId) {}
-    pub(crate) fn heal_regions(&mut self) {}
-    pub(crate) fn check_end(&mut self) {}
-    pub(crate) fn first_follow(&mut self, _index: usize, create: catalog::command::CreateDatabase) -> catalog::Command {
-        catalog::Command::CreateDatabase(create)
     }
 }

@@ -13,6 +13,7 @@ use types::{LinkId, LogEnd, Member, Ordinal, PartitionId, Promotion, Reign, Revi
 
 use crate::checks::{Checks, Violation};
 use crate::clients::Clients;
+use crate::control::Control;
 use crate::nemesis::Nemesis;
 use crate::node::Node;
 use crate::options::{MILLI, Options, RENEW, Scale};
@@ -192,8 +193,6 @@ pub enum Local {
     Prepared(PartitionId, Reign),
     /// The state is read for an outcome.
     Lookup(PartitionId, Reign, types::TxnId),
-    /// A copy of the state arrives.
-    Install(PartitionId),
     /// A connection closed.
     Closed(usize),
     /// A connection is new.
@@ -266,6 +265,8 @@ pub struct World {
     pub nemesis: Nemesis,
     /// Streams between regions.
     pub sessions: Sessions,
+    /// DR control.
+    pub control: Control,
     /// No more faults.
     pub healing: bool,
     /// The first rule that was broken.
@@ -303,6 +304,7 @@ impl World {
             checks: Checks::new(&options),
             nemesis: Nemesis::default(),
             sessions: Sessions::default(),
+            control: Control::default(),
             healing: false,
             violation: None,
             trace: trace.then(Vec::new),

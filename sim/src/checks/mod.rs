@@ -12,12 +12,16 @@
 //! | `longest_log` | after a loss the log that keeps most goes on | every naming with a loss |
 //! | `compare_and_set` | a set changes only from the version that the proposer knew (in `region`) | every proposal |
 //! | `state_is_function_of_prefix` | state kept by apply and undo = state made anew from the records | starts, rewinds, at the end, now and then |
+//! | `between` | between regions: marks, cuts, promotions, set-aside files, SYNC, fences, one writer | where they happen |
+//! | `history` | the tree of terms that those compare with | |
 //! | `convergence` | healed, a write is acknowledged and all logs and states become equal | at the end |
 
 pub mod acked_write_survives;
+pub mod between;
 pub mod commit_is_in_sync_min;
 pub mod convergence;
 pub mod cursor_order;
+pub mod history;
 pub mod longest_log;
 pub mod no_fork;
 pub mod one_acker_per_epoch;
@@ -56,6 +60,12 @@ pub struct Checks {
     pub announced: BTreeMap<(usize, Ordinal, Reign), Loss>,
     /// Reads that are under way.
     pub reads: reads_are_fresh::Reads,
+    /// What commits, and where it belongs.
+    pub history: history::History,
+    /// What the checks between regions remember.
+    pub between: between::Between,
+    /// Promotions so far.
+    pub promotions: u64,
     /// Acknowledged transactions so far.
     pub acknowledged: u64,
     /// Finished reads so far.
@@ -103,6 +113,9 @@ impl World {
         }
         let result = self.checks.names.check(id.ordinal, prev, record, minted);
         self.judge(record_identity::NAME, result);
+        if minted {
+            self.check_minted(index, id, record);
+        }
         if minted && matches!(record.body, Body::EpochStart { .. }) {
             self.check_start(index, id);
         }
@@ -115,15 +128,21 @@ impl World {
         self.judge(state_is_function_of_prefix::NAME, result);
     }
 
-    /// A rewind begins.
-    pub(crate) fn check_rewind(&mut self, _index: usize, _id: PartitionId, _to: Lsn) {}
-
     /// A record entered the state.
-    pub(crate) fn on_applied_record(&mut self, _index: usize, _id: PartitionId, _record: &Record) {}
+    pub(crate) fn on_applied_record(&mut self, index: usize, id: PartitionId, record: &Record) {
+        if matches!(record.body, Body::EpochStart { .. }) {
+            self.check_promotion_rows(index, id, record);
+        }
+    }
 
     /// A commit point has advanced.
-    pub(crate) fn on_commit_advanced(&mut self, index: usize, id: PartitionId, _from: Lsn, to: Lsn) {
+    pub(crate) fn on_commit_advanced(&mut self, index: usize, id: PartitionId, from: Lsn, to: Lsn) {
         let result = commit_is_in_sync_min::check(self, index, id, to);
         self.judge(commit_is_in_sync_min::NAME, result);
+        let Some(hosted) = self.nodes[index].hosted(id).filter(|hosted| hosted.replica.mints().is_some()) else {
+            return;
+        };
+        let records: Vec<Record> = (from.0 + 1..=to.0).filter_map(|lsn| hosted.log.record(Lsn(lsn)).cloned()).collect();
+        records.iter().for_each(|record| self.record_commit(id, record));
     }
 }
