@@ -15,7 +15,7 @@ use types::{Lsn, PartitionId};
 use super::mark_file::MarkFile;
 use super::reader::Batches;
 use super::segment_file::SegmentFile;
-use super::segments::{Range, Segment, find};
+use super::segments::{Range, Ranges, Segment, find};
 use super::shared::{Inner, Partition, Shared};
 use super::{AppendError, LogError};
 
@@ -34,11 +34,13 @@ pub(crate) struct Housekeeper {
     next_id: u64,
     /// Segments taken into use as of the last round.
     taken: u64,
+    /// Entries appended and batches synced as of the last round that did everything.
+    seen: Option<(u64, u64)>,
 }
 
 impl Housekeeper {
     pub fn new(shared: Arc<Shared>, dir: std::path::PathBuf, mark: MarkFile, next_id: u64) -> Housekeeper {
-        Housekeeper { shared, dir, mark, next_id, taken: 0 }
+        Housekeeper { shared, dir, mark, next_id, taken: 0, seen: None }
     }
 
     /// Runs until the log is closed or has failed.
@@ -69,10 +71,18 @@ impl Housekeeper {
     fn round(&mut self) -> Result<(), LogError> {
         // The writer is supplied first: it may be what the rest of the round waits for.
         self.supply();
-        while self.free_oldest()? {}
-        self.move_oldest()?;
-        while self.free_oldest()? {}
-        self.supply();
+        let seen = {
+            let inner = self.shared.inner.lock();
+            (inner.counts.appended, inner.synced)
+        };
+        // A log in which nothing happens costs nothing.
+        if self.seen != Some(seen) {
+            while self.free_oldest()? {}
+            self.move_oldest()?;
+            while self.free_oldest()? {}
+            self.supply();
+            self.seen = Some(seen);
+        }
         self.shrink();
         self.keep_mark()
     }
@@ -287,8 +297,9 @@ fn is_free(inner: &Inner) -> bool {
 }
 
 /// Ranges of a segment in which records are alive and in no newer segment.
-fn needed<'a>(inner: &'a Inner, oldest: &Segment) -> impl Iterator<Item = (PartitionId, Range)> + use<'a> {
-    live_ranges(inner, oldest.ranges())
+fn needed(inner: &Inner, oldest: &Segment) -> impl Iterator<Item = (PartitionId, Range)> {
+    live_ranges(inner, &oldest.ranges())
+        .into_iter()
         .filter(|(partition, range)| !is_covered(range, |lsn| inner.segments.newer_to(*partition, range.epoch, lsn)))
 }
 
@@ -301,18 +312,18 @@ fn is_covered(range: &Range, to: impl Fn(Lsn) -> Option<Lsn>) -> bool {
     next > range.to
 }
 
-fn live_ranges(
-    inner: &Inner,
-    ranges: std::collections::BTreeMap<PartitionId, Vec<Range>>,
-) -> impl Iterator<Item = (PartitionId, Range)> + use<'_> {
-    ranges.into_iter().flat_map(|(partition, ranges)| {
-        let summary = inner.partitions.get(&partition).filter(|found| !is_damaged(found)).map(|found| &found.summary);
-        let live = ranges.into_iter().filter_map(move |range| {
-            let (from, to) = summary?.live_part(range.epoch, range.from, range.to)?;
-            Some((partition, Range { from, to, ..range }))
+fn live_ranges(inner: &Inner, ranges: &Ranges) -> Vec<(PartitionId, Range)> {
+    let mut live = vec![];
+    for (partition, ranges) in ranges {
+        let found = inner.partitions.get(partition).filter(|found| !is_damaged(found));
+        let Some(summary) = found.map(|found| &found.summary) else { continue };
+        let parts = ranges.iter().filter_map(|range| {
+            let (from, to) = summary.live_part(range.epoch, range.from, range.to)?;
+            Some((*partition, Range { from, to, ..*range }))
         });
-        live.collect::<Vec<_>>()
-    })
+        live.extend(parts);
+    }
+    live
 }
 
 fn is_damaged(partition: &Partition) -> bool {
@@ -323,6 +334,6 @@ fn is_damaged(partition: &Partition) -> bool {
 fn live_share(inner: &Inner, segment: &Segment) -> (u64, u64) {
     let count = |range: &Range| range.to.0 - range.from.0 + 1;
     let all = segment.ranges().values().flatten().map(count).sum();
-    let live = live_ranges(inner, segment.ranges()).map(|(_, range)| count(&range)).sum();
+    let live = live_ranges(inner, &segment.ranges()).iter().map(|(_, range)| count(range)).sum();
     (live, all)
 }

@@ -197,7 +197,9 @@ impl NodeLog {
             if inner.is_roomy(&self.shared.options) {
                 return Poll::Ready(());
             }
-            inner.room.push(context.waker().clone());
+            if !inner.room.iter().any(|known| known.will_wake(context.waker())) {
+                inner.room.push(context.waker().clone());
+            }
             Poll::Pending
         })
         .await;

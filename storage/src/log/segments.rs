@@ -4,6 +4,7 @@
 //! is read from its end when needed and kept for a few segments. So memory grows with segments times partitions,
 //! not with records.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
@@ -23,6 +24,9 @@ pub(crate) struct Range {
     pub to: Lsn,
 }
 
+/// The ranges of each partition.
+pub(crate) type Ranges = BTreeMap<PartitionId, Vec<Range>>;
+
 /// A segment in use.
 #[derive(Debug)]
 pub(crate) struct Segment {
@@ -37,7 +41,7 @@ pub(crate) struct Segment {
 #[derive(Debug)]
 enum Places {
     Open(Index),
-    Sealed { trailer: Trailer, ranges: BTreeMap<PartitionId, Vec<Range>>, index: Option<Arc<Index>> },
+    Sealed { trailer: Trailer, ranges: Ranges, index: Option<Arc<Index>> },
 }
 
 /// Where a record is, as far as memory knows.
@@ -92,10 +96,10 @@ impl Segment {
     }
 
     /// Each partition's ranges.
-    pub fn ranges(&self) -> BTreeMap<PartitionId, Vec<Range>> {
+    pub fn ranges(&self) -> Cow<'_, Ranges> {
         match &self.places {
-            Places::Open(index) => ranges(index),
-            Places::Sealed { ranges, .. } => ranges.clone(),
+            Places::Open(index) => Cow::Owned(ranges(index)),
+            Places::Sealed { ranges, .. } => Cow::Borrowed(ranges),
         }
     }
 
@@ -126,7 +130,7 @@ pub(crate) fn find(index: &Index, partition: PartitionId, epoch: Epoch, lsn: Lsn
     index.runs(partition).iter().rev().find(|run| run.holds(epoch, lsn)).copied()
 }
 
-fn ranges(index: &Index) -> BTreeMap<PartitionId, Vec<Range>> {
+fn ranges(index: &Index) -> Ranges {
     index.partitions().map(|(partition, runs)| (partition, merge(runs))).collect()
 }
 
