@@ -115,42 +115,69 @@ impl Layout {
         shard_of(self.shard.iter().map(|place| &row[*place]), partitions)
     }
 
-    /// The values at some places of a stored row; TIMESTAMPs as local times where a zone is given.
-    pub fn decode(&self, key: &Bytes, value: &Bytes, places: &[usize], zone: Option<&dyn Zone>) -> Result<Vec<Datum>> {
+    /// How the values at some places are read out of stored rows.
+    pub fn picker(&self, places: &[usize]) -> Picker {
         let fields: Vec<&Field> = places.iter().map(|place| &self.fields[*place]).collect();
-        let mut key_columns = match fields.iter().any(|field| field.key.is_some()) {
-            true => decode_key(key)?.1,
-            false => vec![],
-        };
         let mut wanted: Vec<ColumnId> =
             fields.iter().filter(|field| field.key.is_none()).map(|field| field.id).collect();
         wanted.sort_unstable();
         wanted.dedup();
-        let found = project_row(value.clone(), &wanted)?;
-        fields
+        let sources = fields
             .into_iter()
-            .map(|field| {
-                let value = match field.key {
-                    Some(place) => match key_columns.get_mut(place) {
-                        Some(value) => value.clone(),
-                        None => {
-                            return Err(Error::new(9007, format!("a stored key of table {} is too short", self.name)));
-                        }
-                    },
-                    None => {
-                        let at = wanted.binary_search(&field.id).expect("it was put in");
-                        found[at].clone().unwrap_or_else(|| field.missing.clone())
-                    }
-                };
-                Ok(localize(value, zone))
+            .map(|field| match field.key {
+                Some(place) => Source::Key(place),
+                None => {
+                    let at = wanted.binary_search(&field.id).expect("it was put in");
+                    Source::Value(at, field.missing.clone())
+                }
             })
-            .collect()
+            .collect();
+        Picker { table: self.name.clone(), wanted, sources }
     }
 
     /// All values of a stored row.
     pub fn decode_all(&self, key: &Bytes, value: &Bytes, zone: Option<&dyn Zone>) -> Result<Vec<Datum>> {
         let places: Vec<usize> = (0..self.fields.len()).collect();
-        self.decode(key, value, &places, zone)
+        self.picker(&places).pick(key, value, zone)
+    }
+}
+
+/// Where a value is.
+#[derive(Clone, Debug)]
+enum Source {
+    /// At a place of the key.
+    Key(usize),
+    /// At a place among the wanted columns; what it is where the row has none.
+    Value(usize, Datum),
+}
+
+/// Reads some values out of stored rows of one table.
+#[derive(Clone, Debug)]
+pub struct Picker {
+    table: String,
+    /// Columns of the value, ids rising.
+    wanted: Vec<ColumnId>,
+    sources: Vec<Source>,
+}
+
+impl Picker {
+    /// The values of a row; TIMESTAMPs as local times where a zone is given.
+    pub fn pick(&self, key: &Bytes, value: &Bytes, zone: Option<&dyn Zone>) -> Result<Vec<Datum>> {
+        let from_key = self.sources.iter().any(|source| matches!(source, Source::Key(_)));
+        let key_columns = if from_key { decode_key(key)?.1 } else { vec![] };
+        let found = if self.wanted.is_empty() { vec![] } else { project_row(value.clone(), &self.wanted)? };
+        self.sources
+            .iter()
+            .map(|source| {
+                let value = match source {
+                    Source::Key(place) => key_columns.get(*place).cloned().ok_or_else(|| {
+                        Error::new(9007, format!("a stored key of table {} is too short", self.table))
+                    })?,
+                    Source::Value(at, missing) => found[*at].clone().unwrap_or_else(|| missing.clone()),
+                };
+                Ok(localize(value, zone))
+            })
+            .collect()
     }
 }
 

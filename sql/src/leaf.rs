@@ -11,7 +11,7 @@ use types::value::Zone;
 use crate::arrow::Columns;
 use crate::cluster::{Program, Row, RowWrite, Scan, WriteBatch, Written};
 use crate::error::{Error, Result};
-use crate::layout::{Field, Layout};
+use crate::layout::{Field, Layout, Picker};
 use crate::scalar::{Env, Scalar};
 use crate::schema::{decode_sequence, encode_sequence};
 
@@ -22,10 +22,9 @@ const BATCH_BYTES: usize = 1 << 20;
 
 /// Turns stored rows into batches. Memory is that of one batch.
 pub struct Scanner {
-    scan: Scan,
     env: Env,
-    /// Places that are decoded: those of the filter and the projection.
-    places: Vec<usize>,
+    /// Reads the filter's and the projection's columns.
+    picker: Picker,
     /// The filter over the decoded values.
     filter: Option<Scalar>,
     /// Where the projection's columns are among the decoded.
@@ -51,7 +50,8 @@ impl Scanner {
         let output: Vec<usize> = scan.projection.iter().map(|place| index(*place)).collect();
         let columns = Columns::new(scan.projection.iter().map(|place| &scan.layout.fields[*place].ty));
         let (env, left) = (Env::new(scan.zone), scan.limit.unwrap_or(u64::MAX));
-        Ok(Scanner { scan, env, places, filter, output, columns, left })
+        let picker = scan.layout.picker(&places);
+        Ok(Scanner { env, picker, filter, output, columns, left })
     }
 
     /// Whether no further row is wanted.
@@ -64,7 +64,7 @@ impl Scanner {
         if self.is_done() {
             return Ok(None);
         }
-        let row = self.scan.layout.decode(key, value, &self.places, Some(&self.scan.zone as &dyn Zone))?;
+        let row = self.picker.pick(key, value, Some(&self.env.zone as &dyn Zone))?;
         if let Some(filter) = &self.filter
             && !filter.holds(&row, &self.env)?
         {

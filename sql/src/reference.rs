@@ -482,3 +482,19 @@ pub const STATEMENTS: &[Entry] = &[
         "BACKUP DATABASE d WITH INIT TO LOCAL \"/b\"",
     ),
 ];
+
+/// The reference as a page of the documentation.
+pub fn markdown() -> String {
+    let mut page = String::from(
+        "# Statements\n\nMade from the table in `sql/src/reference.rs`; a test keeps the two equal. Statements marked *later* are parsed \
+         and refused with error 1235.\n",
+    );
+    for entry in STATEMENTS {
+        let later = if entry.availability == Availability::Later { " *(later)*" } else { "" };
+        page += &format!(
+            "\n## {}{later}\n\n```\n{}\n```\n\n{} Privilege: {}. Example: `{}`\n",
+            entry.name, entry.grammar, entry.summary, entry.privilege, entry.example
+        );
+    }
+    page
+}

@@ -1,7 +1,7 @@
 //! Texts and what becomes of them.
 
 use perennial_sql::parse::{bind_parameters, count_parameters, parse, quote, split};
-use perennial_sql::reference::{Availability, STATEMENTS};
+use perennial_sql::reference::{Availability, STATEMENTS, markdown};
 use perennial_sql::statement::*;
 use types::value::{ColumnType, IntWidth};
 use types::{Datum, Decimal};
@@ -28,6 +28,15 @@ fn every_statement_of_the_reference_parses() {
         };
         assert_eq!(later, entry.availability == Availability::Later, "{}: {parsed:?}", entry.example);
     }
+}
+
+#[test]
+fn the_reference_page_is_the_table() {
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/sql-reference.md");
+    if std::env::var_os("UPDATE_REFERENCE").is_some() {
+        std::fs::write(page, markdown()).unwrap();
+    }
+    assert_eq!(std::fs::read_to_string(page).unwrap(), markdown(), "run this test with UPDATE_REFERENCE=1");
 }
 
 #[test]

@@ -61,6 +61,14 @@ impl Normalizer<'_> {
                     other => Err(Error::unsupported(format!("literal of type {other}"))),
                 }
             }
+            Expr::Subquery(query) => Ok(Expr::Subquery(Box::new(self.query(*query)?))),
+            other => self.value_of_form(other),
+        }
+    }
+
+    /// Functions that have a grammar of their own.
+    fn value_of_form(&mut self, expr: Expr) -> Result<Expr> {
+        match expr {
             Expr::Extract { field, expr, .. } => {
                 let function = match field.to_string().to_ascii_lowercase().as_str() {
                     part @ ("year" | "quarter" | "month" | "day" | "hour" | "minute" | "second" | "microsecond") => {
@@ -91,7 +99,6 @@ impl Normalizer<'_> {
                 };
                 Ok(call(function, vec![self.value(*expr)?, what]))
             }
-            Expr::Subquery(query) => Ok(Expr::Subquery(Box::new(self.query(*query)?))),
             other => Err(Error::unsupported(shortened(&other))),
         }
     }
