@@ -316,6 +316,12 @@ impl Replica {
         }
         // What a standing order names was only received: what it ships from now on must survive the next crash.
         let synced = view.mode.sync_replication || self.options.has(Planted::NamedUnsynced);
+        // Records of a link may come in until the promotion is known here, an epoch among them: then the one that the
+        // catalog has minted is not above the log's, and another is waited for.
+        let last = self.log.lineage.last().map_or(0, |entry| entry.epoch.number);
+        if matches!(view.role, Role::Writable { epoch, .. } if epoch.number <= last) {
+            return;
+        }
         if !leases.may_accept(now, self.id) || !(synced || self.cursors.durable == self.log.end) {
             return;
         }

@@ -8,7 +8,7 @@
 //!   promotions that the catalog knows.
 //! - What is reported back is durable on the whole in-sync set.
 
-use types::{Body, LinkId, Lsn, Promotion, Role, StartKind, Timestamp};
+use types::{Body, Lineage, LinkId, Lsn, Promotion, Role, StartKind, Timestamp};
 
 use crate::replica::{Office, Repair};
 use crate::{Ack, Append, Effect, Instant, Message, Planted, Replica, Resume};
@@ -19,6 +19,8 @@ pub(crate) struct Upstream {
     pub link: LinkId,
     /// The logs were compared, and this one is a prefix of the source's.
     pub joined: bool,
+    /// The source's lineage, when its promotions were those that the catalog here knows.
+    offered: Lineage,
     /// When the stream was last asked for.
     asked: Option<Instant>,
     told: Option<Ack>,
@@ -27,7 +29,7 @@ pub(crate) struct Upstream {
 
 impl Upstream {
     pub fn new(link: LinkId, now: Instant) -> Upstream {
-        Upstream { link, joined: false, asked: None, told: None, told_at: now }
+        Upstream { link, joined: false, offered: Lineage::new(), asked: None, told: None, told_at: now }
     }
 }
 
@@ -114,6 +116,9 @@ impl Replica {
             effects.push(Effect::Learn { link, promotions: resume.promotions, relay: resume.relay });
             return;
         }
+        if let Some(upstream) = self.upstream() {
+            upstream.offered = resume.lineage.clone();
+        }
         let common = self.log.lineage.common_point(self.log.end, &resume.lineage, resume.end);
         if common < resume.trimmed.max(self.log.trimmed) {
             self.repair = Some(Repair::Installing);
@@ -147,8 +152,13 @@ impl Replica {
             if record.lsn <= self.log.end {
                 continue;
             }
+            // One that the source carried out in an earlier life, and that its list has lost since, was in its lineage
+            // when the lists were compared.
+            let entry = record.lineage_entry();
+            let offered = |upstream: &Upstream| entry.is_some_and(|entry| upstream.offered.entries().contains(&entry));
             if let Body::EpochStart { kind: StartKind::Promotion { id, cut }, .. } = record.body
                 && !known.contains(&Promotion { id, cut })
+                && !self.upstream().is_some_and(|upstream| offered(upstream))
             {
                 return self.reopen_seldom(now, effects);
             }
