@@ -4,7 +4,7 @@
 //! The register never loses anything. What its leader has heard is volatile: a new leader starts with nothing.
 
 use catalog::State;
-use catalog::command::{Command, CreateDatabase, Loss, SetChange};
+use catalog::command::{Command, CreateDatabase, Loss, NamePrimary, SetChange};
 use catalog::database::Options as DatabaseOptions;
 use catalog::decide::{Heard, Report, failover};
 use catalog::event::UnixMillis;
@@ -247,6 +247,7 @@ impl World {
         for command in commands {
             self.name_primary(index, &command);
         }
+        self.renew_epochs(index);
         let region = &self.regions[index];
         let wanted = failover::reports_wanted(&region.catalog, &region.heard, now, timeout);
         for (to, partition) in wanted {
@@ -260,6 +261,35 @@ impl World {
             for node in first..first + leaves {
                 self.send(Place::Catalog(index), Place::Node(node), Packet::Publish { ts });
             }
+        }
+    }
+
+    /// A primary's log has received an epoch that is not below the one minted for it: it is named again, with another.
+    fn renew_epochs(&mut self, index: usize) {
+        let region = &self.regions[index];
+        let mut commands = vec![];
+        for (id, held) in &region.catalog.partitions {
+            let Some(grant) = &held.grant else { continue };
+            let node = &self.nodes[self.node_of(index, held.primary.node)];
+            let heard = region.heard.hears(held.primary, self.now, FAILURE * MILLI);
+            let Some(hosted) = node.hosted(*id).filter(|_| heard && node.member() == held.primary) else { continue };
+            let Some(last) = hosted.log.summary.lineage.last().map(|entry| entry.epoch) else { continue };
+            if last.number >= grant.epoch.number && last != grant.epoch {
+                commands.push(NamePrimary {
+                    partition: *id,
+                    reign: held.reign,
+                    version: held.version,
+                    primary: held.primary,
+                    members: held.members.clone(),
+                    nonce: 0,
+                    received_epoch: last.number,
+                    loss: Loss::None,
+                });
+            }
+        }
+        for mut naming in commands {
+            naming.nonce = self.rng.random();
+            self.name_primary(index, &Command::NamePrimary(naming));
         }
     }
 

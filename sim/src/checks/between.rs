@@ -291,7 +291,9 @@ impl World {
         if self.options.scale == Scale::Region || served == Timestamp::ZERO {
             return;
         }
-        let Some(hosted) = self.nodes[index].hosted(id) else { return };
+        // Only the primary's log is what was served; a secondary that was away may have any history.
+        let serves = |hosted: &&crate::node::Hosted| hosted.replica.reign_led().is_some();
+        let Some(hosted) = self.nodes[index].hosted(id).filter(serves) else { return };
         let undone = hosted.log.records.iter().filter(|record| record.lsn > to).find(|record| match record.body {
             Body::Commit { ts, .. } | Body::Outcome { decision: Some(ts), .. } => {
                 ts <= served && !hosted.log.summary.lineage.is_dead(ts, record.lsn)
