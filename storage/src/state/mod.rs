@@ -393,10 +393,6 @@ impl<'a> Change<'a> {
     }
 
     fn add(&mut self, changes: Vec<Mutation>, applied: Lsn, lineage: Option<Lineage>) -> Result<(), StateError> {
-        if lineage.is_some() {
-            // What came before is seen with the old lineage, what comes now with the new one.
-            self.write()?;
-        }
         for Mutation { key, value } in changes {
             match &value {
                 Some(value) => self.batch.put(&key, value),
@@ -407,17 +403,13 @@ impl<'a> Change<'a> {
             }
         }
         self.position.applied = applied;
-        match lineage {
-            Some(lineage) => {
-                let mut bytes = BytesMut::new();
-                encode_lineage(&lineage, &mut bytes);
-                self.batch.put(&meta::LINEAGE, &bytes);
-                self.position.lineage = Arc::new(lineage);
-                self.write()
-            }
-            None if self.batch.size() >= BATCH_BYTES => self.write(),
-            None => Ok(()),
+        if let Some(lineage) = lineage {
+            let mut bytes = BytesMut::new();
+            encode_lineage(&lineage, &mut bytes);
+            self.batch.put(&meta::LINEAGE, &bytes);
+            self.position.lineage = Arc::new(lineage);
         }
+        if self.batch.size() >= BATCH_BYTES { self.write() } else { Ok(()) }
     }
 
     fn write(&mut self) -> Result<(), StateError> {
@@ -432,7 +424,7 @@ impl<'a> Change<'a> {
             self.state.store.write(batch)?;
             self.state.position.write().applied = self.position.applied;
         } else {
-            // Snapshots are taken under this lock: none sees the rows of one lineage with another.
+            // Snapshots are taken under this lock: none sees the rows of one lineage with another one.
             let mut position = self.state.position.write();
             self.state.store.write(batch)?;
             position.applied = self.position.applied;

@@ -76,7 +76,7 @@ proptest! {
     }
 
     #[test]
-    fn a_changed_byte_or_a_lost_line_is_noticed(
+    fn a_changed_byte_and_a_lost_or_moved_line_are_noticed(
         entries in prop::collection::vec(entry(), 1..6),
         at in any::<prop::sample::Index>(),
         bit in 0u8..8,
@@ -92,7 +92,14 @@ proptest! {
         std::fs::write(&path, &bytes[..at.index(bytes.len())]).unwrap();
         prop_assert!(read(&path).is_err());
 
-        let mut lines: Vec<_> = bytes.split_inclusive(|byte| *byte == b'\n').collect();
+        let lines: Vec<_> = bytes.split_inclusive(|byte| *byte == b'\n').collect();
+        let mut swapped = lines.clone();
+        swapped.swap(2, lines.len() - 2);
+        if swapped != lines {
+            std::fs::write(&path, swapped.concat()).unwrap();
+            prop_assert!(read(&path).is_err());
+        }
+        let mut lines = lines;
         lines.remove(at.index(lines.len()));
         std::fs::write(&path, lines.concat()).unwrap();
         prop_assert!(read(&path).is_err());

@@ -235,9 +235,10 @@ fn a_rewind_may_be_stopped_at_every_call() {
     ]);
     let to = 4;
     for fuse in 0..calls(&log, to) {
-        for after_effect in [false, true] {
+        // Memtables go to files after each group, or only when the procedure orders it.
+        for (after_effect, memtable_bytes) in [(false, 1), (true, 1 << 20)] {
             let flushed = if fuse % 2 == 0 { log.len() } else { 3 };
-            interrupted(&log, to, flushed, &[fuse], after_effect, 1);
+            interrupted(&log, to, flushed, &[fuse], after_effect, memtable_bytes);
         }
     }
 }
