@@ -68,24 +68,6 @@ fn typed(expr: &Expr, names: &dyn Names, env: &Env) -> Result<Typed> {
         Expr::IsNotFalse(expr) => call("not", vec![one(&Expr::IsFalse(expr.clone()))?], env),
         Expr::IsUnknown(expr) => call("isnull", vec![call("truth", vec![one(expr)?], env)?], env),
         Expr::IsNotUnknown(expr) => call("not", vec![one(&Expr::IsUnknown(expr.clone()))?], env),
-        Expr::Case { conditions, else_result, .. } => {
-            let mut ty = Ty::Null;
-            let mut branches = Vec::with_capacity(conditions.len());
-            for branch in conditions {
-                let (result, result_ty) = one(&branch.result)?;
-                ty = ty.union(result_ty);
-                branches.push((one(&branch.condition)?.0, result));
-            }
-            let otherwise = match else_result {
-                Some(result) => {
-                    let (result, result_ty) = one(result)?;
-                    ty = ty.union(result_ty);
-                    result
-                }
-                None => Scalar::Literal(Datum::Null),
-            };
-            Ok((Scalar::Case(branches, Box::new(otherwise)), ty))
-        }
         Expr::Function(function) => function_call(function, names, env),
         Expr::Subquery(_) | Expr::InSubquery { .. } | Expr::Exists { .. } => Err(Error::unsupported("subqueries here")),
         other => Err(Error::unsupported(other.to_string().chars().take(60).collect::<String>())),
@@ -109,7 +91,24 @@ fn function_call(function: &Call, names: &dyn Names, env: &Env) -> Result<Typed>
         return Ok((Scalar::Column(place), ty));
     }
     let arguments = arguments.into_iter().map(|argument| typed(argument, names, env)).collect::<Result<Vec<_>>>()?;
+    if name == "choose" {
+        return Ok(choice(arguments));
+    }
     call(&name, arguments, env)
+}
+
+/// CASE: the branch that is not taken is not computed.
+fn choice(mut arguments: Vec<Typed>) -> Typed {
+    let types: Vec<Ty> = arguments.iter().map(|(_, ty)| *ty).collect();
+    let function = Function::find("choose").expect("it is in the table");
+    let ty = (function.definition().ty)(&types, &[]);
+    let (otherwise, _) = arguments.pop().expect("the value behind ELSE is always there");
+    let mut branches = Vec::with_capacity(arguments.len() / 2);
+    let mut rest = arguments.into_iter().map(|(scalar, _)| scalar);
+    while let (Some(condition), Some(value)) = (rest.next(), rest.next()) {
+        branches.push((condition, value));
+    }
+    (Scalar::Case(branches, Box::new(otherwise)), ty)
 }
 
 /// A call, or its value if the arguments are constants. An error of the computation waits for the row.

@@ -420,13 +420,17 @@ pub(crate) async fn show(
         }
     };
     let rows = filtered(&columns, rows, filter, session)?;
-    let columns = columns
+    let mut columns: Vec<ResultColumn> = columns
         .iter()
         .map(|(name, ty)| match ty {
             Ty::Int => ResultColumn::int(name),
             _ => ResultColumn::text(name),
         })
         .collect();
+    if let Show::Tables { database, .. } = show {
+        let database = database.as_deref().or(session.database.as_deref()).unwrap_or_default();
+        columns[0].name = format!("Tables_in_{database}");
+    }
     Ok(Answer::Rows(Rows::of(columns, rows)))
 }
 

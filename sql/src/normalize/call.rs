@@ -1,8 +1,7 @@
 //! Calls of functions: those that the session answers, those that are other trees, aggregates, and the rest by name.
 
-use datafusion::sql::sqlparser::ast::helpers::attached_token::AttachedToken;
 use datafusion::sql::sqlparser::ast::{
-    BinaryOperator, CaseWhen, DataType, DuplicateTreatment, Expr, Function, FunctionArg, FunctionArgExpr,
+    BinaryOperator, DataType, DuplicateTreatment, Expr, Function, FunctionArg, FunctionArgExpr,
     FunctionArgumentClause, FunctionArgumentList, FunctionArguments, Interval, ObjectName, ObjectNamePart, WindowType,
 };
 use types::Datum;
@@ -293,15 +292,12 @@ fn scalar_arity(name: &str, count: usize, expected: usize) -> Result<()> {
     Err(Error::new(1582, format!("Incorrect parameter count in the call to native function '{name}'")))
 }
 
-/// `CASE WHEN … END`.
+/// `CASE WHEN … END`, as the function that gives it MySQL's type.
 pub(crate) fn case(branches: Vec<(Expr, Expr)>, otherwise: Option<Expr>) -> Expr {
-    Expr::Case {
-        case_token: AttachedToken::empty(),
-        end_token: AttachedToken::empty(),
-        operand: None,
-        conditions: branches.into_iter().map(|(condition, result)| CaseWhen { condition, result }).collect(),
-        else_result: otherwise.map(Box::new),
-    }
+    let mut arguments: Vec<Expr> =
+        branches.into_iter().flat_map(|(condition, result)| [condition, result]).collect();
+    arguments.push(otherwise.unwrap_or_else(null));
+    call("choose", arguments)
 }
 
 fn is_aggregate(name: &str) -> bool {

@@ -6,6 +6,8 @@ use datafusion::sql::sqlparser::ast::{
 };
 use types::Datum;
 
+use super::call::case;
+use super::query::count_of;
 use super::{Normalizer, call, constant, ident, null, number, row_variable, text};
 use crate::error::{Error, Result};
 use crate::parse::hex_bytes;
@@ -15,6 +17,21 @@ type Operator = BinaryOperator;
 impl Normalizer<'_> {
     /// The tree of a value.
     pub(crate) fn value(&mut self, expr: Expr) -> Result<Expr> {
+        let filters = std::mem::replace(&mut self.filters, false);
+        let value = self.plain_value(expr);
+        self.filters = filters;
+        value
+    }
+
+    /// The tree of a condition that chooses rows: only there DataFusion has EXISTS.
+    pub(crate) fn filter(&mut self, expr: Expr) -> Result<Expr> {
+        let filters = std::mem::replace(&mut self.filters, true);
+        let condition = self.condition(expr);
+        self.filters = filters;
+        condition
+    }
+
+    fn plain_value(&mut self, expr: Expr) -> Result<Expr> {
         if is_condition(&expr) {
             let condition = self.condition(expr)?;
             return Ok(call("bool_value", vec![condition]));
@@ -26,17 +43,17 @@ impl Normalizer<'_> {
             Expr::Value(value) => literal(value.value),
             Expr::BinaryOp { left, op, right } => self.operation(*left, op, *right),
             Expr::UnaryOp { op, expr } => self.unary(op, *expr),
-            Expr::Case { case_token, end_token, operand, conditions, else_result } => {
+            Expr::Case { operand, conditions, else_result, .. } => {
                 let mut branches = Vec::with_capacity(conditions.len());
                 for CaseWhen { condition, result } in conditions {
                     let condition = match &operand {
                         Some(operand) => comparison((**operand).clone(), Operator::Eq, condition),
                         None => condition,
                     };
-                    branches.push(CaseWhen { condition: self.condition(condition)?, result: self.value(result)? });
+                    branches.push((self.condition(condition)?, self.value(result)?));
                 }
-                let else_result = else_result.map(|result| self.value(*result)).transpose()?.map(Box::new);
-                Ok(Expr::Case { case_token, end_token, operand: None, conditions: branches, else_result })
+                let otherwise = else_result.map(|result| self.value(*result)).transpose()?;
+                Ok(case(branches, otherwise))
             }
             Expr::Function(function) => self.call(function),
             Expr::Cast { expr, data_type, .. } => self.cast(*expr, &data_type),
@@ -139,6 +156,17 @@ impl Normalizer<'_> {
                 subquery: Box::new(self.query(*subquery)?),
                 negated,
             }),
+            Expr::Exists { subquery, negated } if !self.filters => {
+                let count = Expr::Subquery(Box::new(count_of(self.query(*subquery)?)));
+                let op = if negated { Operator::Eq } else { Operator::Gt };
+                Ok(binary(count, op, number(0)))
+            }
+            Expr::AnyOp { left, compare_op: Operator::Eq, right, .. } if matches!(*right, Expr::Subquery(_)) => {
+                self.in_subquery(*left, *right, false)
+            }
+            Expr::AllOp { left, compare_op: Operator::NotEq, right } if matches!(*right, Expr::Subquery(_)) => {
+                self.in_subquery(*left, *right, true)
+            }
             Expr::Exists { subquery, negated } => {
                 Ok(Expr::Exists { subquery: Box::new(self.query(*subquery)?), negated })
             }
@@ -156,8 +184,14 @@ impl Normalizer<'_> {
             }
             Expr::Value(value) if matches!(value.value, Value::Boolean(_)) => Ok(Expr::Value(value)),
             Expr::Function(function) if is_predicate(&function) => self.call(function),
+            Expr::AnyOp { .. } | Expr::AllOp { .. } => Err(Error::unsupported("this use of ANY, SOME or ALL")),
             other => Ok(binary(self.value(other)?, Operator::NotEq, number(0))),
         }
+    }
+
+    fn in_subquery(&mut self, left: Expr, right: Expr, negated: bool) -> Result<Expr> {
+        let Expr::Subquery(subquery) = right else { return Err(Error::unsupported("ANY and ALL of a list")) };
+        self.condition(Expr::InSubquery { expr: Box::new(left), subquery, negated })
     }
 
     /// `a = (b, …)` and the like for rows; plain comparisons otherwise.
@@ -265,6 +299,8 @@ impl Normalizer<'_> {
         if matches!(first.as_str(), "@@session" | "@@global" | "@@local") && parts.len() == 2 {
             return self.system_variable(&parts[1].value);
         }
+        // `database.table.column` is `table.column`: tables are known by their own names here.
+        let parts = &parts[parts.len().saturating_sub(2)..];
         let last = parts.len() - 1;
         let parts = parts
             .iter()
@@ -355,6 +391,8 @@ fn is_condition(expr: &Expr) -> bool {
         | Expr::InList { .. }
         | Expr::InSubquery { .. }
         | Expr::Exists { .. }
+        | Expr::AnyOp { .. }
+        | Expr::AllOp { .. }
         | Expr::Like { .. }
         | Expr::RLike { .. } => true,
         _ => false,

@@ -35,6 +35,8 @@ pub(crate) struct Normalizer<'a> {
     ctes: Vec<String>,
     /// Whether `VALUES(column)` means the row that was to be inserted.
     inserted: bool,
+    /// Whether the condition at hand chooses rows.
+    filters: bool,
     /// User variables that are fields of the row, as in LOAD DATA.
     row_variables: Vec<String>,
 }
@@ -46,7 +48,7 @@ pub(crate) fn row_variable(name: &str) -> String {
 
 impl<'a> Normalizer<'a> {
     pub(crate) fn new(session: &'a Session) -> Normalizer<'a> {
-        Normalizer { session, tables: BTreeSet::new(), ctes: Vec::new(), inserted: false, row_variables: Vec::new() }
+        Normalizer { session, tables: BTreeSet::new(), ctes: Vec::new(), inserted: false, filters: false, row_variables: Vec::new() }
     }
 
     /// The same, for expressions over a row with variables of its own (lower case).

@@ -1,9 +1,10 @@
 //! Queries: tables, clauses, and the names of columns.
 
+use datafusion::sql::sqlparser::ast::helpers::attached_token::AttachedToken;
 use datafusion::sql::sqlparser::ast::{
     Distinct, Expr, GroupByExpr, Join, JoinConstraint, JoinOperator, LimitClause, ObjectName, ObjectNamePart, Offset,
-    OffsetRows, OrderByExpr, OrderByKind, Query, Select, SelectItem, SelectItemQualifiedWildcardKind, SetExpr,
-    TableFactor, TableWithJoins, Value,
+    OffsetRows, OrderByExpr, OrderByKind, Query, Select, SelectFlavor, SelectItem, SelectItemQualifiedWildcardKind, SetExpr,
+    TableAlias, TableFactor, TableWithJoins, Value,
 };
 
 use super::expression::shortened;
@@ -79,8 +80,8 @@ impl Normalizer<'_> {
         }
         select.from =
             select.from.into_iter().filter(|from| !is_dual(from)).map(|from| self.from(from)).collect::<Result<_>>()?;
-        select.selection = select.selection.map(|condition| self.condition(condition)).transpose()?;
-        select.having = select.having.map(|condition| self.condition(condition)).transpose()?;
+        select.selection = select.selection.map(|condition| self.filter(condition)).transpose()?;
+        select.having = select.having.map(|condition| self.filter(condition)).transpose()?;
         select.group_by = match select.group_by {
             GroupByExpr::Expressions(expressions, modifiers) if modifiers.is_empty() => {
                 let expressions =
@@ -109,7 +110,7 @@ impl Normalizer<'_> {
                 SelectItem::ExprWithAlias { expr: self.value(expr)?, alias: ident(&alias.value.to_lowercase()) }
             }
             SelectItem::QualifiedWildcard(SelectItemQualifiedWildcardKind::ObjectName(name), options) => {
-                let name = quoted(&names(&name)?);
+                let name = quoted(&names(&name)?.split_off(name.0.len() - 1));
                 SelectItem::QualifiedWildcard(SelectItemQualifiedWildcardKind::ObjectName(name), options)
             }
             wildcard @ SelectItem::Wildcard(_) => wildcard,
@@ -188,6 +189,8 @@ impl Normalizer<'_> {
                     _ => {
                         let (database, table) = self.table_name(&name)?;
                         self.tables.insert((database.clone(), table.clone()));
+                        // Columns are addressed by the table alone, so that stars are as well.
+                        alias.get_or_insert_with(|| table_alias(&table));
                         quoted(&[database, table])
                     }
                 };
@@ -272,8 +275,50 @@ fn quoted(parts: &[String]) -> ObjectName {
     ObjectName(parts.iter().map(|part| ObjectNamePart::Identifier(ident(part))).collect())
 }
 
+fn table_alias(name: &str) -> TableAlias {
+    TableAlias { explicit: true, name: ident(name), columns: vec![], at: None }
+}
+
 fn is_dual(from: &TableWithJoins) -> bool {
     matches!(&from.relation, TableFactor::Table { name, .. } if from.joins.is_empty() && name.to_string().eq_ignore_ascii_case("dual"))
+}
+
+/// `SELECT COUNT(1) FROM (query) AS x`.
+pub(super) fn count_of(query: Query) -> Query {
+    let count = super::call("count", vec![super::number(1)]);
+    let relation = TableFactor::Derived {
+        lateral: false,
+        subquery: Box::new(query),
+        alias: Some(table_alias("\u{1}rows")),
+        sample: None,
+    };
+    let select = Select {
+        select_token: AttachedToken::empty(),
+        optimizer_hints: vec![],
+        distinct: None,
+        select_modifiers: None,
+        top: None,
+        top_before_distinct: false,
+        projection: vec![SelectItem::UnnamedExpr(count)],
+        exclude: None,
+        into: None,
+        from: vec![TableWithJoins { relation, joins: vec![] }],
+        lateral_views: vec![],
+        prewhere: None,
+        selection: None,
+        connect_by: vec![],
+        group_by: GroupByExpr::Expressions(vec![], vec![]),
+        cluster_by: vec![],
+        distribute_by: vec![],
+        sort_by: vec![],
+        having: None,
+        named_window: vec![],
+        qualify: None,
+        window_before_qualify: false,
+        value_table_mode: None,
+        flavor: SelectFlavor::Standard,
+    };
+    Query { body: Box::new(SetExpr::Select(Box::new(select))), ..empty_query() }
 }
 
 /// What stands in a tree while its query is worked on.

@@ -6,7 +6,7 @@ use types::value::{DAY, HOUR, MINUTE, SECOND, civil_from_days, number_prefix, pa
 use types::{Datum, Decimal};
 
 use super::ty::rule;
-use super::{Definition, Env, Ty, def};
+use super::{Definition, Env, MANY, Ty, def};
 use crate::error::{Error, Result};
 
 pub(super) const TABLE: &[Definition] = &[
@@ -29,6 +29,16 @@ pub(super) const TABLE: &[Definition] = &[
         Ok(boolean(both.map(|(a, b)| a != b)))
     }),
     def("truth", 1, 1, rule::boolean, |args, env| Ok(boolean(truth(&args[0], env)))),
+    def("choose", 1, MANY, chosen_type, |args, env| {
+        let mut rest = args;
+        while let [condition, value, others @ ..] = rest {
+            if truth(condition, env) == Some(true) {
+                return Ok(value.clone());
+            }
+            rest = others;
+        }
+        Ok(rest[0].clone())
+    }),
     def("bool_value", 1, 1, rule::int, |args, env| Ok(boolean(truth(&args[0], env)))),
     def("isnull", 1, 1, rule::boolean, |args, _| Ok(boolean(Some(args[0].is_null())))),
     def("add", 2, 2, sum_type, |args, env| arithmetic("+", &args[0], &args[1], env)),
@@ -171,6 +181,15 @@ pub fn text_double(text: &str, env: &Env) -> f64 {
         env.warn(1292, format!("Truncated incorrect DOUBLE value: '{shown}'"));
     }
     prefix.text.parse().unwrap_or(0.0)
+}
+
+/// A TIME, or a text that is one and no date.
+pub(super) fn of_clock(value: &Datum) -> Option<i64> {
+    match value {
+        Datum::Time(micros) => Some(*micros),
+        Datum::Text(text) if !text.contains('-') || text.starts_with('-') => parse_time(text),
+        _ => None,
+    }
 }
 
 /// A number as a double; NULL and non-numbers are zero.
@@ -474,5 +493,15 @@ fn summand_type(types: &[Ty], _: &[Option<Datum>]) -> Ty {
     match types[0].numeric() {
         Ty::Int | Ty::UInt => Ty::Decimal(20, 0),
         other => other,
+    }
+}
+
+/// The type that all values of CASE can be given: they are the second, fourth … and the last argument.
+fn chosen_type(types: &[Ty], _: &[Option<Datum>]) -> Ty {
+    let last = types.len() - 1;
+    let values = types.iter().enumerate().filter(|(at, _)| at % 2 == 1 || *at == last).map(|(_, ty)| *ty);
+    match values.reduce(Ty::union).unwrap_or(Ty::Null) {
+        Ty::Bool => Ty::Int,
+        ty => ty,
     }
 }

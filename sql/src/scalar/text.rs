@@ -1,7 +1,7 @@
 //! Functions of text and bytes. Positions count characters from 1, as in MySQL.
 
 use sha1::Digest;
-use types::Datum;
+use types::{Datum, Decimal};
 
 use super::ty::rule;
 use super::{Definition, Env, MANY, def, ops};
@@ -116,6 +116,24 @@ pub(super) const TABLE: &[Definition] = &[
     }),
     def("unhex", 1, 1, rule::bytes, |args, _| {
         Ok(on_text(&args[0], |text| crate::parse::hex_bytes(text).map_or(Datum::Null, Datum::Bytes)))
+    }),
+    def("crc32", 1, 1, rule::uint, |args, _| Ok(on_bytes(&args[0], |bytes| Datum::UInt(u64::from(crc32(bytes)))))),
+    def("bin", 1, 1, rule::text, |args, env| {
+        Ok(integer(&args[0], env).map_or(Datum::Null, |value| Datum::Text(format!("{value:b}"))))
+    }),
+    def("oct", 1, 1, rule::text, |args, env| {
+        Ok(integer(&args[0], env).map_or(Datum::Null, |value| Datum::Text(format!("{value:o}"))))
+    }),
+    def("format", 2, 2, rule::text, |args, env| {
+        let places = integer(&args[1], env).map(|places| places.clamp(0, 30) as u8);
+        Ok(match (ops::numeric(&args[0], env), places) {
+            (Datum::Null, _) | (_, None) => Datum::Null,
+            (Datum::Double(value), Some(places)) => Datum::Text(grouped(&format!("{value:.*}", usize::from(places)))),
+            (exact, Some(places)) => {
+                let exact = Decimal::parse(&exact.to_string()).and_then(|exact| exact.rescale(places));
+                exact.map_or(Datum::Null, |exact| Datum::Text(grouped(&exact.to_string())))
+            }
+        })
     }),
     def("md5", 1, 1, rule::text, |_, _| Err(Error::unsupported("MD5"))),
     def("sha1", 1, 1, rule::text, |args, _| Ok(on_bytes(&args[0], |bytes| digest(&sha1::Sha1::digest(bytes))))),
@@ -314,6 +332,36 @@ fn substring_index(text: &str, separator: &str, count: i64) -> String {
     }
     let kept = if count > 0 { &parts[..wanted] } else { &parts[parts.len() - wanted..] };
     kept.join(separator)
+}
+
+/// CRC-32 as in IEEE 802.3, reflected, polynomial EDB88320.
+fn crc32(bytes: &[u8]) -> u32 {
+    let mut crc = u32::MAX;
+    for byte in bytes {
+        crc ^= u32::from(*byte);
+        for _ in 0..8 {
+            crc = (crc >> 1) ^ (0xedb8_8320 & (crc & 1).wrapping_neg());
+        }
+    }
+    !crc
+}
+
+/// A number's text with commas between thousands.
+fn grouped(text: &str) -> String {
+    let (sign, digits) = text.strip_prefix('-').map_or(("", text), |digits| ("-", digits));
+    let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
+    let mut out = String::from(sign);
+    for (at, digit) in whole.chars().enumerate() {
+        if at > 0 && (whole.len() - at) % 3 == 0 {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    if !fraction.is_empty() {
+        out.push('.');
+        out.push_str(fraction);
+    }
+    out
 }
 
 fn digest(bytes: &[u8]) -> Datum {

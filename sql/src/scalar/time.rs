@@ -82,6 +82,14 @@ pub(super) const TABLE: &[Definition] = &[
             number => Datum::Time((ops::double(&number) * SECOND as f64).round() as i64),
         })
     }),
+    def("timediff", 2, 2, rule::time, |args, env| {
+        let both_times = args.iter().all(|value| ops::of_clock(value).is_some());
+        let micros = |value: &Datum| if both_times { ops::of_clock(value) } else { instant(value, env) };
+        Ok(match micros(&args[0]).zip(micros(&args[1])) {
+            Some((a, b)) => Datum::Time((a - b).clamp(-LAST_TIME, LAST_TIME)),
+            None => Datum::Null,
+        })
+    }),
     def("datediff", 2, 2, rule::int, |args, env| {
         Ok(match day(&args[0], env).zip(day(&args[1], env)) {
             Some((a, b)) => Datum::Int(i64::from(a) - i64::from(b)),
@@ -165,6 +173,9 @@ pub(super) const TABLE: &[Definition] = &[
         })
     }),
 ];
+
+/// 838:59:59.
+const LAST_TIME: i64 = 839 * HOUR - SECOND;
 
 const DAYS: [&str; 7] = ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"];
 const MONTHS: [&str; 12] = [

@@ -22,6 +22,16 @@ pub(super) fn lower(expr: &Expr, schema: &SchemaRef) -> Option<Scalar> {
                 op => Some(Scalar::call(comparison(op)?, parts()?)),
             }
         }
+        // CASE whose branches are of one type already.
+        Expr::Case(case) if case.expr.is_none() => {
+            let branches = case.when_then_expr.iter();
+            let branches = branches.map(|(when, then)| Some((lower(when, schema)?, lower(then, schema)?)));
+            let otherwise = match &case.else_expr {
+                Some(otherwise) => lower(otherwise, schema)?,
+                None => Scalar::Literal(Datum::Null),
+            };
+            Some(Scalar::Case(branches.collect::<Option<_>>()?, Box::new(otherwise)))
+        }
         Expr::Not(inner) => Some(Scalar::call("not", vec![lower(inner, schema)?])),
         Expr::IsNull(inner) => Some(Scalar::call("isnull", vec![lower(inner, schema)?])),
         Expr::IsNotNull(inner) => Some(Scalar::call("not", vec![Scalar::call("isnull", vec![lower(inner, schema)?])])),
@@ -48,9 +58,25 @@ pub(super) fn lower(expr: &Expr, schema: &SchemaRef) -> Option<Scalar> {
                 return None;
             }
             let arguments = call.args.iter().map(|argument| lower(argument, schema)).collect::<Option<Vec<_>>>()?;
+            if ours.function.definition().name == "choose" {
+                return Some(choice(arguments));
+            }
             Some(Scalar::Call(ours.function, arguments))
         }
         _ => None,
+    }
+}
+
+fn choice(arguments: Vec<Scalar>) -> Scalar {
+    let mut branches = Vec::with_capacity(arguments.len() / 2);
+    let mut rest = arguments.into_iter();
+    loop {
+        match (rest.next(), rest.next()) {
+            (Some(condition), Some(value)) => branches.push((condition, value)),
+            (otherwise, _) => {
+                return Scalar::Case(branches, Box::new(otherwise.unwrap_or(Scalar::Literal(Datum::Null))));
+            }
+        }
     }
 }
 

@@ -192,6 +192,9 @@ pub(crate) fn translate(error: DataFusionError) -> Error {
             Error::new(1038, "Out of memory for queries; make the query smaller or repeat it later")
         }
         DataFusionError::Plan(text) => plan_error(&text),
+        DataFusionError::Execution(text) if text.contains("aggregate with DISTINCT") => {
+            Error::unsupported("an aggregate with DISTINCT and ORDER BY of something else")
+        }
         other => Error::new(1105, format!("the query could not be computed: {}", first_line(&other.to_string()))),
     }
 }

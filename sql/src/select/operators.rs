@@ -6,7 +6,8 @@
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::DataType;
-use datafusion::common::DFSchema;
+use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::{Column, DFSchema};
 use datafusion::error::Result;
 use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExpr};
@@ -48,6 +49,27 @@ impl ExprPlanner for Operators {
     }
 }
 
+/// An expression's type. A column that two tables share, as after USING, is of the first one's type: whether it may
+/// be named so is the planner's to judge.
+fn type_of(expr: &Expr, schema: &DFSchema) -> Result<Ty> {
+    if let Ok(found) = expr.get_type(schema) {
+        return ty(&found);
+    }
+    let named = expr.clone().transform(|expr| match expr {
+        Expr::Column(column) if column.relation.is_none() => {
+            let first = schema.iter().find(|(_, field)| *field.name() == column.name);
+            match first {
+                Some((qualifier, _)) => {
+                    Ok(Transformed::yes(Expr::Column(Column::new(qualifier.cloned(), column.name))))
+                }
+                None => Ok(Transformed::no(Expr::Column(column))),
+            }
+        }
+        other => Ok(Transformed::no(other)),
+    })?;
+    ty(&named.data.get_type(schema)?)
+}
+
 fn binary(left: Expr, op: Operator, right: Expr) -> Expr {
     Expr::BinaryExpr(BinaryExpr::new(Box::new(left), op, Box::new(right)))
 }
@@ -59,7 +81,7 @@ impl Operators {
     }
 
     fn compare(&self, op: Operator, left: Expr, right: Expr, schema: &DFSchema) -> Result<Expr> {
-        let (a, b) = (ty(&left.get_type(schema)?)?, ty(&right.get_type(schema)?)?);
+        let (a, b) = (type_of(&left, schema)?, type_of(&right, schema)?);
         let (left, right) = match (a, b) {
             (Ty::Null, _) | (_, Ty::Null) => (left, right),
             (a, b) if a == b => (left, right),
@@ -158,7 +180,7 @@ impl Operators {
     }
 
     fn arithmetic(&self, op: Operator, function: &str, left: Expr, right: Expr, schema: &DFSchema) -> Result<Expr> {
-        let (a, b) = (ty(&left.get_type(schema)?)?, ty(&right.get_type(schema)?)?);
+        let (a, b) = (type_of(&left, schema)?, type_of(&right, schema)?);
         if a == Ty::Null || b == Ty::Null || a.is_time() || b.is_time() {
             return Ok(self.call(function, vec![left, right]));
         }

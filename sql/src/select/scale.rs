@@ -68,6 +68,11 @@ fn of_expr(expr: &Expr, input: &LogicalPlan) -> Option<u8> {
                 "mul" => Some(arguments[0]? + arguments[1]?),
                 "add" | "sub" | "mod" | "greatest" | "least" => arguments.into_iter().flatten().max(),
                 "neg" | "abs" | "summand" | "to_number" => arguments[0],
+                "choose" => {
+                    let last = arguments.len() - 1;
+                    let values = arguments.into_iter().enumerate().filter(|(at, _)| at % 2 == 1 || *at == last);
+                    values.filter_map(|(_, scale)| scale).max()
+                }
                 _ => by_type(expr, input),
             }
         }

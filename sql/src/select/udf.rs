@@ -9,7 +9,10 @@ use datafusion::arrow::compute::{cast, kernels::boolean};
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::common::ScalarValue;
 use datafusion::error::{DataFusionError, Result};
+use datafusion::logical_expr::expr::ScalarFunction;
+use datafusion::logical_expr::simplify::{ExprSimplifyResult, SimplifyContext};
 use datafusion::logical_expr::{
+    Case, Expr, cast as cast_expr,
     ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, TypeSignature, Volatility,
 };
 use types::Datum;
@@ -79,6 +82,24 @@ impl ScalarUDFImpl for Udf {
         Ok(Arc::new(Field::new(self.name(), data_type(result), true)))
     }
 
+    fn simplify(&self, args: Vec<Expr>, info: &SimplifyContext) -> Result<ExprSimplifyResult> {
+        if self.name() != "choose" || args.len() < 3 {
+            return Ok(ExprSimplifyResult::Original(args));
+        }
+        // DataFusion's CASE computes only the branch that is taken; all branches are brought to one type first.
+        let types = args.iter().map(|argument| ty(&info.get_data_type(argument)?)).collect::<Result<Vec<Ty>>>()?;
+        let to = (self.function.definition().ty)(&types, &[]);
+        let mut values = args.into_iter().zip(types).collect::<Vec<_>>();
+        let otherwise = values.pop().map(|(value, from)| Box::new(self.converted(value, from, to)));
+        let mut branches = Vec::with_capacity(values.len() / 2);
+        let mut rest = values.into_iter();
+        while let (Some((condition, kind)), Some((value, from))) = (rest.next(), rest.next()) {
+            let condition = if kind == Ty::Bool { condition } else { cast_expr(condition, DataType::Boolean) };
+            branches.push((Box::new(condition), Box::new(self.converted(value, from, to))));
+        }
+        Ok(ExprSimplifyResult::Simplified(Expr::Case(Case::new(None, branches, otherwise))))
+    }
+
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
         let result = args.return_field.data_type();
         if let Some(fast) = self.fast(&args, result)? {
@@ -103,6 +124,21 @@ impl ScalarUDFImpl for Udf {
 }
 
 impl Udf {
+    /// A value as one of another type, written as MySQL writes it where it becomes text.
+    fn converted(&self, value: Expr, from: Ty, to: Ty) -> Expr {
+        let function = match (from, to) {
+            (from, to) if from == to => return value,
+            (Ty::Null, _) => None,
+            (_, Ty::Text) => Some("cast_char"),
+            (_, Ty::Bytes) => Some("cast_binary"),
+            _ => None,
+        };
+        match function.and_then(Function::find) {
+            Some(function) => Expr::ScalarFunction(ScalarFunction::new_udf(udf(function, &self.env), vec![value])),
+            None => cast_expr(value, data_type(to)),
+        }
+    }
+
     /// The common cases a column at a time; their meaning is that of the table's function.
     fn fast(&self, args: &ScalarFunctionArgs, result: &DataType) -> Result<Option<ColumnarValue>> {
         let is =

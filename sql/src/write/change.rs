@@ -126,13 +126,18 @@ fn default_of(target: &Target, place: usize) -> Result<Scalar> {
 
 /// Runs a DELETE.
 pub(crate) async fn delete(delete: &Delete, session: &Session, cluster: &Arc<dyn Cluster>) -> Result<Done> {
-    if delete.using.is_some() || delete.returning.is_some() || !delete.tables.is_empty() {
+    if delete.using.is_some() || delete.returning.is_some() {
         return Err(Error::unsupported("DELETE of several tables"));
     }
     let tables = match &delete.from {
         FromTable::WithFromKeyword(tables) | FromTable::WithoutKeyword(tables) => tables,
     };
     let (database, table, alias) = single_table(tables, "DELETE")?;
+    // `DELETE t FROM t` names the one table twice.
+    let named = delete.tables.iter().map(names).collect::<Result<Vec<_>>>()?;
+    if named.iter().any(|name| name.last() != Some(&alias)) {
+        return Err(Error::unsupported("DELETE of several tables"));
+    }
     let target = Target::find(cluster, session, database.as_deref(), &table).await?;
     let env = Env::new(session.zone());
     let which = Which {
