@@ -54,7 +54,14 @@ impl Feed {
         }
     }
 
-    /// Goes on after the common point.
+    /// Goes on after the common point. What this process has acknowledged under this stream stays true: only its
+    /// words may come out of order.
+    pub fn resume_member(&mut self, member: Member, from: Lsn, now: Instant) {
+        let ack = if self.member == Some(member) { self.ack } else { Ack::default() };
+        *self = Feed { member: self.member, ack, born: self.born, ..Feed::new(self.id, from, now) };
+    }
+
+    /// Goes on after the common point, with a follower whose log may have become shorter.
     pub fn resume(&mut self, from: Lsn, now: Instant) {
         *self = Feed { member: self.member, born: self.born, ..Feed::new(self.id, from, now) };
     }

@@ -157,7 +157,12 @@ impl Replica {
                 self.log.append(record, effects);
             }
         }
-        if let Some(mark) = append.mark.filter(|mark| mark.lsn <= last.max(self.matched())) {
+        // The first mark under a stream counts even if it is lower than one of another primary; after it, only frames that
+        // come out of order bring a lower one.
+        let first = self.following().is_some_and(|following| following.mark.is_none());
+        let rises = |mark: &types::Mark| first || mark.promotions != self.mark.promotions || mark.ts >= self.mark.ts;
+        let (reached, rises) = (last.max(self.matched()), append.mark.as_ref().is_some_and(rises));
+        if let Some(mark) = append.mark.filter(|mark| mark.lsn <= reached && rises) {
             if mark != self.mark {
                 self.mark = mark;
                 self.mark_durable = self.mark_durable.min(self.mark.ts);

@@ -324,7 +324,7 @@ impl Replica {
         let common = self.log.lineage.common_point(self.log.end, lineage, end);
         let must_change = end > common || common < self.log.trimmed;
         let Some(feed) = self.leading().and_then(|leading| leading.feeds.get_mut(&from.node)) else { return };
-        feed.resume(common, now);
+        feed.resume_member(from, common, now);
         if must_change {
             feed.suspend();
             self.send_resume(from.node, effects);
