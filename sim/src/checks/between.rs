@@ -74,7 +74,10 @@ impl World {
         }
         let held = &self.regions[self.nodes[index].region].catalog;
         let fenced = &held.databases[&id.database].fenced;
-        let sealed = matches!(fenced.fence, Fence::Sealed(_));
+        // One that was replaced may write what will never be committed.
+        let current =
+            self.nodes[index].replica(id).and_then(|replica| replica.reign_led()) == Some(held.partitions[&id].reign);
+        let sealed = matches!(fenced.fence, Fence::Sealed(_)) && current;
         let end = fenced.finals.as_ref().and_then(|finals| finals.positions.get(&id.ordinal)).copied();
         if let Some(end) = end.filter(|end| sealed && record.lsn > *end && record.body.is_data()) {
             let text = format!("{} {id} writes {} above the final position {end}", self.label(index), record.lsn);
@@ -142,8 +145,12 @@ impl World {
 
     /// A sink serves reads at its cut.
     pub(crate) fn serve(&mut self, region: usize) {
-        let broken = self.is_sink(region) && self.followed(region).is_none();
-        let Some(cut) = self.cut_of(region).filter(|_| self.is_sink(region) && !broken) else { return };
+        let Some((link, _)) = self.followed(region) else { return };
+        // While an order to follow is being carried out the cut may fall: nothing is served.
+        if self.regions[region].catalog.sinks[&link].forced {
+            return;
+        }
+        let Some(cut) = self.cut_of(region) else { return };
         let mut rows = Rows::new();
         let before = self.checks.between.served.get(&region).cloned();
         let view = before.as_ref().map_or(cut, |(served, ..)| cut.max(*served));
