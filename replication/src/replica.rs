@@ -224,7 +224,7 @@ impl Replica {
             }),
             Input::Txn { ticket, request } => self.on_request(now, ticket, request, effects),
             Input::Cancel { ticket } => self.on_cancel(ticket),
-            Input::Publish { ts } => self.on_publish(ts),
+            Input::Publish { ts } => self.on_publish(now, ts, leases),
             Input::Final { ts } => self.on_final(ts),
         }
     }

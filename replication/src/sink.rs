@@ -8,7 +8,7 @@
 //!   promotions that the catalog knows.
 //! - What is reported back is durable on the whole in-sync set.
 
-use types::{Body, Lineage, LinkId, Lsn, Promotion, Role, StartKind, Timestamp};
+use types::{Body, Epoch, Lineage, LinkId, Lsn, Promotion, Role, StartKind, Timestamp};
 
 use crate::replica::{Office, Repair};
 use crate::{Ack, Append, Effect, Instant, Message, Planted, Replica, Resume};
@@ -124,10 +124,13 @@ impl Replica {
             self.repair = Some(Repair::Installing);
             effects.push(Effect::Install { link: Some(link), primary: None, common });
         } else if common < self.log.end {
-            // Longer, but perhaps not another history.
+            // Longer, but perhaps not another history: what is above may be under way there still, or the source's
+            // primary was replaced and does not know it. Its cluster mints numbers in order.
             let next = self.log.epoch_at(common.next());
             let theirs = resume.lineage.last().map(|entry| entry.epoch);
-            if !(resume.end == common && (resume.relay || next == theirs)) {
+            let newer = |next: Epoch, last: Epoch| next.cluster == last.cluster && next.number > last.number;
+            let replaced = !resume.relay && next.zip(theirs).is_some_and(|(next, last)| newer(next, last));
+            if !(replaced || resume.end == common && (resume.relay || next == theirs)) {
                 self.rewind(common, resume.lineage, effects);
             }
         } else {

@@ -11,7 +11,7 @@ use types::{Fence, Lsn, Mark, Record, Timestamp};
 
 use crate::feed::Feed;
 use crate::replica::Office;
-use crate::{Append, Effect, FeedId, Instant, Message, Planted, Replica, Resume};
+use crate::{Append, Effect, FeedId, Instant, Leases, Message, Planted, Replica, Resume};
 
 impl Replica {
     /// The last record that may leave the region, `None` while nothing may.
@@ -74,9 +74,10 @@ impl Replica {
         }
     }
 
-    /// A timestamp from the service: the next mark is at or below it.
-    pub(crate) fn on_publish(&mut self, ts: Timestamp) {
-        let Some(view) = &self.view else { return };
+    /// A timestamp from the service: the next mark is at or below it. Only under the leases of all members: a primary
+    /// that was replaced and does not know it would resolve a time below which its successor still commits.
+    pub(crate) fn on_publish(&mut self, now: Instant, ts: Timestamp, leases: &Leases) {
+        let Some(view) = self.view.as_ref().filter(|_| self.may_read(now, leases)) else { return };
         let sealed = matches!(view.fence, Fence::Sealed(_)) && !self.options.has(Planted::MarksAfterSeal);
         if !sealed {
             self.publish(ts);
