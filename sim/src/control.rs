@@ -38,6 +38,10 @@ impl World {
         } else {
             self.hand_over(region);
         }
+        let broken = self.is_sink(region) && self.followed(region).is_none();
+        if let Some(winner) = self.control.winner.filter(|winner| broken && *winner != region) {
+            self.follow(region, winner, true);
+        }
         if !self.healing {
             match self.between(0, 39) {
                 0 => self.promote_by_order(region),

@@ -492,7 +492,14 @@ impl World {
                 *last = at.max(*last);
                 at = *last;
             }
-            self.after(at - self.now, Event::Arrive(from, to, packet.clone()));
+            let event = match (to, &packet) {
+                // Between regions that fail less, connections are as they are: they end with either process.
+                (Place::Node(node), Packet::Frame(_)) if self.options.scale == Scale::Regions => {
+                    Event::Process(node, self.nodes[node].starts, Local::Packet(from, packet.clone()))
+                }
+                _ => Event::Arrive(from, to, packet.clone()),
+            };
+            self.after(at - self.now, event);
         }
     }
 
