@@ -563,3 +563,104 @@ pub enum Statement {
     /// Understood, and refused with 1235: it comes with a later version.
     Later(&'static str),
 }
+
+/// What a user must have for a statement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// Being logged in.
+    Nothing,
+    /// ALL on each database that the statement names or uses.
+    Database,
+    /// SUPER.
+    Super,
+    /// CLUSTER.
+    Cluster,
+}
+
+impl Statement {
+    /// What the user must have.
+    pub fn need(&self) -> Need {
+        match self {
+            Statement::CreateDatabase(_)
+            | Statement::AlterDatabase(_)
+            | Statement::DropDatabase { .. }
+            | Statement::Use(_)
+            | Statement::CreateTable(_)
+            | Statement::CreateTableLike { .. }
+            | Statement::AlterTable { .. }
+            | Statement::DropTable { .. }
+            | Statement::Truncate(_)
+            | Statement::Query(_)
+            | Statement::Explain(_)
+            | Statement::Insert(_)
+            | Statement::Update(_)
+            | Statement::Delete(_)
+            | Statement::Load(_)
+            | Statement::LockTables(_) => Need::Database,
+            Statement::Show { show, .. } => match show {
+                Show::Tables { .. }
+                | Show::TableStatus(_)
+                | Show::Columns { .. }
+                | Show::CreateTable(_)
+                | Show::Indexes(_) => Need::Database,
+                _ => Need::Nothing,
+            },
+            Statement::CreateUser { .. }
+            | Statement::AlterUser { .. }
+            | Statement::DropUser { .. }
+            | Statement::Grant(_)
+            | Statement::Revoke(_)
+            | Statement::Replicate(_)
+            | Statement::StopReplicating { .. }
+            | Statement::Fence { .. } => Need::Super,
+            Statement::ClusterShow(ClusterShow::Divergence(_) | ClusterShow::DivergenceRecords { .. }) => Need::Super,
+            Statement::ClusterShow(_)
+            | Statement::Set(_)
+            | Statement::Begin { .. }
+            | Statement::Commit
+            | Statement::Rollback
+            | Statement::Kill { .. }
+            | Statement::Unlock { .. }
+            | Statement::FlushNothing
+            | Statement::Later(_) => Need::Nothing,
+        }
+    }
+
+    /// Whether a transaction that is open is committed before it, as MySQL does for definitions.
+    pub fn commits_first(&self) -> bool {
+        matches!(
+            self,
+            Statement::CreateDatabase(_)
+                | Statement::AlterDatabase(_)
+                | Statement::DropDatabase { .. }
+                | Statement::CreateTable(_)
+                | Statement::CreateTableLike { .. }
+                | Statement::AlterTable { .. }
+                | Statement::DropTable { .. }
+                | Statement::Truncate(_)
+                | Statement::LockTables(_)
+                | Statement::CreateUser { .. }
+                | Statement::AlterUser { .. }
+                | Statement::DropUser { .. }
+                | Statement::Grant(_)
+                | Statement::Revoke(_)
+                | Statement::Begin { .. }
+        )
+    }
+
+    /// Whether it writes rows or definitions of a database: refused on a sink and under a fence.
+    pub fn writes(&self) -> bool {
+        matches!(
+            self,
+            Statement::CreateTable(_)
+                | Statement::CreateTableLike { .. }
+                | Statement::AlterTable { .. }
+                | Statement::DropTable { .. }
+                | Statement::Truncate(_)
+                | Statement::Insert(_)
+                | Statement::Update(_)
+                | Statement::Delete(_)
+                | Statement::Load(_)
+        )
+    }
+}

@@ -330,3 +330,61 @@ fn strings_that_are_no_numbers_warn() {
         client.warnings()
     );
 }
+
+#[test]
+fn branches_have_one_type() {
+    check(&[
+        ("SELECT CASE WHEN n > 10 THEN 1 ELSE 'x' END FROM t ORDER BY id", "x ; 1 ; x ; 1"),
+        (
+            "SELECT IFNULL(n, 'none'), COALESCE(day, 'never'), IFNULL(price, 0) FROM t WHERE id > 1 AND id < 4 ORDER BY id",
+            "20|2024-02-29|2.25 ; none|never|0.00",
+        ),
+        ("SELECT id FROM t WHERE COALESCE(day, 'never') = 'never'", "3"),
+        ("SELECT SUM(IF(n > 10, price, 0)), AVG(CASE WHEN n > 10 THEN n END) FROM t", "-0.75|25.0000"),
+    ]);
+}
+
+#[test]
+fn subqueries_stand_anywhere() {
+    check(&[
+        ("SELECT EXISTS (SELECT 1 FROM t WHERE id = 1), NOT EXISTS (SELECT 1 FROM t WHERE id = 99)", "1|1"),
+        ("SELECT id, EXISTS (SELECT 1 FROM u WHERE u.t_id = t.id) FROM t ORDER BY id", "1|1 ; 2|1 ; 3|0 ; 4|0"),
+        ("SELECT id FROM t WHERE EXISTS (SELECT 1 FROM u WHERE u.t_id = t.id) OR id = 3 ORDER BY id", "1 ; 2 ; 3"),
+        ("SELECT id FROM t WHERE id = ANY (SELECT t_id FROM u) ORDER BY id", "1 ; 2"),
+        ("SELECT id FROM t WHERE id <> ALL (SELECT t_id FROM u) ORDER BY id", "3 ; 4"),
+        ("SELECT id FROM t WHERE id NOT IN (SELECT n FROM t)", ""),
+        ("SELECT id, (SELECT MAX(label) FROM u WHERE u.t_id = t.id) FROM t ORDER BY id", "1|b ; 2|c ; 3|NULL ; 4|NULL"),
+    ]);
+}
+
+#[test]
+fn tables_are_addressed_in_every_way() {
+    check(&[
+        ("SELECT u.*, t.name FROM t JOIN u ON u.t_id = t.id WHERE u.id = 1", "1|1|a|one"),
+        ("SELECT `d`.`t`.`name`, d.u.label FROM d.t, d.u WHERE d.t.id = d.u.t_id AND d.u.id = 3", "two|c"),
+        (
+            "SELECT * FROM t JOIN u USING (id) WHERE label = 'b' AND t.name = 'two'",
+            "2|two|20|2.25|1.5|2|2024-02-29|2024-02-29 00:00:00.000000|0|2024-02-29 00:00:00|-01:00:00|1|b",
+        ),
+        ("SELECT t.name, COUNT(*) FROM t JOIN u ON u.t_id = t.id GROUP BY t.id ORDER BY 1", "one|2 ; two|1"),
+        ("SELECT id FROM t UNION SELECT t_id FROM u ORDER BY id", "1 ; 2 ; 3 ; 4 ; 9"),
+        ("SELECT id FROM t INTERSECT SELECT t_id FROM u ORDER BY 1", "1 ; 2"),
+        ("(SELECT id FROM t ORDER BY id LIMIT 1) UNION ALL (SELECT id FROM u ORDER BY id DESC LIMIT 1)", "1 ; 4"),
+        (
+            "SELECT t_id, GROUP_CONCAT(DISTINCT label ORDER BY label DESC SEPARATOR '/') g FROM u GROUP BY t_id ORDER BY t_id",
+            "1|b/a ; 2|c ; 9|d",
+        ),
+        ("SELECT ts, UNIX_TIMESTAMP(ts) FROM t WHERE id = 1", "2024-01-31 10:00:00|1706695200"),
+        (
+            "SELECT FORMAT(1234567.891, 2), CRC32('a'), MD5('a'), TIMEDIFF('10:00:00', '09:30:00')",
+            "1,234,567.89|3904355907|0cc175b9c0f1b6a831c399e269772661|00:30:00",
+        ),
+    ]);
+}
+
+#[test]
+fn a_union_has_no_columns_of_tables() {
+    let mut client = Client::new(SETUP);
+    let columns = client.columns("SELECT id FROM t UNION SELECT id FROM u");
+    assert_eq!(columns[0].ty.to_string(), "bigint");
+}

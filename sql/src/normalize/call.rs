@@ -1,8 +1,8 @@
 //! Calls of functions: those that the session answers, those that are other trees, aggregates, and the rest by name.
 
 use datafusion::sql::sqlparser::ast::{
-    BinaryOperator, DataType, DuplicateTreatment, Expr, Function, FunctionArg, FunctionArgExpr,
-    FunctionArgumentClause, FunctionArgumentList, FunctionArguments, Interval, ObjectName, ObjectNamePart, WindowType,
+    BinaryOperator, DataType, DuplicateTreatment, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentClause,
+    FunctionArgumentList, FunctionArguments, Interval, ObjectName, ObjectNamePart, WindowType,
 };
 use types::Datum;
 use types::value::Zone;
@@ -294,8 +294,7 @@ fn scalar_arity(name: &str, count: usize, expected: usize) -> Result<()> {
 
 /// `CASE WHEN … END`, as the function that gives it MySQL's type.
 pub(crate) fn case(branches: Vec<(Expr, Expr)>, otherwise: Option<Expr>) -> Expr {
-    let mut arguments: Vec<Expr> =
-        branches.into_iter().flat_map(|(condition, result)| [condition, result]).collect();
+    let mut arguments: Vec<Expr> = branches.into_iter().flat_map(|(condition, result)| [condition, result]).collect();
     arguments.push(otherwise.unwrap_or_else(null));
     call("choose", arguments)
 }

@@ -48,7 +48,14 @@ pub(crate) fn row_variable(name: &str) -> String {
 
 impl<'a> Normalizer<'a> {
     pub(crate) fn new(session: &'a Session) -> Normalizer<'a> {
-        Normalizer { session, tables: BTreeSet::new(), ctes: Vec::new(), inserted: false, filters: false, row_variables: Vec::new() }
+        Normalizer {
+            session,
+            tables: BTreeSet::new(),
+            ctes: Vec::new(),
+            inserted: false,
+            filters: false,
+            row_variables: Vec::new(),
+        }
     }
 
     /// The same, for expressions over a row with variables of its own (lower case).

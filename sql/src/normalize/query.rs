@@ -3,8 +3,8 @@
 use datafusion::sql::sqlparser::ast::helpers::attached_token::AttachedToken;
 use datafusion::sql::sqlparser::ast::{
     Distinct, Expr, GroupByExpr, Join, JoinConstraint, JoinOperator, LimitClause, ObjectName, ObjectNamePart, Offset,
-    OffsetRows, OrderByExpr, OrderByKind, Query, Select, SelectFlavor, SelectItem, SelectItemQualifiedWildcardKind, SetExpr,
-    TableAlias, TableFactor, TableWithJoins, Value,
+    OffsetRows, OrderByExpr, OrderByKind, Query, Select, SelectFlavor, SelectItem, SelectItemQualifiedWildcardKind,
+    SetExpr, TableAlias, TableFactor, TableWithJoins, Value,
 };
 
 use super::expression::shortened;
@@ -283,9 +283,25 @@ fn is_dual(from: &TableWithJoins) -> bool {
     matches!(&from.relation, TableFactor::Table { name, .. } if from.joins.is_empty() && name.to_string().eq_ignore_ascii_case("dual"))
 }
 
-/// `SELECT COUNT(1) FROM (query) AS x`.
-pub(super) fn count_of(query: Query) -> Query {
+/// How many rows a query has: `SELECT COUNT(1) FROM …` of a plain one, `SELECT COUNT(1) FROM (query)` of others.
+pub(super) fn count_of(mut query: Query) -> Query {
     let count = super::call("count", vec![super::number(1)]);
+    let whole = query.with.is_none() && query.limit_clause.is_none();
+    if let (true, SetExpr::Select(select)) = (whole, &mut *query.body) {
+        let grouped = !matches!(&select.group_by, GroupByExpr::Expressions(by, _) if by.is_empty());
+        let constant = |item: &SelectItem| match item {
+            SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } => {
+                matches!(expr, Expr::Value(_) | Expr::Identifier(_) | Expr::CompoundIdentifier(_))
+            }
+            _ => true,
+        };
+        let aggregated = !select.projection.iter().all(constant);
+        if !grouped && !aggregated && select.having.is_none() && select.distinct.is_none() {
+            select.projection = vec![SelectItem::UnnamedExpr(count)];
+            query.order_by = None;
+            return query;
+        }
+    }
     let relation = TableFactor::Derived {
         lateral: false,
         subquery: Box::new(query),

@@ -13,6 +13,7 @@ use std::sync::{Arc, LazyLock};
 
 use datafusion::catalog::TableProvider;
 use datafusion::common::SchemaError;
+use datafusion::common::tree_node::TreeNode;
 use datafusion::error::DataFusionError;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
@@ -42,6 +43,8 @@ static STATE: LazyLock<SessionState> = LazyLock::new(|| {
     config.options_mut().sql_parser.enable_ident_normalization = false;
     config.options_mut().sql_parser.parse_float_as_decimal = true;
     config.options_mut().sql_parser.map_string_types_to_utf8view = false;
+    // The two sides of a UNION may be columns with different declarations: those are metadata, and no types.
+    config.options_mut().execution.skip_physical_aggregate_schema_check = true;
     let runtime = RuntimeEnvBuilder::new()
         .with_memory_limit(MEMORY, 1.0)
         .build_arc()
@@ -108,12 +111,14 @@ async fn plan(
         tables.insert((database.clone(), name.clone()), provider);
     }
     let plan = planner::plan(tree, tables, env, &STATE).map_err(translate)?;
+    // A UNION has the first side's metadata, but values of both: its columns are no table's.
+    let united = plan.exists(|node| Ok(matches!(node, LogicalPlan::Union(_)))).map_err(translate)?;
     let fields = plan.schema().fields();
     let mut columns = Vec::with_capacity(fields.len());
     for (index, field) in fields.iter().enumerate() {
         let ty = ty_of(field.data_type())
             .ok_or_else(|| Error::unsupported(format!("results of type {}", field.data_type())))?;
-        columns.push(result_column(field, ty, scale::shown(&plan, index), &titles));
+        columns.push(result_column(field, ty, scale::shown(&plan, index), &titles, united));
     }
     Ok((plan, columns))
 }
@@ -123,12 +128,13 @@ fn result_column(
     ty: Ty,
     shown: Option<u8>,
     titles: &titles::Titles,
+    united: bool,
 ) -> ResultColumn {
     let metadata = field.metadata();
     let name = titles.title(field.name(), metadata.get(table::NAME).map(String::as_str));
     let declared = metadata.get(table::DECLARED).and_then(|text| serde_json::from_str(text).ok());
     match declared {
-        Some(declared) if Ty::of_column(&declared) == ty => ResultColumn {
+        Some(declared) if Ty::of_column(&declared) == ty && !united => ResultColumn {
             name,
             table: metadata.get(table::TABLE).cloned().unwrap_or_default(),
             ty: declared,
@@ -192,11 +198,16 @@ pub(crate) fn translate(error: DataFusionError) -> Error {
             Error::new(1038, "Out of memory for queries; make the query smaller or repeat it later")
         }
         DataFusionError::Plan(text) => plan_error(&text),
-        DataFusionError::Execution(text) if text.contains("aggregate with DISTINCT") => {
-            Error::unsupported("an aggregate with DISTINCT and ORDER BY of something else")
-        }
-        other => Error::new(1105, format!("the query could not be computed: {}", first_line(&other.to_string()))),
+        other => unforeseen(&other),
     }
+}
+
+fn unforeseen(error: &DataFusionError) -> Error {
+    let text = error.to_string();
+    if text.contains("aggregate with DISTINCT") {
+        return Error::unsupported("an aggregate with DISTINCT and ORDER BY of something else");
+    }
+    Error::new(1105, format!("the query could not be computed: {}", first_line(&text)))
 }
 
 fn shared(error: &DataFusionError) -> Error {
@@ -207,7 +218,7 @@ fn shared(error: &DataFusionError) -> Error {
         },
         DataFusionError::Context(_, inner) | DataFusionError::Diagnostic(_, inner) => shared(inner),
         DataFusionError::Shared(inner) => shared(inner),
-        other => Error::new(1105, format!("the query could not be computed: {}", first_line(&other.to_string()))),
+        other => unforeseen(other),
     }
 }
 

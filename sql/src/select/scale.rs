@@ -10,6 +10,7 @@ use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, Operator};
 use super::udf::Udf;
 use crate::arrow::ty_of;
 use crate::scalar::Ty;
+use types::ColumnType;
 
 /// Digits shown of an output column of a plan; `None` if it is no decimal.
 pub(super) fn shown(plan: &LogicalPlan, index: usize) -> Option<u8> {
@@ -68,6 +69,7 @@ fn of_expr(expr: &Expr, input: &LogicalPlan) -> Option<u8> {
                 "mul" => Some(arguments[0]? + arguments[1]?),
                 "add" | "sub" | "mod" | "greatest" | "least" => arguments.into_iter().flatten().max(),
                 "neg" | "abs" | "summand" | "to_number" => arguments[0],
+                "unix_timestamp" => Some(fraction_digits(call.args.first()?, input)),
                 "choose" => {
                     let last = arguments.len() - 1;
                     let values = arguments.into_iter().enumerate().filter(|(at, _)| at % 2 == 1 || *at == last);
@@ -96,6 +98,17 @@ fn of_expr(expr: &Expr, input: &LogicalPlan) -> Option<u8> {
         Expr::Cast(cast) => of(&cast.expr),
         Expr::ScalarSubquery(subquery) => shown(&subquery.subquery, 0),
         _ => by_type(expr, input),
+    }
+}
+
+/// Digits of a second that a time has: those of its column, none of another DATETIME, all of a text.
+fn fraction_digits(expr: &Expr, input: &LogicalPlan) -> u8 {
+    let Ok((_, field)) = expr.to_field(input.schema()) else { return 6 };
+    let declared = field.metadata().get(super::table::DECLARED).and_then(|text| serde_json::from_str(text).ok());
+    match (declared, ty_of(field.data_type())) {
+        (Some(ColumnType::DateTime(fsp) | ColumnType::Timestamp(fsp)), _) => fsp,
+        (_, Some(Ty::DateTime | Ty::Date)) => 0,
+        _ => 6,
     }
 }
 
