@@ -219,7 +219,7 @@ fn a_full_log_refuses_data_takes_trims_and_goes_on_when_it_has_room() {
         let mark = Entry::Mark(Mark::default());
         assert!(matches!(log.append(&[(partition(0), mark)], Flush::Now), Err(AppendError::Full { .. })));
         let promise = Entry::Promise { reign: Reign(lsn) };
-        log.append(&[(partition(0), promise)], Flush::Now).unwrap();
+        append(&log, &[(partition(0), promise)]);
         log.wait_durable().unwrap();
         assert_eq!(read_all(&log, 0, log.summary(partition(0)).unwrap().first.0).last(), Some(&record(0, lsn, 4_000)));
         log.trim(partition(0), Lsn(lsn - 3)).unwrap();

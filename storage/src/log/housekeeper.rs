@@ -23,8 +23,6 @@ use super::{AppendError, LogError};
 const INTERVAL: Duration = Duration::from_secs(1);
 /// Between looks at whether the writer needs something.
 const PAUSE: Duration = Duration::from_millis(50);
-/// Bytes of records moved at once.
-const MOVE_BYTES: usize = 256 << 10;
 
 /// Owns the spares' names and the mark file.
 pub(crate) struct Housekeeper {
@@ -218,7 +216,7 @@ impl Housekeeper {
                     // What cannot be read at all is missed by whoever looks for it.
                     _ => {}
                 }
-                if bytes > MOVE_BYTES {
+                if bytes > self.shared.options.move_bytes() {
                     ticket = self.send(std::mem::take(&mut found))?;
                     bytes = 0;
                 }

@@ -15,7 +15,7 @@ pub struct LogOptions {
     pub bytes_max: Option<u64>,
     /// Segments kept ready, two or more; the last one is for bookkeeping on a full disk.
     pub spares: usize,
-    /// Bytes of entries that may wait for the disk before `append` says `Busy`.
+    /// Bytes of entries that may wait for the disk before `append` says `Busy`; a quarter of a segment at most.
     pub in_flight_bytes_max: usize,
     /// Batches that may be on their way to the disk at the same time.
     pub batches_in_flight_max: usize,
@@ -33,7 +33,7 @@ impl Default for LogOptions {
             segment_bytes: 64 << 20,
             bytes_max: None,
             spares: 2,
-            in_flight_bytes_max: 32 << 20,
+            in_flight_bytes_max: 16 << 20,
             batches_in_flight_max: 2,
             flush_interval: Duration::from_millis(200),
             uring: true,
@@ -83,7 +83,12 @@ impl LogOptions {
 
     /// Most bytes in flight: what is admitted must fit where there is room when the disk turns out to be full.
     pub(crate) fn in_flight_limit(&self) -> usize {
-        self.in_flight_bytes_max.min(self.segment_bytes as usize / 2)
+        self.in_flight_bytes_max.min(self.segment_bytes as usize / 4)
+    }
+
+    /// Bytes of records moved at once.
+    pub(crate) fn move_bytes(&self) -> usize {
+        (256usize << 10).min(self.segment_bytes as usize / 16)
     }
 
     /// Most bytes of all summaries.

@@ -285,6 +285,8 @@ struct Replay {
     damage: VecDeque<Damage>,
     unknown: bool,
     findings: Vec<String>,
+    /// Findings in sealed segments.
+    rotten: Vec<String>,
     /// For damage of which nobody knows whom it hit: who could be.
     candidates: Vec<Option<Index>>,
 }
@@ -301,6 +303,7 @@ impl Replay {
             damage: scan.damage.iter().cloned().collect(),
             unknown: false,
             findings: vec![],
+            rotten: vec![],
             candidates: pieces.iter().map(index).collect(),
         }
     }
@@ -325,9 +328,8 @@ impl Replay {
         }
         // Being sealed, it ends where its last batch does: that nothing follows is no damage. Notes in it are told
         // again by later directories; a record that is missed is found missing by `cover`.
-        for damage in found.damage.iter().filter(|damage| damage.range.0 < found.end.1) {
-            self.findings.push(finding(damage, &file.path));
-        }
+        let damage = found.damage.iter().filter(|damage| damage.range.0 < found.end.1);
+        self.rotten.extend(damage.map(|damage| finding(damage, &file.path)));
         let mut segment = Segment::open(file.clone(), header.identity, header.first_sequence, rebuilt);
         match trailer.filter(|_| index.is_some()) {
             Some(trailer) => segment.seal(trailer),
@@ -428,6 +430,7 @@ impl Replay {
 
     /// Every live record must be somewhere.
     fn cover(&mut self, segments: &Segments) {
+        let before = self.hit.len();
         for (id, state) in &self.states {
             let Summary { first, end, lineage, .. } = &state.summary;
             let mut next = *first;
@@ -443,6 +446,9 @@ impl Replay {
                 next = to.min(last_of_epoch(lineage, next)).next();
             }
         }
+        // A segment that had been freed may hold the beginnings of its next use: what nobody misses is no finding.
+        let missed = self.hit.len() > before;
+        self.findings.extend(std::mem::take(&mut self.rotten).into_iter().filter(|_| missed));
     }
 }
 

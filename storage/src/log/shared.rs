@@ -279,9 +279,11 @@ impl Inner {
         }
         let frees = entries.iter().all(|(_, entry)| !matches!(entry, Entry::Record(_) | Entry::Mark(_)));
         if !self.has_room(bytes, frees) {
-            return Err(match &self.full {
-                Some(why) => AppendError::Full { bytes: self.files() * options.segment_bytes, why: why.clone() },
-                // The next segment is being made.
+            // The next segment is being made; or bookkeeping may fit when what is before it is placed.
+            let passing = self.full.is_none() || frees && self.in_flight > 0;
+            let why = self.full.clone().filter(|_| !passing);
+            return Err(match why {
+                Some(why) => AppendError::Full { bytes: self.files() * options.segment_bytes, why },
                 None => AppendError::Busy { in_flight: self.in_flight, limit },
             });
         }
@@ -330,8 +332,8 @@ impl Inner {
 
     /// Whether those that wait for room should try again.
     pub fn is_roomy(&self, options: &LogOptions) -> bool {
-        let settled = self.failed.is_some() || self.closing || self.full.is_some();
-        settled || self.in_flight <= options.in_flight_limit() / 2 && !self.spares.is_empty()
+        let supplied = !self.spares.is_empty() || self.full.is_some();
+        self.failed.is_some() || self.closing || supplied && self.in_flight <= options.in_flight_limit() / 2
     }
 
     /// Takes an admitted entry. Panics if it does not continue its partition's log: the caller broke its own rules.

@@ -204,20 +204,16 @@ impl Writer {
 
     /// Seals the open segment and begins the next with the directory.
     fn next_segment(&mut self) -> bool {
-        let Some(file) = self.shared.inner.lock().spares.pop_front() else {
+        // Sealing the open segment takes a sequence.
+        let first_sequence = self.next_sequence + u64::from(self.open.is_some());
+        let Some((file, identity)) = self.take_spare(first_sequence) else {
             self.poke();
             return false;
         };
         self.seal();
-        let identity = Identity { log: self.shared.log, segment: file.id, uses: file.take() };
-        let first_sequence = self.next_sequence;
+        assert_eq!(self.next_sequence, first_sequence, "the segment was entered under another sequence");
         let header = SegmentHeader { identity, size: file.size, first_sequence };
-        self.open = Some(Open { file: file.clone(), identity, first_sequence, offset: BLOCK, index: Index::default() });
-        let segment = Segment::open(file, identity, first_sequence, Index::default());
-        let mut inner = self.shared.inner.lock();
-        inner.segments.push(segment);
-        inner.counts.segments += 1;
-        drop(inner);
+        self.open = Some(Open { file, identity, first_sequence, offset: BLOCK, index: Index::default() });
         let start = SegmentFile::header_block(&header);
         let mut builder = self.builder(start, BatchFlags::Directory);
         // Of a partition that was dropped only the counts are kept.
@@ -231,6 +227,16 @@ impl Writer {
         self.send(builder, vec![], 0, Flush::Now);
         self.poke();
         true
+    }
+
+    /// A spare becomes a segment in one step: the files must always be counted right.
+    fn take_spare(&self, first_sequence: u64) -> Option<(Arc<SegmentFile>, Identity)> {
+        let mut inner = self.shared.inner.lock();
+        let file = inner.spares.pop_front()?;
+        let identity = Identity { log: self.shared.log, segment: file.id, uses: file.take() };
+        inner.segments.push(Segment::open(file.clone(), identity, first_sequence, Index::default()));
+        inner.counts.segments += 1;
+        Some((file, identity))
     }
 
     fn seal(&mut self) {
