@@ -15,11 +15,11 @@ use bytes::Bytes;
 use datafusion::arrow::record_batch::RecordBatch;
 use futures::stream::BoxStream;
 use serde::{Deserialize, Serialize};
-use types::{Ordinal, TableId};
+use types::{Datum, Ordinal, TableId};
 
 use crate::error::Result;
 use crate::layout::Layout;
-use crate::scalar::{Scalar, SessionZone, Warning};
+use crate::scalar::{Scalar, SessionZone, Ty, Warning};
 use crate::schema::Schema;
 
 /// A database, as far as statements need it.
@@ -173,6 +173,15 @@ mod optional_octets {
     }
 }
 
+/// A table that is made when it is asked for: what the cluster says about itself.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Sheet {
+    /// Names and types.
+    pub columns: Vec<(String, Ty)>,
+    /// Values in the order of the columns.
+    pub rows: Vec<Vec<Datum>>,
+}
+
 /// Batches of a scan, as they come.
 pub type Batches = BoxStream<'static, Result<RecordBatch>>;
 
@@ -195,6 +204,12 @@ pub trait Cluster: Send + Sync + 'static {
     /// Writes rows of one partition in order, as part of the session's transaction. An error means that the
     /// statement has failed. Partition -1 holds the schema.
     async fn write(&self, database: &str, ordinal: Ordinal, batch: WriteBatch) -> Result<Vec<Written>>;
+
+    /// A table of information_schema that the cluster fills, by its name in capitals (`PERENNIAL_LEAVES`, …); `None`
+    /// for names that it does not know, which is all that a cluster without such tables has to say.
+    async fn sheet(&self, _name: &str) -> Result<Option<Sheet>> {
+        Ok(None)
+    }
 
     /// Takes `count` values of a table's counter that are at least `at_least`, for good: they are not given back by
     /// a rollback. Returns the first. A `count` of 0 only

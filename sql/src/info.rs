@@ -52,13 +52,21 @@ pub(crate) async fn table(cluster: &Arc<dyn Cluster>, session: &Session, name: &
         "VIEWS" | "ROUTINES" | "TRIGGERS" | "EVENTS" | "PARTITIONS" | "REFERENTIAL_CONSTRAINTS" | "FILES" => {
             (vec![("TABLE_CATALOG", Ty::Text), ("TABLE_SCHEMA", Ty::Text), ("TABLE_NAME", Ty::Text)], vec![])
         }
-        _ => return Err(Error::new(1109, format!("Unknown table '{name}' in information_schema"))),
+        other => match cluster.sheet(other).await? {
+            Some(sheet) => return provider(&sheet.columns, &sheet.rows),
+            None => return Err(Error::new(1109, format!("Unknown table '{name}' in information_schema"))),
+        },
     };
+    provider(&columns, &rows)
+}
+
+/// Rows that are there as a table of DataFusion's.
+fn provider<N: AsRef<str>>(columns: &[(N, Ty)], rows: &[Vec<Datum>]) -> Result<Arc<dyn TableProvider>> {
     let fields: Vec<Field> = columns
         .iter()
         .map(|(name, ty)| {
-            let metadata = HashMap::from([("perennial.name".to_string(), (*name).to_string())]);
-            Field::new(name.to_lowercase(), data_type(*ty), true).with_metadata(metadata)
+            let metadata = HashMap::from([("perennial.name".to_string(), name.as_ref().to_string())]);
+            Field::new(name.as_ref().to_lowercase(), data_type(*ty), true).with_metadata(metadata)
         })
         .collect();
     let schema = Arc::new(Schema::new(fields));

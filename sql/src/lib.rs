@@ -22,9 +22,11 @@ pub mod schema;
 mod select;
 pub mod session;
 pub mod statement;
+mod tables;
 pub mod token;
 mod write;
 
 pub use error::{Error, Result};
 pub use execute::{apply_set, describe, execute};
+pub use tables::databases_named;
 pub use write::Loader;

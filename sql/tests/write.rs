@@ -186,6 +186,8 @@ fn tables_describe_themselves() {
         "c|id|bigint ; c2|id|bigint ; p|x|int ; p|y|int ; t|id|int"
     );
     assert_eq!(client.line("SELECT COUNT(*) FROM INFORMATION_SCHEMA.TABLES WHERE TABLE_NAME = 'h'"), "1");
+    assert_eq!(client.line("SELECT HOST FROM information_schema.perennial_leaves WHERE node_id = 1"), "h:1");
+    assert_eq!(client.line("SELECT 1 FROM information_schema.nope"), "1109 Unknown table 'nope' in information_schema");
     assert_eq!(client.line("SHOW DATABASES"), "d ; information_schema");
     assert_eq!(client.line("SHOW VARIABLES LIKE 'autocommit'"), "autocommit|ON");
     assert_eq!(

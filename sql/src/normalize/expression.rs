@@ -283,7 +283,11 @@ impl Normalizer<'_> {
                 return Ok(value.map_or_else(null, constant));
             }
         }
-        Ok(Expr::Identifier(ident(&name.to_lowercase())))
+        let name = name.to_lowercase();
+        Ok(match self.using.get(&name) {
+            Some(table) => Expr::CompoundIdentifier(vec![ident(table), ident(&name)]),
+            None => Expr::Identifier(ident(&name)),
+        })
     }
 
     fn system_variable(&self, name: &str) -> Result<Expr> {

@@ -13,7 +13,7 @@ mod call;
 mod expression;
 mod query;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use datafusion::sql::sqlparser::ast::{
     CastKind, DataType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList, FunctionArguments, Ident,
@@ -35,6 +35,8 @@ pub(crate) struct Normalizer<'a> {
     ctes: Vec<String>,
     /// Whether `VALUES(column)` means the row that was to be inserted.
     inserted: bool,
+    /// Columns that USING makes one, and the table whose column stands for both.
+    using: BTreeMap<String, String>,
     /// Whether the condition at hand chooses rows.
     filters: bool,
     /// User variables that are fields of the row, as in LOAD DATA.
@@ -54,6 +56,7 @@ impl<'a> Normalizer<'a> {
             ctes: Vec::new(),
             inserted: false,
             filters: false,
+            using: BTreeMap::new(),
             row_variables: Vec::new(),
         }
     }

@@ -58,7 +58,14 @@ impl Normalizer<'_> {
         })
     }
 
-    fn select(&mut self, mut select: Select) -> Result<Select> {
+    fn select(&mut self, select: Select) -> Result<Select> {
+        let outer = std::mem::take(&mut self.using);
+        let select = self.select_alone(select);
+        self.using = outer;
+        select
+    }
+
+    fn select_alone(&mut self, mut select: Select) -> Result<Select> {
         if select.into.is_some() {
             return Err(Error::unsupported("SELECT … INTO"));
         }
@@ -120,7 +127,22 @@ impl Normalizer<'_> {
 
     fn from(&mut self, from: TableWithJoins) -> Result<TableWithJoins> {
         let relation = self.table(from.relation)?;
-        let joins = from.joins.into_iter().map(|join| self.join(join)).collect::<Result<_>>()?;
+        let joins: Vec<Join> = from.joins.into_iter().map(|join| self.join(join)).collect::<Result<_>>()?;
+        for join in &joins {
+            let (side, columns) = match &join.join_operator {
+                JoinOperator::RightOuter(JoinConstraint::Using(columns)) => (&join.relation, columns),
+                JoinOperator::Inner(JoinConstraint::Using(columns))
+                | JoinOperator::LeftOuter(JoinConstraint::Using(columns)) => (&relation, columns),
+                _ => continue,
+            };
+            if let TableFactor::Table { alias: Some(alias), .. } | TableFactor::Derived { alias: Some(alias), .. } =
+                side
+            {
+                for column in columns {
+                    self.using.extend(names(column)?.pop().map(|column| (column, alias.name.value.clone())));
+                }
+            }
+        }
         Ok(TableWithJoins { relation, joins })
     }
 
