@@ -101,7 +101,7 @@ impl Drop for Folder {
 /// Measures and prints.
 pub fn run(options: &Options) -> anyhow::Result<()> {
     let dir = options.dir.join(format!("perennial-bench-{}", std::process::id()));
-    std::fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
+    std::fs::create_dir(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
     let folder = Folder(dir);
     let started = Instant::now();
     let mut raw = RawFile::new(&folder.0.join("raw"))?;

@@ -8,6 +8,8 @@ mod log_report;
 mod raw;
 mod writers;
 
+use std::process::ExitCode;
+
 use clap::{Parser, Subcommand};
 
 /// Benchmarks of Perennial.
@@ -24,8 +26,15 @@ enum Report {
     Log(log_report::Options),
 }
 
-fn main() -> anyhow::Result<()> {
-    match Arguments::parse().report {
+fn main() -> ExitCode {
+    let done = match Arguments::parse().report {
         Report::Log(options) => log_report::run(&options),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("perennial-bench: {error:#}");
+            ExitCode::FAILURE
+        }
     }
 }
