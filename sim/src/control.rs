@@ -83,14 +83,14 @@ impl World {
 
     fn terms(&mut self, sink: usize, source: usize) -> Option<LinkTerms> {
         let link = self.open_link(sink, source)?;
+        // Whom the source follows, directly or through others; a broken link counts, it may be mended.
         let mut upstream = vec![];
         let mut at = source;
-        while let Some((_, next)) = self.followed(at) {
-            upstream.push(self.regions[next].catalog.cluster);
-            if upstream.len() > self.regions.len() {
-                return None;
-            }
-            at = next;
+        while let Side::Sink { link } = self.regions[at].catalog.databases[&self.regions[at].database].side {
+            let cluster = self.regions[at].catalog.sinks[&link].source_cluster;
+            upstream.push(cluster);
+            at = (cluster.0 - 1) as usize;
+            assert!(upstream.len() <= self.regions.len(), "regions follow each other in a circle: {upstream:?}");
         }
         Some(LinkTerms {
             link,
@@ -229,9 +229,6 @@ impl World {
                 let numbers = log.summary.lineage.entries().iter().map(|entry| entry.epoch.number);
                 received_epoch = numbers.fold(received_epoch, u64::max);
             }
-        }
-        if self.options.has(Planted::StartTsLocal) {
-            start_above = Timestamp::ZERO;
         }
         let promotions = self.term(region);
         let promotion = PromotionId(self.rng.random());

@@ -408,16 +408,10 @@ impl World {
     fn begin_rewind(&mut self, index: usize, id: PartitionId, to: Lsn, lineage: types::Lineage) {
         say!(self, "{} {id} rewinds to {to}", self.label(index));
         self.check_rewind(index, id, to);
-        let skip = self.options.has(Planted::NoIntent);
-        if !skip {
-            self.append_entry(index, id, Entry::Intent(Intent { to, lineage }));
-        }
+        self.append_entry(index, id, Entry::Intent(Intent { to, lineage }));
         let after = self.nodes[index].journal.appended;
-        let Some(hosted) = self.nodes[index].hosted_mut(id) else { return };
-        let step = if skip { RewindStep::SetAside } else { RewindStep::Intent };
-        hosted.rewind = Some(Rewind { to, step, after });
-        if skip {
-            self.later(index, MILLI, Local::Rewind(id));
+        if let Some(hosted) = self.nodes[index].hosted_mut(id) {
+            hosted.rewind = Some(Rewind { to, step: RewindStep::Intent, after });
         }
     }
 

@@ -78,12 +78,8 @@ pub enum Planted {
     NoIncarnation,
     /// Set-aside files leave out the writes of prepared transactions.
     AsideCommitsOnly,
-    /// A promotion's EpochStart takes a timestamp of its region's own clock, not raised past what was received.
-    StartTsLocal,
     /// A promotion commits a T whose records are not durable on every partition.
     PromoteVolatile,
-    /// Each partition computes its own cut when it starts its epoch.
-    CutPerPartition,
     /// A sink follows a promotion below its served cut if no record needs to be undone.
     ServedByLsn,
     /// SYNC acknowledges when the records are durable at the sink, not its cut.
@@ -92,12 +88,8 @@ pub enum Planted {
     EarlyFinal,
     /// A source lifts its seal because the other side is unreachable.
     TakeBack,
-    /// Epoch numbers are minted again, without a nonce.
-    EpochReused,
     /// A rewind reports its end before its cut is synced.
     RewindUnsynced,
-    /// A rewind is begun without its intent on disk.
-    NoIntent,
 }
 
 impl Planted {
@@ -142,16 +134,12 @@ impl Planted {
             Planted::RestartedMember,
             Planted::NoIncarnation,
             Planted::AsideCommitsOnly,
-            Planted::StartTsLocal,
             Planted::PromoteVolatile,
-            Planted::CutPerPartition,
             Planted::ServedByLsn,
             Planted::SyncOnArrival,
             Planted::EarlyFinal,
             Planted::TakeBack,
-            Planted::EpochReused,
             Planted::RewindUnsynced,
-            Planted::NoIntent,
         ];
         rules.into_iter().map(Planted::Replica).chain(own).collect()
     }

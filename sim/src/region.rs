@@ -219,11 +219,10 @@ impl World {
 
     /// Timestamps, above everything handed out or received before.
     pub fn timestamps(&mut self, index: usize, count: u32) -> Timestamp {
-        let local = self.options.has(Planted::StartTsLocal);
         let now = self.now / MILLI;
         let region = &mut self.regions[index];
         let clock = Timestamp::from_millis(DAWN + region.skew + now);
-        let received = if local { Timestamp::ZERO } else { region.catalog.timestamps.received };
+        let received = region.catalog.timestamps.received;
         let first = clock.max(region.last_timestamp.next()).max(received.next());
         region.last_timestamp = Timestamp(first.0 + u64::from(count.max(1)) - 1);
         if region.last_timestamp > region.catalog.timestamps.upper {

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, Once};
 
 use crate::checks::Violation;
-use crate::options::{Planted, Scale};
+use crate::options::{Options, Planted, Scale};
 use crate::world::World;
 
 /// What became of one seed.
@@ -84,6 +84,35 @@ pub fn judge(seed: u64, make: impl FnOnce() -> World, run: impl FnOnce(&mut Worl
         violation: world.violation.clone(),
         trace: world.trace.take().unwrap_or_default(),
     }
+}
+
+/// The first of these seeds that breaks a rule when another one is left out, on all cores.
+pub fn first_caught(
+    seeds: std::ops::Range<u64>,
+    scale: Scale,
+    planted: Planted,
+    focus: impl Fn(&mut Options) + Sync,
+) -> Option<Report> {
+    let next = AtomicU64::new(seeds.start);
+    let caught: Mutex<Option<Report>> = Mutex::new(None);
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        for _ in 0..cores {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= seeds.end || caught.lock().expect("no run panics").is_some() {
+                        return;
+                    }
+                    let report = judge(seed, || World::focused(seed, scale, Some(planted), false, &focus), World::run);
+                    if report.violation.is_some() {
+                        caught.lock().expect("no run panics").get_or_insert(report);
+                    }
+                }
+            });
+        }
+    });
+    caught.into_inner().expect("no run panics")
 }
 
 /// Which of the two scales a seed has, if nobody chooses.

@@ -314,8 +314,20 @@ impl World {
 
     /// The world of a seed.
     pub fn of_seed(seed: u64, scale: Scale, planted: Option<crate::options::Planted>, trace: bool) -> World {
+        World::focused(seed, scale, planted, trace, |_| ())
+    }
+
+    /// The world of a seed, with some options as one wants them.
+    pub fn focused(
+        seed: u64,
+        scale: Scale,
+        planted: Option<crate::options::Planted>,
+        trace: bool,
+        focus: impl Fn(&mut Options),
+    ) -> World {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
-        let options = Options::draw(seed, scale, planted, &mut rng);
+        let mut options = Options::draw(seed, scale, planted, &mut rng);
+        focus(&mut options);
         let mut world = World::empty(options, rng, trace);
         say!(world, "{}", world.options);
         world.build();

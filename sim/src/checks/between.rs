@@ -129,12 +129,18 @@ impl World {
 
     /// The cut of a sink's region: the smallest of its primaries', if all of them lead and have applied it.
     pub fn cut_of(&self, region: usize) -> Option<Timestamp> {
+        let term = self.term(region);
         let mut cut = Timestamp::MAX;
         for ordinal in self.ordinals() {
             let id = self.partition(region, ordinal);
             let index = self.leader_of(region, ordinal)?;
             let hosted = self.nodes[index].hosted(id)?;
-            let leading = hosted.replica.status().leading?;
+            let status = hosted.replica.status();
+            let leading = status.leading?;
+            // A cut counts in the history that the catalog knows; one that was reported in another is worth less.
+            if status.mark.promotions != term {
+                return None;
+            }
             if hosted.replica.reign_led() != Some(self.regions[region].catalog.partitions[&id].reign) {
                 return None;
             }

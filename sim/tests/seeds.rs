@@ -1,0 +1,22 @@
+//! Seeds of both scales break no rule, and the same seed is the same history.
+
+use perennial_sim::run::{run_seed, run_seeds, scale_of};
+
+#[test]
+fn six_hundred_seeds_break_no_rule() {
+    let totals = run_seeds(0..600, scale_of, None, 1);
+    let failed: Vec<_> = totals.failed.iter().map(|report| (report.seed, report.violation.clone())).collect();
+    assert_eq!(failed, []);
+    assert_eq!(totals.seeds, 600);
+    assert!(totals.acknowledged > 10_000, "{} transactions acknowledged", totals.acknowledged);
+    assert!(totals.lost > 0, "no announced loss was met");
+}
+
+#[test]
+fn the_same_seed_is_the_same_history() {
+    for seed in 0..6 {
+        let (one, two) = (run_seed(seed, scale_of(seed), None, true), run_seed(seed, scale_of(seed), None, true));
+        assert!(one.trace.len() > 500, "seed {seed} has a history of {} lines", one.trace.len());
+        assert_eq!(one.trace, two.trace, "seed {seed}");
+    }
+}
