@@ -36,6 +36,7 @@ impl World {
             self.serve(region);
             self.join(region);
         } else {
+            self.restore_sync(region);
             self.hand_over(region);
         }
         let broken = self.is_sink(region) && self.followed(region).is_none();
@@ -46,7 +47,7 @@ impl World {
             match self.between(0, 39) {
                 0 => self.promote_by_order(region),
                 1 => self.follow_somebody(region),
-                2 | 3 => self.toggle_sync(region),
+                2 => self.toggle_sync(region),
                 4 | 5 => self.begin_fence(region),
                 _ => {}
             }
@@ -270,6 +271,30 @@ impl World {
         links
             .find(|(_, link)| link.mode == LinkMode::Sync && link.ended.is_none())
             .map(|(id, link)| (*id, (link.peer_cluster.0 - 1) as usize))
+    }
+
+    /// A sink that has caught up with everything acknowledged without it is waited for again.
+    fn restore_sync(&mut self, region: usize) {
+        let held = &self.regions[region];
+        let waiting = held.catalog.sources.iter().filter(|(_, link)| link.ended.is_none());
+        let waiting: Vec<(LinkId, usize)> = waiting
+            .filter(|(_, link)| matches!(link.mode, LinkMode::Degraded { .. }))
+            .map(|(id, link)| (*id, (link.peer_cluster.0 - 1) as usize))
+            .collect();
+        let promotions = self.term(region);
+        for (link, sink) in waiting {
+            let follows = self.followed(sink).is_some_and(|(_, source)| source == region);
+            if !follows || self.term(sink) != promotions {
+                continue;
+            }
+            let cut = self.reported_cut(region, sink);
+            drop(self.decide(region, &Command::ReportPin { link, cut, promotions: promotions.clone() }));
+            let acked = self.clients.txns.values().filter(|txn| txn.acked && txn.region == region);
+            let above = acked.filter_map(|txn| txn.ts).max().unwrap_or_default();
+            if cut >= above && cut > Timestamp::ZERO {
+                drop(self.decide(region, &Command::Restore { link, above }));
+            }
+        }
     }
 
     fn toggle_sync(&mut self, region: usize) {

@@ -142,6 +142,8 @@ fn cuts_and_promotions() {
     order(Planted::PromoteVolatile, &["promotion_rows", "reads_are_fresh", "cut_is_consistent"]).run();
     order(Planted::ServedByLsn, &["cut_is_consistent"]).run();
     order(Planted::AsideCommitsOnly, &["set_aside_complete"]).run();
+    let sync = order(Planted::SyncOnArrival, &["sync_link"]);
+    Hunt { faults: &[Kill], control_gap: Some(30), ..sync }.run();
 }
 
 #[test]
