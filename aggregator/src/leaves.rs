@@ -75,7 +75,8 @@ impl Leaves {
         let state = self.shared.catalog.state();
         let address = state.nodes.get(&node).map(|known| known.addresses.rpc.clone());
         let address = address.ok_or_else(|| format!("node {node} is not in the catalog"))?;
-        let session = self.shared.dialler.dial(&address, Some(node), Role::Calls).await.map_err(|error| error.to_string())?;
+        let session =
+            self.shared.dialler.dial(&address, Some(node), Role::Calls).await.map_err(|error| error.to_string())?;
         let (control, ..) = session.split();
         let client = Client::new(control);
         calls.insert(node, client.clone());

@@ -1,7 +1,11 @@
 //! MySQL front end, sessions, transaction coordinator and the catalog over raft-rs.
 
 pub mod codec;
+pub mod gateway;
 pub mod leaves;
 pub mod master;
 pub mod mysql;
 pub mod protocol;
+pub mod region;
+mod rows;
+mod transaction;

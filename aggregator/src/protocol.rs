@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 use sql::cluster::{Scan, WriteBatch, Written};
 use types::txn::{Answer, Refusal, Touch, TxnRequest};
 use types::{
-    ClusterId, DatabaseId, Epoch, Incarnation, Lineage, LinkId, LogEnd, Lsn, Mark, Member, NodeId, PartitionId, Promotion,
-    Reign, Revision, SetVersion, Timestamp, TxnId, View,
+    ClusterId, DatabaseId, Epoch, Incarnation, Lineage, LinkId, LogEnd, Lsn, Mark, Member, NodeId, PartitionId,
+    Promotion, Reign, Revision, SetVersion, Timestamp, TxnId, View,
 };
 
 /// To the master aggregator.
@@ -237,12 +237,25 @@ pub enum LeafRequest {
         /// Which rows, and what of them.
         scan: Scan,
     },
+    /// Rows of a key range as they are stored; for ranges that are small, such as a schema.
+    Pairs {
+        /// At which partition.
+        partition: PartitionId,
+        /// What may be seen.
+        read: Read,
+        /// The first key.
+        start: Bytes,
+        /// Behind the last key.
+        end: Bytes,
+    },
     /// A statement has failed: what the transaction had written here before it is what counts again.
     Undo {
         /// At which partition.
         partition: PartitionId,
         /// The transaction.
         txn: TxnId,
+        /// Where it stands there.
+        touch: Touch,
         /// The statement, and every later one.
         statement: u32,
     },
@@ -299,6 +312,8 @@ pub enum LeafAnswer {
     Txn(Answer),
     /// To `Get`: in the order of the keys.
     Rows(Vec<Option<Bytes>>),
+    /// To `Pairs`.
+    Pairs(Vec<(Bytes, Bytes)>),
     /// To `Scan`: rows as `sql::arrow` encodes them; the stream's end is the last.
     Chunk(Bytes),
     /// To `Status`.
@@ -335,8 +350,20 @@ pub enum LeafRefusal {
     NotReadable,
     /// The partition's state or log is damaged.
     Damaged(String),
-    /// The disk is nearly full.
-    DiskFull(String),
+    /// The disk is nearly full: reads go on.
+    DiskFull {
+        /// Bytes that are free.
+        free: u64,
+        /// Bytes that must be.
+        reserve: u64,
+    },
+    /// Fewer copies are in sync than the database asks for.
+    TooFewCopies {
+        /// How many are.
+        in_sync: u32,
+        /// How many must be.
+        wanted: u32,
+    },
     /// The scan met a value on which an expression fails.
     Sql(sql::Error),
     /// The request makes no sense: a defect of the sender.

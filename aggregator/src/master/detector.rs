@@ -61,7 +61,12 @@ impl Detector {
         Arc::new(Detector { catalog, options, started: Instant::now(), heard, leaves: Mutex::default() })
     }
 
-    fn failure_timeout(&self) -> u64 {
+    /// Silence of this length is a failure.
+    pub fn failure_timeout(&self) -> Duration {
+        self.options.failure_timeout
+    }
+
+    fn failure_nanos(&self) -> u64 {
         u64::try_from(self.options.failure_timeout.as_nanos()).unwrap_or(u64::MAX)
     }
 
@@ -85,7 +90,7 @@ impl Detector {
             }
         }
         let state = self.catalog.state();
-        let wanted = failover::reports_wanted(&state, &self.heard.lock(), self.now(), self.failure_timeout());
+        let wanted = failover::reports_wanted(&state, &self.heard.lock(), self.now(), self.failure_nanos());
         let mut orders = orders(&state, node, sent, obeyed);
         orders.gone = gone;
         orders.ends_wanted = wanted.into_iter().filter(|(of, _)| of.node == node).map(|(_, id)| id).collect();
@@ -103,7 +108,8 @@ impl Detector {
         }
         heard.answered(report.member, now);
         let gone = heard.gone().iter().copied().collect();
-        let state = LeafState { member: report.member, replicas: report.replicas, disk: report.disk, at: Instant::now() };
+        let state =
+            LeafState { member: report.member, replicas: report.replicas, disk: report.disk, at: Instant::now() };
         self.leaves.lock().insert(report.member.node, state);
         gone
     }
@@ -138,7 +144,7 @@ impl Detector {
             let state = self.catalog.state();
             let commands = {
                 let heard = self.heard.lock();
-                failover::decide(&state, &heard, self.now(), self.failure_timeout(), &mut rand::random::<u64>)
+                failover::decide(&state, &heard, self.now(), self.failure_nanos(), &mut rand::random::<u64>)
             };
             for command in commands {
                 match self.catalog.propose(command.clone()).await {

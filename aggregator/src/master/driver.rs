@@ -52,7 +52,12 @@ pub(super) struct Driver {
 
 impl Driver {
     /// Goes on from what is on disk; a new file becomes a group of one around `empty`.
-    pub fn new(store: Store, stored: Stored, node: u64, empty: State) -> Result<(Driver, watch::Receiver<Arc<State>>), CatalogError> {
+    pub fn new(
+        store: Store,
+        stored: Stored,
+        node: u64,
+        empty: State,
+    ) -> Result<(Driver, watch::Receiver<Arc<State>>), CatalogError> {
         let (meta, snapshot) = if stored.snapshot_meta.index == 0 {
             let (meta, bytes) = (sole_voter(node), codec::encode(&empty));
             store.compact(&meta, &bytes)?;
@@ -74,9 +79,17 @@ impl Driver {
             hard_state.term = hard_state.term.max(1);
             core.set_hardstate(hard_state);
         }
-        let config = Config { id: node, election_tick: 10, heartbeat_tick: 2, applied, max_size_per_msg: 1 << 20, ..Config::default() };
+        let config = Config {
+            id: node,
+            election_tick: 10,
+            heartbeat_tick: 2,
+            applied,
+            max_size_per_msg: 1 << 20,
+            ..Config::default()
+        };
         let logger = slog::Logger::root(slog::Discard, slog::o!());
-        let node = RawNode::new(&config, storage.clone(), &logger).map_err(|error| CatalogError::Raft(error.to_string()))?;
+        let node =
+            RawNode::new(&config, storage.clone(), &logger).map_err(|error| CatalogError::Raft(error.to_string()))?;
         let (states, watcher) = watch::channel(Arc::new(state.clone()));
         let driver = Driver {
             node,

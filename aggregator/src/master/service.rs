@@ -27,7 +27,12 @@ pub struct MasterService {
 
 impl MasterService {
     /// Over the parts of a running master.
-    pub fn new(catalog: Catalog, timestamps: Arc<Timestamps>, detector: Arc<Detector>, leaves: Leaves) -> MasterService {
+    pub fn new(
+        catalog: Catalog,
+        timestamps: Arc<Timestamps>,
+        detector: Arc<Detector>,
+        leaves: Leaves,
+    ) -> MasterService {
         MasterService { catalog, timestamps, detector, leaves }
     }
 

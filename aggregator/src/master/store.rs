@@ -122,10 +122,7 @@ impl Store {
         })
     }
 
-    fn write(
-        &self,
-        run: impl FnOnce(&redb::WriteTransaction) -> Result<(), redb::Error>,
-    ) -> Result<(), StoreError> {
+    fn write(&self, run: impl FnOnce(&redb::WriteTransaction) -> Result<(), redb::Error>) -> Result<(), StoreError> {
         let transaction = self.db.begin_write().map_err(|error| file(&self.path, error))?;
         run(&transaction).map_err(|error| file(&self.path, error))?;
         transaction.commit().map_err(|error| file(&self.path, error))

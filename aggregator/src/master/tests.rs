@@ -29,7 +29,8 @@ fn create(name: &str, identity: u128) -> Command {
 async fn add_leaf(catalog: &Catalog) {
     let addresses = Addresses { rpc: "127.0.0.1:1".into(), sql: None, http: None };
     let roles = Roles { aggregator: false, leaf: true };
-    let register = Command::RegisterNode { number: None, identity: 3, addresses: addresses.clone(), roles, group: None };
+    let register =
+        Command::RegisterNode { number: None, identity: 3, addresses: addresses.clone(), roles, group: None };
     catalog.propose(register).await.expect("the catalog decides").expect("a new node is taken");
     let started = Command::NodeStarted { node: NodeId(1), incarnation: Incarnation(1), addresses };
     catalog.propose(started).await.expect("the catalog decides").expect("a known node starts");

@@ -184,11 +184,12 @@ async fn move_rows(
 ) -> Result<Done> {
     let Program { filter, set, touch } = program;
     let program = Program { filter, set: vec![], touch: vec![] };
-    let zone = &target.zone as &dyn Zone;
     let (mut done, mut moved) = (Done::default(), Vec::new());
     for chunk in keys.chunks(CHUNK) {
         let writes = chunk.iter().map(|(ordinal, key)| (*ordinal, RowWrite::Take(key.clone()))).collect();
         let written = target.send(cluster, Some(program.clone()), writes).await?;
+        // Taken after the wait: a zone behind a reference may not be carried from thread to thread.
+        let zone = &target.zone as &dyn Zone;
         for ((_, key), written) in chunk.iter().zip(written) {
             let Some(old) = written.old else { continue };
             let mut row = target.layout.decode_all(key, &old, None)?;

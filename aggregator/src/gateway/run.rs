@@ -1,0 +1,295 @@
+//! Running one statement: which transaction it belongs to, who does it, and what becomes of the transaction.
+
+use std::sync::Arc;
+
+use sql::answer::{Answer, Done};
+use sql::cluster::Cluster;
+use sql::statement::{LoadData, Statement};
+use sql::{Error, Loader, Result};
+use tokio::sync::{Mutex, OwnedRwLockWriteGuard};
+
+use super::{ClientSession, answer, databases, shows, users, wire};
+use crate::mysql::{Column, ResultSink, SqlError};
+use crate::rows::StatementRows;
+use crate::transaction::Transaction;
+
+/// What a statement does to the transaction around it.
+enum Kind {
+    /// It belongs to it.
+    Rows,
+    /// It changes definitions: what was begun is committed first, and it is a transaction of its own.
+    Definitions,
+    /// It has nothing to do with it.
+    Aside,
+}
+
+fn kind(statement: &Statement) -> Kind {
+    match statement {
+        Statement::Query(_)
+        | Statement::Explain(_)
+        | Statement::Show { .. }
+        | Statement::Insert(_)
+        | Statement::Update(_)
+        | Statement::Delete(_)
+        | Statement::Load(_) => Kind::Rows,
+        Statement::CreateTable(_)
+        | Statement::CreateTableLike { .. }
+        | Statement::AlterTable { .. }
+        | Statement::DropTable { .. }
+        | Statement::Truncate(_) => Kind::Definitions,
+        _ => Kind::Aside,
+    }
+}
+
+impl ClientSession {
+    /// Parses and runs one statement, and sends its answer.
+    pub(super) async fn run_text(&mut self, text: &str, more: bool, out: &mut dyn ResultSink) -> Result<(), SqlError> {
+        self.variables.begin_statement();
+        let statement = sql::parse::parse(text).map_err(wire)?;
+        users::allow(&self.region, &self.client, &statement, &self.variables).map_err(wire)?;
+        let keeps_warnings = matches!(statement, Statement::Show { .. });
+        if !keeps_warnings {
+            self.variables.warnings.clear();
+        }
+        if let Statement::Load(load) = &statement {
+            return self.load(load, more, out).await;
+        }
+        match kind(&statement) {
+            Kind::Rows => self.run_rows(&statement, more, out).await,
+            Kind::Definitions => {
+                let done = self.run_definitions(&statement).await.map_err(wire)?;
+                self.send(done, more, out).await
+            }
+            Kind::Aside => {
+                let done = self.run_aside(&statement).await.map_err(wire)?;
+                self.send(done, more, out).await
+            }
+        }
+    }
+
+    fn current(&mut self) -> Arc<Mutex<Transaction>> {
+        if let Some(open) = &self.transaction {
+            return open.clone();
+        }
+        let fresh = Arc::new(Mutex::new(Transaction::begin(self.region.clone())));
+        if !self.variables.autocommit() {
+            self.transaction = Some(fresh.clone());
+        }
+        fresh
+    }
+
+    fn rows(&self, transaction: &Arc<Mutex<Transaction>>, definitions: bool) -> Arc<dyn Cluster> {
+        Arc::new(StatementRows::new(self.region.clone(), transaction.clone(), definitions))
+    }
+
+    async fn run_rows(&mut self, statement: &Statement, more: bool, out: &mut dyn ResultSink) -> Result<(), SqlError> {
+        let transaction = self.current();
+        transaction.lock().await.begin_statement();
+        let rows = self.rows(&transaction, false);
+        match sql::execute(statement, &self.variables, &rows).await {
+            Ok(Answer::Rows(found)) => {
+                // The rows are read while they are sent; the view and the definitions hold until then.
+                self.send(Answer::Rows(found), more, out).await
+            }
+            Ok(done) => {
+                drop(rows);
+                self.end_statement(transaction).await.map_err(wire)?;
+                self.send(done, more, out).await
+            }
+            Err(error) => Err(wire(self.fail_statement(transaction, error).await)),
+        }
+    }
+
+    /// A statement outside of BEGIN is committed before its answer is sent.
+    async fn end_statement(&mut self, transaction: Arc<Mutex<Transaction>>) -> Result<()> {
+        if self.transaction.is_some() {
+            return Ok(());
+        }
+        transaction.lock().await.commit().await.map(drop)
+    }
+
+    /// A failed statement leaves nothing; one that was rolled back with its transaction ends that.
+    async fn fail_statement(&mut self, transaction: Arc<Mutex<Transaction>>, error: Error) -> Error {
+        if error.code == 1213 {
+            // The whole transaction is rolled back, as MySQL does.
+            self.roll_back().await;
+        }
+        match self.transaction.is_some() {
+            true => transaction.lock().await.undo_statement().await,
+            false => transaction.lock().await.roll_back().await,
+        }
+        error
+    }
+
+    async fn load(&mut self, load: &LoadData, more: bool, out: &mut dyn ResultSink) -> Result<(), SqlError> {
+        let transaction = self.current();
+        transaction.lock().await.begin_statement();
+        let rows = self.rows(&transaction, false);
+        let done = self.load_rows(load, &rows, out).await;
+        drop(rows);
+        match done {
+            Ok(done) => {
+                self.end_statement(transaction).await.map_err(wire)?;
+                self.send(Answer::Done(done), more, out).await
+            }
+            Err(error) => {
+                let error = Error::new(error.code(), error.message());
+                Err(wire(self.fail_statement(transaction, error).await))
+            }
+        }
+    }
+
+    async fn load_rows(
+        &mut self,
+        load: &LoadData,
+        rows: &Arc<dyn Cluster>,
+        out: &mut dyn ResultSink,
+    ) -> Result<Done, SqlError> {
+        let mut loader = Loader::begin(load, &self.variables, rows).await.map_err(wire)?;
+        out.infile(&load.file).await?;
+        while let Some(piece) = out.chunk().await? {
+            loader.push(&piece).await.map_err(wire)?;
+            if self.client.killed.is_cancelled() {
+                return Err(SqlError::new(1317, "Query execution was interrupted"));
+            }
+        }
+        loader.finish().await.map_err(wire)
+    }
+
+    async fn run_definitions(&mut self, statement: &Statement) -> Result<Answer> {
+        self.commit().await?;
+        let _alone = self.lock_definitions(statement).await?;
+        let transaction = Arc::new(Mutex::new(Transaction::begin(self.region.clone())));
+        transaction.lock().await.begin_statement();
+        let rows = self.rows(&transaction, true);
+        let done = sql::execute(statement, &self.variables, &rows).await;
+        drop(rows);
+        let mut own = transaction.lock().await;
+        match done {
+            Ok(done) => own.commit().await.map(|_| done),
+            Err(error) => {
+                own.roll_back().await;
+                Err(error)
+            }
+        }
+    }
+
+    /// Waits until no statement uses the definitions that are to change.
+    async fn lock_definitions(&self, statement: &Statement) -> Result<Vec<OwnedRwLockWriteGuard<()>>> {
+        let state = self.region.catalog.state();
+        let mut names = users::databases_of(statement, &self.variables);
+        names.sort();
+        names.dedup();
+        let mut held = Vec::new();
+        for name in names {
+            let Some((id, _)) = state.database_named(&name) else { continue };
+            let lock = self.region.definitions(id).write_owned();
+            let wait = self.region.options.lock_wait;
+            let locked = tokio::time::timeout(wait, lock).await;
+            held.push(locked.map_err(|_| Error::new(1205, "Lock wait timeout exceeded; try restarting transaction"))?);
+        }
+        Ok(held)
+    }
+
+    async fn run_aside(&mut self, statement: &Statement) -> Result<Answer> {
+        match statement {
+            Statement::Use(name) => self.use_database(name).map(|()| nothing()),
+            Statement::Set(assignments) => {
+                let before = self.variables.autocommit();
+                sql::apply_set(assignments, &mut self.variables)?;
+                if !before && self.variables.autocommit() {
+                    self.commit().await?;
+                }
+                Ok(nothing())
+            }
+            Statement::Begin { .. } => {
+                self.commit().await?;
+                self.transaction = Some(Arc::new(Mutex::new(Transaction::begin(self.region.clone()))));
+                Ok(nothing())
+            }
+            Statement::Commit => self.commit().await.map(|()| nothing()),
+            Statement::Rollback => {
+                self.roll_back().await;
+                Ok(nothing())
+            }
+            Statement::LockTables(_) | Statement::FlushNothing => Ok(nothing()),
+            Statement::ClusterShow(show) => shows::cluster(&self.region, show),
+            Statement::CreateDatabase(_) | Statement::AlterDatabase(_) | Statement::DropDatabase { .. } => {
+                self.commit().await?;
+                let done = databases::change(&self.region, statement).await?;
+                if let Statement::DropDatabase { name, .. } = statement
+                    && self.variables.database.as_ref() == Some(name)
+                {
+                    self.variables.database = None;
+                }
+                Ok(done)
+            }
+            Statement::CreateUser { .. }
+            | Statement::AlterUser { .. }
+            | Statement::DropUser { .. }
+            | Statement::Grant(_)
+            | Statement::Revoke(_) => {
+                self.commit().await?;
+                users::change(&self.region, statement).await
+            }
+            Statement::Unlock { .. } => Ok(nothing()),
+            Statement::Replicate(_) => Err(Error::unsupported("REPLICATE DATABASE")),
+            Statement::StopReplicating { .. } => Err(Error::unsupported("STOP REPLICATING")),
+            Statement::Fence { .. } => Err(Error::unsupported("FLUSH TABLES WITH READ ONLY")),
+            Statement::Kill { .. } => Err(Error::unsupported("KILL")),
+            other => sql::execute(other, &self.variables, &self.rows(&self.idle(), false)).await,
+        }
+    }
+
+    fn idle(&self) -> Arc<Mutex<Transaction>> {
+        Arc::new(Mutex::new(Transaction::begin(self.region.clone())))
+    }
+
+    /// Commits what was begun.
+    pub(super) async fn commit(&mut self) -> Result<()> {
+        match self.transaction.take() {
+            Some(open) => open.lock().await.commit().await.map(drop),
+            None => Ok(()),
+        }
+    }
+
+    /// Rolls back what was begun.
+    pub(super) async fn roll_back(&mut self) {
+        if let Some(open) = self.transaction.take() {
+            open.lock().await.roll_back().await;
+        }
+    }
+
+    /// `USE`.
+    pub(super) fn use_database(&mut self, name: &str) -> Result<()> {
+        let known = name.eq_ignore_ascii_case("information_schema")
+            || self.region.catalog.state().database_named(name).is_some();
+        if !known {
+            return Err(Error::unknown_database(name));
+        }
+        self.variables.database = Some(name.to_string());
+        Ok(())
+    }
+
+    /// The columns that a prepared statement will answer with.
+    pub(super) async fn describe(&mut self, text: &str) -> Result<Vec<Column>, SqlError> {
+        let statement = sql::parse::parse(text).map_err(wire)?;
+        users::allow(&self.region, &self.client, &statement, &self.variables).map_err(wire)?;
+        let rows = self.rows(&self.idle(), false);
+        let columns = sql::describe(&statement, &self.variables, &rows).await.map_err(wire)?;
+        Ok(columns.iter().map(answer::column).collect())
+    }
+
+    /// COM_FIELD_LIST.
+    pub(super) async fn list_fields(&mut self, table: &str, pattern: &str) -> Result<Vec<Column>, SqlError> {
+        let text = format!("SELECT * FROM {} LIMIT 0", sql::parse::quote_name(table));
+        let columns = self.describe(&text).await?;
+        let wanted =
+            |column: &Column| pattern.is_empty() || pattern == "%" || column.name.eq_ignore_ascii_case(pattern);
+        Ok(columns.into_iter().filter(wanted).collect())
+    }
+}
+
+fn nothing() -> Answer {
+    Answer::Done(Done::default())
+}

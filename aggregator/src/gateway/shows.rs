@@ -1,0 +1,277 @@
+//! What the cluster knows of itself, as rows: the catalog's word beside the leaves'.
+
+use std::time::Instant;
+
+use catalog::State;
+use sql::answer::{Answer, ResultColumn};
+use sql::cluster::Sheet;
+use sql::scalar::Ty;
+use sql::statement::ClusterShow;
+use sql::{Error, Result};
+use types::{Datum, PartitionId};
+
+use super::answer::table;
+use crate::region::Region;
+
+/// Answers a SHOW of the cluster's.
+pub fn cluster(region: &Region, show: &ClusterShow) -> Result<Answer> {
+    let Sheet { columns, rows } = of_show(region, show)?;
+    let columns = columns.iter().map(|(name, ty)| match ty {
+        Ty::Int => ResultColumn::int(name),
+        _ => ResultColumn::text(name),
+    });
+    Ok(table(columns.collect(), rows))
+}
+
+/// The twin of a SHOW in information_schema; `None` if there is none of that name.
+pub fn twin(region: &Region, name: &str) -> Result<Option<Sheet>> {
+    let show = match name {
+        "PERENNIAL_LEAVES" => ClusterShow::Leaves,
+        "PERENNIAL_AGGREGATORS" => ClusterShow::Aggregators,
+        "PERENNIAL_PARTITIONS" => ClusterShow::Partitions(None),
+        "PERENNIAL_CLUSTER_STATUS" => ClusterShow::ClusterStatus,
+        _ => return Ok(None),
+    };
+    of_show(region, &show).map(Some)
+}
+
+fn of_show(region: &Region, show: &ClusterShow) -> Result<Sheet> {
+    let state = region.catalog.state();
+    match show {
+        ClusterShow::Leaves => Ok(leaves(region, &state)),
+        ClusterShow::Aggregators => Ok(aggregators(&state)),
+        ClusterShow::Partitions(database) => partitions(region, &state, database.as_deref()),
+        ClusterShow::ClusterStatus => Ok(status(region, &state)),
+        ClusterShow::ReplicationStatus { .. } => Err(Error::unsupported("SHOW REPLICATION STATUS")),
+        ClusterShow::Divergence(_) => Err(Error::unsupported("SHOW DIVERGENCE")),
+        ClusterShow::DivergenceRecords { .. } => Err(Error::unsupported("SHOW DIVERGENCE RECORDS")),
+    }
+}
+
+fn text(value: impl Into<String>) -> Datum {
+    Datum::Text(value.into())
+}
+
+fn count(value: u64) -> Datum {
+    Datum::Int(i64::try_from(value).unwrap_or(i64::MAX))
+}
+
+fn host_port(address: &str) -> (Datum, Datum) {
+    let (host, port) = address.rsplit_once(':').unwrap_or((address, "0"));
+    (text(host), port.parse().map_or(Datum::Null, Datum::Int))
+}
+
+/// Columns by name; true for numbers.
+fn sheet(names: &[(&str, bool)], rows: Vec<Vec<Datum>>) -> Sheet {
+    let columns = names.iter().map(|(name, number)| (name.to_string(), if *number { Ty::Int } else { Ty::Text }));
+    Sheet { columns: columns.collect(), rows }
+}
+
+/// Whether a leaf was heard within the failure timeout.
+fn is_up(region: &Region, at: Instant) -> bool {
+    at.elapsed() <= region.detector.failure_timeout()
+}
+
+fn leaves(region: &Region, state: &State) -> Sheet {
+    let heard = region.detector.leaves();
+    let mut rows = Vec::new();
+    for (id, node) in state.nodes.iter().filter(|(_, node)| node.holds_replicas()) {
+        let (host, port) = host_port(&node.addresses.rpc);
+        let leaf = heard.get(id);
+        let up = leaf.is_some_and(|leaf| is_up(region, leaf.at));
+        let of = |primary: bool| {
+            let held = state.partitions.values().filter(|p| p.replicas.contains(id));
+            count(held.filter(|p| (p.primary.node == *id) == primary).count() as u64)
+        };
+        let advice = (!up).then(|| text(format!("start it again; its node number is {id}"))).unwrap_or(Datum::Null);
+        rows.push(vec![
+            count(id.0),
+            host,
+            port,
+            text(format!("{:?}", node.group)),
+            text(if up {
+                "online"
+            } else if leaf.is_none() {
+                "joining"
+            } else {
+                "offline"
+            }),
+            of(true),
+            of(false),
+            leaf.map_or(Datum::Null, |leaf| count(leaf.disk.0)),
+            leaf.map_or(Datum::Null, |leaf| count(leaf.disk.1)),
+            Datum::Null,
+            leaf.map_or(Datum::Null, |leaf| count(leaf.at.elapsed().as_millis() as u64)),
+            text(env!("CARGO_PKG_VERSION")),
+            advice,
+        ]);
+    }
+    let names = [
+        ("node_id", true),
+        ("host", false),
+        ("port", true),
+        ("group", false),
+        ("state", false),
+        ("primaries", true),
+        ("secondaries", true),
+        ("disk_used", true),
+        ("disk_free", true),
+        ("log_sync_p99_us", true),
+        ("last_seen_ms", true),
+        ("version", false),
+        ("advice", false),
+    ];
+    sheet(&names, rows)
+}
+
+fn aggregators(state: &State) -> Sheet {
+    let nodes = state.nodes.iter().filter(|(_, node)| node.roles.aggregator && !node.removed);
+    let rows = nodes.map(|(id, node)| {
+        let (host, port) = host_port(node.addresses.sql.as_deref().unwrap_or(&node.addresses.rpc));
+        let applied = count(state.revision.0);
+        vec![
+            count(id.0),
+            host,
+            port,
+            text("master"),
+            text("online"),
+            Datum::Null,
+            applied,
+            Datum::Null,
+            text(env!("CARGO_PKG_VERSION")),
+        ]
+    });
+    let names = [
+        ("node_id", true),
+        ("host", false),
+        ("port", true),
+        ("role", false),
+        ("state", false),
+        ("term", true),
+        ("applied", true),
+        ("connections", true),
+        ("version", false),
+    ];
+    sheet(&names, rows.collect())
+}
+
+fn partitions(region: &Region, state: &State, database: Option<&str>) -> Result<Sheet> {
+    if let Some(name) = database
+        && state.database_named(name).is_none()
+    {
+        return Err(Error::unknown_database(name));
+    }
+    let heard = region.detector.leaves();
+    let mut rows = Vec::new();
+    for (id, partition) in &state.partitions {
+        let name = &state.databases[&id.database].name;
+        if database.is_some_and(|wanted| wanted != name) {
+            continue;
+        }
+        let member = |node| state.nodes.get(&node).map(|node| node.addresses.rpc.clone()).unwrap_or_default();
+        let mut set: Vec<String> = vec![member(partition.primary.node)];
+        set.extend(partition.members.iter().filter(|m| m.node != partition.primary.node).map(|m| member(m.node)));
+        for node in &partition.replicas {
+            let (host, port) = host_port(&member(*node));
+            let leaf = heard.get(node).filter(|leaf| is_up(region, leaf.at));
+            let replica = leaf.and_then(|leaf| leaf.replicas.iter().find(|replica| replica.partition == *id));
+            let primary = partition.primary.node == *node;
+            let joined = partition.members.iter().any(|member| member.node == *node);
+            let state = match replica {
+                None => "offline",
+                Some(replica) if replica.repairing => "recovering",
+                Some(_) if primary || joined => "online",
+                Some(_) => "catching up",
+            };
+            let number = |of: fn(&crate::protocol::ReplicaReport) -> u64| replica.map_or(Datum::Null, |r| count(of(r)));
+            rows.push(vec![
+                text(name.clone()),
+                Datum::Int(i64::from(id.ordinal.0)),
+                host,
+                port,
+                text(if primary {
+                    "primary"
+                } else if joined {
+                    "secondary"
+                } else {
+                    "joining"
+                }),
+                text(state),
+                if primary { text(set.join(",")) } else { Datum::Null },
+                replica.and_then(|r| r.epoch).map_or(Datum::Null, |epoch| text(epoch.to_string())),
+                number(|r| r.appended.0),
+                number(|r| r.durable.0),
+                number(|r| r.applied.0),
+                Datum::Null,
+                number(|r| r.bytes),
+            ]);
+        }
+    }
+    let names = [
+        ("database", false),
+        ("ordinal", true),
+        ("host", false),
+        ("port", true),
+        ("role", false),
+        ("state", false),
+        ("in_sync", false),
+        ("epoch", false),
+        ("appended", true),
+        ("durable", true),
+        ("applied", true),
+        ("rows", true),
+        ("bytes", true),
+    ];
+    Ok(sheet(&names, rows))
+}
+
+/// How a database is, in one word.
+fn database_state(region: &Region, state: &State, database: types::DatabaseId) -> &'static str {
+    let known = &state.databases[&database];
+    let serves = |id: PartitionId| {
+        let primary = region.detector.primary(state, id).and_then(|replica| replica.leading);
+        primary.is_some_and(|leading| leading.serving)
+    };
+    let whole = |p: &catalog::partition::Partition| p.members.len() >= usize::from(known.options.redundancy);
+    if state.partitions_of(database).any(|(id, _)| !serves(id)) {
+        "unavailable"
+    } else if known.is_sink() {
+        "sink"
+    } else if known.fenced.fence != types::Fence::None {
+        "read only"
+    } else if state.partitions_of(database).any(|(_, partition)| !whole(partition)) {
+        "degraded"
+    } else {
+        "online"
+    }
+}
+
+fn status(region: &Region, state: &State) -> Sheet {
+    let heard = region.detector.leaves();
+    let nodes = state.nodes.iter().filter(|(_, node)| !node.removed);
+    let (up, down): (Vec<_>, Vec<_>) = nodes
+        .map(|(id, node)| node.roles.aggregator || heard.get(id).is_some_and(|leaf| is_up(region, leaf.at)))
+        .partition(|up| *up);
+    let mut states: std::collections::BTreeMap<&str, u64> = Default::default();
+    for id in state.databases.keys() {
+        *states.entry(database_state(region, state, *id)).or_default() += 1;
+    }
+    let databases: Vec<String> = states.iter().map(|(word, number)| format!("{number} {word}")).collect();
+    let row = vec![
+        count(state.cluster.0),
+        count(up.len() as u64),
+        count(down.len() as u64),
+        text(databases.join(", ")),
+        count(state.sinks.len() as u64),
+        count(down.len() as u64 + states.get("unavailable").copied().unwrap_or_default()),
+    ];
+    let names = [
+        ("cluster_id", true),
+        ("nodes_up", true),
+        ("nodes_down", true),
+        ("databases", false),
+        ("sinks", true),
+        ("alarms", true),
+    ];
+    sheet(&names, vec![row])
+}

@@ -1,0 +1,157 @@
+//! The rows of the cluster, as the SQL layer asks for them: for one statement of one session.
+//!
+//! A statement reads at one view: a timestamp taken before its first read. What its transaction has written lies on
+//! top.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::StreamExt;
+use futures::stream;
+use sql::cluster::{Batches, Cluster, Database, RowWrite, Scan, Sheet, WriteBatch, Written};
+use sql::layout::Layout;
+use sql::schema::{Schema, decode_sequence, sequence_key};
+use sql::{Error, Result};
+use tokio::sync::{Mutex, OnceCell};
+use types::{DatabaseId, Ordinal, PartitionId, TableId, Timestamp};
+
+use crate::protocol::{LeafAnswer, LeafRequest, Read};
+use crate::region::Region;
+use crate::transaction::{Transaction, refused, unreachable_partition};
+
+/// How long a read of one partition may take in all.
+const READ_TIME: Duration = Duration::from_secs(3600);
+
+/// The rows that one statement sees and writes.
+pub struct StatementRows {
+    region: Arc<Region>,
+    transaction: Arc<Mutex<Transaction>>,
+    view: OnceCell<Timestamp>,
+    /// It changes definitions: it holds their lock alone, and reads them anew.
+    definitions: bool,
+}
+
+impl StatementRows {
+    /// For a statement of a transaction.
+    pub fn new(region: Arc<Region>, transaction: Arc<Mutex<Transaction>>, definitions: bool) -> StatementRows {
+        StatementRows { region, transaction, view: OnceCell::new(), definitions }
+    }
+
+    fn id(&self, name: &str) -> Result<DatabaseId> {
+        let state = self.region.catalog.state();
+        state.database_named(name).map(|(id, _)| id).ok_or_else(|| Error::unknown_database(name))
+    }
+
+    fn partition(&self, database: &str, ordinal: Ordinal) -> Result<PartitionId> {
+        Ok(PartitionId { database: self.id(database)?, ordinal })
+    }
+
+    async fn read(&self) -> Result<Read> {
+        let take = || async {
+            let taken = self.region.timestamps.take(1).await;
+            taken.map_err(|error| Error::new(9005, format!("{error}: repeat the statement")))
+        };
+        let view = *self.view.get_or_try_init(take).await?;
+        Ok(Read { view, txn: self.transaction.lock().await.reader() })
+    }
+
+    async fn read_schema(&self, id: DatabaseId) -> Result<Arc<Schema>> {
+        let (start, end) = Schema::key_range();
+        let partition = PartitionId { database: id, ordinal: Ordinal::META };
+        let changes = self.region.schema_changes();
+        let reader = self.transaction.lock().await.reader();
+        let read = Read { view: Timestamp::MAX, txn: reader };
+        let request = LeafRequest::Pairs { partition, read, start, end };
+        let answer = self.region.leaves.ask(partition, &request, READ_TIME, true).await;
+        let pairs = match answer.map_err(|error| unreachable_partition(&error))? {
+            LeafAnswer::Pairs(pairs) => pairs,
+            LeafAnswer::Refused(refusal) => return Err(refused(partition, &refusal)),
+            other => return Err(Error::new(1105, format!("a leaf answers {other:?} to a read"))),
+        };
+        let schema = Arc::new(Schema::from_rows(pairs)?);
+        if reader.is_none() {
+            self.region.keep_schema(id, schema.clone(), changes);
+        }
+        Ok(schema)
+    }
+}
+
+#[async_trait]
+impl Cluster for StatementRows {
+    async fn databases(&self) -> Result<Vec<String>> {
+        let state = self.region.catalog.state();
+        let mut names: Vec<String> = state.databases.values().map(|database| database.name.clone()).collect();
+        names.sort();
+        Ok(names)
+    }
+
+    async fn database(&self, name: &str) -> Result<Database> {
+        let state = self.region.catalog.state();
+        let (id, database) = state.database_named(name).ok_or_else(|| Error::unknown_database(name))?;
+        if !self.definitions {
+            self.transaction.lock().await.hold_definitions(id).await?;
+        }
+        let schema = match self.region.schema(id).filter(|_| !self.definitions) {
+            Some(schema) => schema,
+            None => self.read_schema(id).await?,
+        };
+        Ok(Database { name: name.into(), partitions: database.partitions, schema })
+    }
+
+    async fn get(&self, database: &str, ordinal: Ordinal, keys: Vec<Bytes>) -> Result<Vec<Option<Bytes>>> {
+        let partition = self.partition(database, ordinal)?;
+        let request = LeafRequest::Get { partition, read: self.read().await?, keys };
+        let answer = self.region.leaves.ask(partition, &request, READ_TIME, true).await;
+        match answer.map_err(|error| unreachable_partition(&error))? {
+            LeafAnswer::Rows(rows) => Ok(rows),
+            LeafAnswer::Refused(refusal) => Err(refused(partition, &refusal)),
+            other => Err(Error::new(1105, format!("a leaf answers {other:?} to a read"))),
+        }
+    }
+
+    async fn scan(&self, database: &str, ordinal: Ordinal, scan: Scan) -> Result<Batches> {
+        let partition = self.partition(database, ordinal)?;
+        let request = LeafRequest::Scan { partition, read: self.read().await?, scan };
+        let begun = self.region.leaves.stream(partition, &request, READ_TIME).await;
+        let (first, replies) = begun.map_err(|error| unreachable_partition(&error))?;
+        let rest = stream::unfold(Some(replies), |replies| async {
+            let mut replies = replies?;
+            match replies.next().await {
+                Ok(Some(answer)) => Some((Ok(answer), Some(replies))),
+                Ok(None) => None,
+                Err(error) => Some((Err(Error::new(9005, format!("a scan was cut off ({error}): repeat it"))), None)),
+            }
+        });
+        let batches = stream::iter(first.map(Ok)).chain(rest).map(move |answer| match answer? {
+            LeafAnswer::Chunk(bytes) => sql::arrow::decode_batch(&bytes),
+            LeafAnswer::Refused(refusal) => Err(refused(partition, &refusal)),
+            other => Err(Error::new(1105, format!("a leaf answers {other:?} to a scan"))),
+        });
+        Ok(batches.boxed())
+    }
+
+    async fn write(&self, database: &str, ordinal: Ordinal, batch: WriteBatch) -> Result<Vec<Written>> {
+        let partition = self.partition(database, ordinal)?;
+        self.transaction.lock().await.write(partition, batch).await
+    }
+
+    async fn sheet(&self, name: &str) -> Result<Option<Sheet>> {
+        crate::gateway::twin(&self.region, name)
+    }
+
+    async fn allocate(&self, database: &str, table: TableId, count: u64, at_least: u64) -> Result<u64> {
+        let partition = self.partition(database, Ordinal::META)?;
+        let layout = Layout { table, name: "sequences".into(), fields: vec![], shard: vec![] };
+        let writes = vec![RowWrite::Advance { key: sequence_key(table), count, at_least }];
+        let batch = WriteBatch { layout, zone: Default::default(), strict: true, program: None, writes };
+        // A transaction of its own: the values are not given back.
+        let mut own = Transaction::begin_count(self.region.clone());
+        own.begin_statement();
+        let written = own.write(partition, batch).await?;
+        own.commit().await?;
+        let old = written.into_iter().next().and_then(|written| written.old);
+        decode_sequence(old.ok_or_else(|| Error::new(1467, "Failed to read auto-increment value from storage engine"))?)
+    }
+}

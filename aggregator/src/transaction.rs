@@ -1,0 +1,346 @@
+//! A transaction as its coordinator knows it: where it has written, how it commits.
+//!
+//! - Nothing is written before a partition's primary has locked the row; the first write stamps the transaction with
+//!   the catalog's revision, which a fence compares.
+//! - One partition: it commits there, in one record. Several: all prepare, then a timestamp is taken, then the first
+//!   participant decides; the client is answered when that decision is committed, the others are told afterwards.
+//! - What may or may not have happened is never guessed: a decision is asked for again, and a commit in one record
+//!   whose answer is lost is error 1180.
+//! - A transaction that is dropped rolls back.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::join_all;
+use sql::Error;
+use sql::cluster::{WriteBatch, Written};
+use tokio::sync::OwnedRwLockReadGuard;
+use types::txn::{Answer, Refusal, Touch, TxnRequest};
+use types::{DatabaseId, Ordinal, PartitionId, Revision, Timestamp, TxnId};
+
+use crate::leaves::LeavesError;
+use crate::protocol::{LeafAnswer, LeafRefusal, LeafRequest, WriteRequest};
+use crate::region::Region;
+
+/// How long a step of a transaction may take at a leaf, lock waits aside.
+const STEP_TIME: Duration = Duration::from_secs(10);
+/// How often a participant is told a decision before the inquiry of its primary is relied on.
+const TELL_TRIES: u32 = 20;
+
+/// One transaction.
+pub struct Transaction {
+    region: Arc<Region>,
+    id: TxnId,
+    stamp: Option<Revision>,
+    statement: u32,
+    touched: BTreeMap<PartitionId, Touch>,
+    /// Where the present statement has written.
+    statement_touched: BTreeSet<PartitionId>,
+    /// Definitions of these databases do not change before it ends.
+    definitions: BTreeMap<DatabaseId, OwnedRwLockReadGuard<()>>,
+    /// An answer was lost: it can only be rolled back.
+    doomed: bool,
+    /// What it writes to a meta partition are counters, no definitions.
+    counts_only: bool,
+}
+
+impl Transaction {
+    /// A transaction that has done nothing yet.
+    pub fn begin(region: Arc<Region>) -> Transaction {
+        Transaction {
+            region,
+            id: TxnId(rand::random()),
+            stamp: None,
+            statement: 0,
+            touched: BTreeMap::new(),
+            statement_touched: BTreeSet::new(),
+            definitions: BTreeMap::new(),
+            doomed: false,
+            counts_only: false,
+        }
+    }
+
+    /// A transaction that takes values of counters, and changes no definition.
+    pub fn begin_count(region: Arc<Region>) -> Transaction {
+        let mut counting = Transaction::begin(region);
+        counting.counts_only = true;
+        counting
+    }
+
+    /// Its id, once it has written somewhere: then its reads see its own writes.
+    pub fn reader(&self) -> Option<TxnId> {
+        (!self.touched.is_empty()).then_some(self.id)
+    }
+
+    /// Keeps the definitions of a database as they are until the transaction ends.
+    pub async fn hold_definitions(&mut self, database: DatabaseId) -> Result<(), Error> {
+        if self.definitions.contains_key(&database) {
+            return Ok(());
+        }
+        let lock = self.region.definitions(database);
+        let held = tokio::time::timeout(self.region.options.lock_wait, lock.read_owned()).await;
+        let held = held.map_err(|_| lock_wait())?;
+        self.definitions.insert(database, held);
+        Ok(())
+    }
+
+    /// A new statement begins: what it writes can be taken back.
+    pub fn begin_statement(&mut self) {
+        self.statement += 1;
+        self.statement_touched.clear();
+    }
+
+    /// Writes rows of one partition. An error means that the statement has failed.
+    pub async fn write(&mut self, partition: PartitionId, batch: WriteBatch) -> Result<Vec<Written>, Error> {
+        self.check()?;
+        let stamp = *self.stamp.get_or_insert_with(|| self.region.catalog.state().revision);
+        let touch = self.touched.get(&partition).copied().unwrap_or(Touch { epoch: None, count: 0 });
+        let lock_wait = self.region.options.lock_wait;
+        let request = LeafRequest::Write(WriteRequest {
+            partition,
+            txn: self.id,
+            touch,
+            stamp,
+            lock_wait_millis: u64::try_from(lock_wait.as_millis()).unwrap_or(u64::MAX),
+            statement: self.statement,
+            batch,
+            commit: false,
+        });
+        self.touched.insert(partition, touch);
+        self.statement_touched.insert(partition);
+        match self.region.leaves.ask(partition, &request, lock_wait + STEP_TIME, false).await {
+            Ok(LeafAnswer::Written { touch, written, .. }) => {
+                self.touched.insert(partition, touch);
+                written
+            }
+            Ok(LeafAnswer::Refused(refusal)) => {
+                self.doomed |= refusal == LeafRefusal::Protocol(Refusal::Stale);
+                Err(refused(partition, &refusal))
+            }
+            Ok(_) | Err(LeavesError::Unknown { .. }) => {
+                self.doomed = true;
+                Err(rolled_back("the answer of a partition was lost before the commit"))
+            }
+            Err(error) => Err(unreachable_partition(&error)),
+        }
+    }
+
+    fn check(&self) -> Result<(), Error> {
+        if self.doomed { Err(rolled_back("a partition has lost track of it")) } else { Ok(()) }
+    }
+
+    /// The statement has failed: what it has written is taken back everywhere. If that cannot be done, the whole
+    /// transaction can only be rolled back.
+    pub async fn undo_statement(&mut self) {
+        for partition in std::mem::take(&mut self.statement_touched) {
+            let Some(touch) = self.touched.get(&partition).copied().filter(|touch| touch.count > 0) else { continue };
+            let undo = LeafRequest::Undo { partition, txn: self.id, touch, statement: self.statement };
+            match self.region.leaves.ask(partition, &undo, STEP_TIME, false).await {
+                Ok(LeafAnswer::Written { touch, .. }) => drop(self.touched.insert(partition, touch)),
+                _ => self.doomed = true,
+            }
+        }
+    }
+
+    /// Commits. `Ok(None)`: it had written nothing. The transaction is over, whatever is answered.
+    pub async fn commit(&mut self) -> Result<Option<Timestamp>, Error> {
+        if let Err(error) = self.check() {
+            self.roll_back().await;
+            return Err(error);
+        }
+        let _definitions = std::mem::take(&mut self.definitions);
+        let touched = std::mem::take(&mut self.touched);
+        let (written, locked): (Vec<_>, Vec<_>) = touched.into_iter().partition(|(_, touch)| touch.count > 0);
+        let locked: Vec<PartitionId> = locked.into_iter().map(|(partition, _)| partition).collect();
+        release(&self.region, self.id, &locked).await;
+        let outcome = match &written[..] {
+            [] => Ok(None),
+            [(partition, touch)] => self.commit_one(*partition, *touch).await.map(Some),
+            _ => self.commit_all(&written).await.map(Some),
+        };
+        for (partition, _) in written {
+            if partition.ordinal == Ordinal::META && !self.counts_only {
+                self.region.forget_schema(partition.database);
+            }
+        }
+        outcome
+    }
+
+    async fn commit_one(&self, partition: PartitionId, touch: Touch) -> Result<Timestamp, Error> {
+        let request = TxnRequest::Commit { txn: self.id, touch };
+        match self.step(partition, request, false).await {
+            Ok(LeafAnswer::Txn(Answer::Committed { ts, .. })) => Ok(ts),
+            Ok(LeafAnswer::Txn(Answer::Refused(refusal))) => Err(refused(partition, &LeafRefusal::Protocol(refusal))),
+            Ok(LeafAnswer::Refused(refusal)) => Err(refused(partition, &refusal)),
+            Ok(_) | Err(LeavesError::Unknown { .. }) => Err(unknown(self.id)),
+            Err(error) => Err(unreachable_partition(&error)),
+        }
+    }
+
+    /// Two-phase commit: the first participant's log holds the decision.
+    async fn commit_all(&self, written: &[(PartitionId, Touch)]) -> Result<Timestamp, Error> {
+        let first = written[0].0;
+        let prepares = written.iter().map(|(partition, touch)| {
+            let request = TxnRequest::Prepare { txn: self.id, touch: *touch, first: first.ordinal };
+            async move { (*partition, self.step(*partition, request, false).await) }
+        });
+        let mut failure = None;
+        for (partition, answer) in join_all(prepares).await {
+            failure = failure.or(match answer {
+                Ok(LeafAnswer::Txn(Answer::Prepared)) => None,
+                Ok(LeafAnswer::Txn(Answer::Refused(refusal))) => {
+                    Some(refused(partition, &LeafRefusal::Protocol(refusal)))
+                }
+                Ok(LeafAnswer::Refused(refusal)) => Some(refused(partition, &refusal)),
+                Ok(_) => Some(rolled_back("a partition was lost while it prepared")),
+                Err(error) => Some(rolled_back(&error.to_string())),
+            });
+        }
+        // After every participant has prepared: no reader's view above it can miss it.
+        let decision = match &failure {
+            Some(_) => None,
+            None => self.region.timestamps.take(1).await.ok(),
+        };
+        let request = TxnRequest::Decide { txn: self.id, decision };
+        let decided = match self.step(first, request, true).await {
+            Ok(LeafAnswer::Txn(Answer::Decided { decision })) => decision,
+            _ if decision.is_none() => None,
+            // The decision may be in the log: only the first participant knows.
+            _ => return Err(unknown(self.id)),
+        };
+        self.tell(written.iter().map(|(partition, _)| *partition).filter(|id| *id != first).collect(), first, decided);
+        match (decided, failure) {
+            (Some(ts), _) => Ok(ts),
+            (None, Some(failure)) => Err(failure),
+            (None, None) => Err(rolled_back("it could not be decided in time")),
+        }
+    }
+
+    /// Tells the other participants, after the client is answered.
+    fn tell(&self, others: Vec<PartitionId>, first: PartitionId, decision: Option<Timestamp>) {
+        let (region, txn) = (self.region.clone(), self.id);
+        tokio::spawn(async move {
+            let mut all_told = true;
+            for partition in others {
+                let request = TxnRequest::Finish { txn, first: first.ordinal, decision };
+                let request = LeafRequest::Txn { partition, request };
+                let mut told = false;
+                for _ in 0..TELL_TRIES {
+                    let answer = region.leaves.ask(partition, &request, STEP_TIME, true).await;
+                    told = matches!(answer, Ok(LeafAnswer::Txn(Answer::Finished)));
+                    if told {
+                        break;
+                    }
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+                all_told &= told;
+            }
+            if all_told {
+                let request = LeafRequest::Txn { partition: first, request: TxnRequest::Forget { txns: vec![txn] } };
+                if let Err(error) = region.leaves.ask(first, &request, STEP_TIME, false).await {
+                    tracing::debug!(%txn, %error, "a decision is kept longer than it is needed");
+                }
+            }
+        });
+    }
+
+    async fn step(
+        &self,
+        partition: PartitionId,
+        request: TxnRequest,
+        repeatable: bool,
+    ) -> Result<LeafAnswer, LeavesError> {
+        let request = LeafRequest::Txn { partition, request };
+        self.region.leaves.ask(partition, &request, STEP_TIME, repeatable).await
+    }
+
+    /// Rolls back everywhere. The transaction is over.
+    pub async fn roll_back(&mut self) {
+        let _definitions = std::mem::take(&mut self.definitions);
+        let touched: Vec<PartitionId> = std::mem::take(&mut self.touched).into_keys().collect();
+        release(&self.region, self.id, &touched).await;
+    }
+}
+
+impl Drop for Transaction {
+    fn drop(&mut self) {
+        let touched: Vec<PartitionId> = std::mem::take(&mut self.touched).into_keys().collect();
+        if !touched.is_empty() {
+            let (region, id, held) = (self.region.clone(), self.id, std::mem::take(&mut self.definitions));
+            tokio::spawn(async move {
+                release(&region, id, &touched).await;
+                drop(held);
+            });
+        }
+    }
+}
+
+/// Gives locks back. A leaf that cannot be reached gives them back itself when the session with it ends.
+async fn release(region: &Region, txn: TxnId, partitions: &[PartitionId]) {
+    let each = partitions.iter().map(|partition| async move {
+        let request = LeafRequest::Txn { partition: *partition, request: TxnRequest::Rollback { txn } };
+        if let Err(error) = region.leaves.ask(*partition, &request, STEP_TIME, true).await {
+            tracing::debug!(%partition, %error, "locks are given back when the session ends");
+        }
+    });
+    join_all(each).await;
+}
+
+fn rolled_back(why: &str) -> Error {
+    Error::new(1213, format!("The transaction was rolled back ({why}); repeat it"))
+}
+
+fn lock_wait() -> Error {
+    Error::new(1205, "Lock wait timeout exceeded; try restarting transaction")
+}
+
+fn unknown(txn: TxnId) -> Error {
+    let text = format!(
+        "The outcome of this commit is unknown: the connection to a primary was lost after it was sent; transaction '{txn}'"
+    );
+    Error::new(1180, text)
+}
+
+/// A partition that cannot be asked, as a client sees it.
+pub fn unreachable_partition(error: &LeavesError) -> Error {
+    match error {
+        LeavesError::Gone(_) => Error::new(1049, error.to_string()),
+        LeavesError::NoPrimary { .. } | LeavesError::Unknown { .. } => Error::new(9005, error.to_string()),
+    }
+}
+
+/// A leaf's refusal, as a client sees it.
+pub fn refused(partition: PartitionId, refusal: &LeafRefusal) -> Error {
+    match refusal {
+        LeafRefusal::Sql(error) => error.clone(),
+        LeafRefusal::LockWait => lock_wait(),
+        LeafRefusal::Protocol(Refusal::Fenced) => {
+            Error::new(1290, "The database is read only (fence): UNLOCK TABLES lifts it, or write on the other side")
+        }
+        LeafRefusal::Protocol(Refusal::Sink) => Error::new(
+            1290,
+            "The database follows another region and takes no writes: write there, or STOP REPLICATING here",
+        ),
+        LeafRefusal::Protocol(Refusal::Stale | Refusal::Ended) => rolled_back("a partition has a new primary"),
+        LeafRefusal::Protocol(Refusal::NotPrimary) | LeafRefusal::NoPartition | LeafRefusal::NotReadable => {
+            Error::new(9005, format!("Partition {partition} has no primary right now: repeat the statement"))
+        }
+        LeafRefusal::Damaged(reason) => {
+            Error::new(9007, format!("Partition {partition} is damaged ({reason}): tell the operator"))
+        }
+        LeafRefusal::DiskFull { free, reserve } => Error::new(
+            1290,
+            format!(
+                "Partition {partition} is read only: its leaf has {free} bytes free and keeps {reserve}; make room on that disk"
+            ),
+        ),
+        LeafRefusal::TooFewCopies { in_sync, wanted } => Error::new(
+            9006,
+            format!("Partition {partition} has {in_sync} copies in sync, min_in_sync is {wanted}: wait, or lower it"),
+        ),
+        LeafRefusal::Invalid(reason) => {
+            Error::new(1105, format!("partition {partition} refuses the request: {reason}"))
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! The leaf's heartbeat: tells the master what it holds, obeys what comes back, ticks its replicas.
+
+use std::time::Duration;
+
+use aggregator::protocol::{EndReport, MasterAnswer, MasterRequest, Orders, Report};
+use catalog::node::Roles;
+use replication::{Input, Instant};
+use tokio::sync::oneshot;
+use types::{PartitionId, Revision};
+
+use super::Leaf;
+use super::partition::{Event, PartitionHandle};
+use crate::clock;
+
+/// What the leaf still owes the master.
+#[derive(Default)]
+struct Debts {
+    revision: Revision,
+    ends: Vec<EndReport>,
+    removed: Vec<PartitionId>,
+}
+
+/// Runs until the process ends.
+pub(super) async fn run(leaf: Leaf) {
+    announce(&leaf).await;
+    tokio::spawn(tick(leaf.clone()));
+    let mut debts = Debts::default();
+    let mut beats = tokio::time::interval(leaf.options.replica.renew);
+    beats.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        beats.tick().await;
+        let sent = clock::now();
+        let report = report(&leaf, &mut debts, sent);
+        match leaf.shared.master.call(&MasterRequest::Report(report)).await {
+            Ok(MasterAnswer::Orders(orders)) => obey(&leaf, &mut debts, orders).await,
+            // The master does not know this process: it has a new catalog, or the announcement was lost.
+            Ok(_) => announce(&leaf).await,
+            Err(reason) => tracing::debug!(reason, "a heartbeat was not answered"),
+        }
+    }
+}
+
+/// Registers the node if it is new, and its process.
+async fn announce(leaf: &Leaf) {
+    let options = &leaf.options;
+    let (node, incarnation) = (options.member.node, options.member.incarnation);
+    let roles = Roles { aggregator: false, leaf: true };
+    let register =
+        MasterRequest::Register { node, identity: options.identity, addresses: options.addresses.clone(), roles };
+    for request in [register, MasterRequest::Started { node, incarnation, addresses: options.addresses.clone() }] {
+        if let MasterAnswer::Refused(refusal) = leaf.shared.master.insist(&request).await {
+            tracing::error!(%refusal, "the cluster does not take this node");
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    }
+}
+
+fn report(leaf: &Leaf, debts: &mut Debts, sent: Instant) -> Report {
+    let replicas = leaf.partitions.read().iter().map(|(id, handle)| handle.report(*id)).collect();
+    let disk = disk(&leaf.options.data_dir);
+    leaf.rules.set_free(disk.1);
+    Report {
+        member: leaf.options.member,
+        sent: sent.0,
+        revision: debts.revision,
+        gone: leaf.shared.leases.lock().proved_gone().collect(),
+        ends: std::mem::take(&mut debts.ends),
+        removed: std::mem::take(&mut debts.removed),
+        replicas,
+        disk,
+    }
+}
+
+async fn obey(leaf: &Leaf, debts: &mut Debts, orders: Orders) {
+    leaf.shared.peers.set(&orders.peers);
+    leaf.rules.learn(orders.news);
+    {
+        let mut leases = leaf.shared.leases.lock();
+        orders.gone.iter().for_each(|member| leases.mark_gone(*member));
+    }
+    let sent = Instant(orders.sent);
+    let mut obeyed = Vec::new();
+    for view in orders.views {
+        match leaf.open(view.partition) {
+            Ok(handle) => {
+                let (done, told) = oneshot::channel();
+                if handle.events.send(Event::View(Box::new(view), sent, done)).await.is_ok() {
+                    obeyed.push(told);
+                }
+            }
+            Err(error) => {
+                tracing::error!(partition = %view.partition, %error, "a replica cannot be opened: it is left alone");
+            }
+        }
+    }
+    for told in obeyed {
+        // An error: the task has ended, and obeys nothing any more.
+        let _ = told.await;
+    }
+    debts.revision = orders.revision;
+    leaf.shared.leases.lock().obeyed(orders.revision);
+    for id in orders.removals {
+        if leaf.remove(id).await {
+            debts.removed.push(id);
+        }
+    }
+    if !orders.ends_wanted.is_empty() {
+        debts.ends = ends(leaf, orders.ends_wanted).await;
+    }
+    if let Some(ts) = orders.publish {
+        tell_all(leaf, || Input::Publish { ts }).await;
+    }
+}
+
+/// Where logs end, on disk.
+async fn ends(leaf: &Leaf, wanted: Vec<PartitionId>) -> Vec<EndReport> {
+    let log = leaf.shared.log.clone();
+    let synced = tokio::task::spawn_blocking(move || log.wait_durable()).await;
+    if !matches!(synced, Ok(Ok(()))) {
+        return vec![];
+    }
+    let end = |id: PartitionId| {
+        let summary = leaf.shared.log.summary(id)?;
+        let number =
+            summary.lineage.last().filter(|_| summary.end > types::Lsn::ZERO).map_or(0, |last| last.epoch.number);
+        let end = types::LogEnd { epoch_number: number, lsn: summary.end };
+        Some(EndReport { partition: id, end, mark: summary.mark.unwrap_or_default() })
+    };
+    wanted.into_iter().filter_map(end).collect()
+}
+
+/// Heartbeats to the other leaves, and the replicas' ticks.
+async fn tick(leaf: Leaf) {
+    let mut ticks = tokio::time::interval(leaf.options.replica.renew);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        leaf.shared.peers.send_heartbeats();
+        tell_all(&leaf, || Input::Tick).await;
+    }
+}
+
+async fn tell_all(leaf: &Leaf, input: impl Fn() -> Input) {
+    let handles: Vec<PartitionHandle> = leaf.partitions.read().values().cloned().collect();
+    for handle in handles {
+        // A task that is busy will be ticked again; one that has ended needs none.
+        let _ = handle.events.try_send(Event::Input(input()));
+    }
+}
+
+/// Bytes used and free on the disk of the data directory.
+fn disk(path: &std::path::Path) -> (u64, u64) {
+    use std::os::unix::ffi::OsStrExt;
+    let Ok(path) = std::ffi::CString::new(path.as_os_str().as_bytes()) else { return (0, 0) };
+    // SAFETY: `stat` is plain data for which all zero bytes are a value; the call fills it and keeps no pointer.
+    let mut stat: libc::statvfs = unsafe { std::mem::zeroed() };
+    // SAFETY: `path` is a C string and `stat` a statvfs, both alive through the call.
+    if unsafe { libc::statvfs(path.as_ptr(), &mut stat) } != 0 {
+        return (0, 0);
+    }
+    let (total, free) = (stat.f_blocks * stat.f_frsize, stat.f_bavail * stat.f_frsize);
+    (total.saturating_sub(free), free)
+}

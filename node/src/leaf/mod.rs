@@ -1,0 +1,219 @@
+//! A leaf: the replicas of one node, its log, its sessions with other leaves, its heartbeat to the master.
+//!
+//! - `partition` the task that owns one replica
+//! - `history` log and state of a partition together: recovery, apply, rewind
+//! - `peers` frames and heartbeats between leaves
+//! - `master` calls to the master; `control` the heartbeat and the orders that answer it
+//! - `rules` what the catalog says of databases, and what the disk allows
+//! - `requests` what aggregators ask; `overlay` what their transactions have not committed
+
+mod control;
+mod history;
+mod master;
+mod overlay;
+mod partition;
+mod peers;
+mod requests;
+mod rules;
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use catalog::node::Addresses;
+use parking_lot::{Mutex, RwLock};
+use replication::{Leases, Recovered, Replica, ReplicaOptions};
+use storage::log::{LogOptions, NodeLog, Report};
+use storage::state::{LogPosition, PartitionState, StateConfig, StateEnv};
+use thiserror::Error;
+use tokio::sync::mpsc;
+use transport::limits::Limits;
+use transport::session::Session;
+use transport::tcp::TcpDialler;
+use types::entry::{Entry, Summary};
+use types::{Lsn, Member, PartitionId};
+
+use self::master::MasterClient;
+use self::overlay::AllOverlays;
+use self::partition::{Event, PartitionHandle, PartitionTask, Shared};
+use self::peers::{Partitions, Peers};
+use self::requests::LeafCalls;
+use self::rules::Rules;
+use crate::clock;
+
+/// What a leaf is told when it starts.
+pub struct LeafOptions {
+    /// Its process.
+    pub member: Member,
+    /// It never ran before, so it has granted nothing.
+    pub first_start: bool,
+    /// Where it is reached.
+    pub addresses: Addresses,
+    /// RPC addresses of aggregators.
+    pub aggregators: Vec<String>,
+    /// Its random bits.
+    pub identity: u128,
+    /// Everything that it keeps.
+    pub data_dir: PathBuf,
+    /// Timing.
+    pub replica: ReplicaOptions,
+    /// The node log.
+    pub log: LogOptions,
+    /// The state of partitions.
+    pub state: StateConfig,
+    /// Reaches the other nodes.
+    pub dialler: TcpDialler,
+    /// Bounds of sessions.
+    pub limits: Limits,
+}
+
+/// A leaf cannot start.
+#[derive(Debug, Error)]
+pub enum LeafError {
+    /// The node log.
+    #[error("node log: {0}")]
+    Log(#[from] storage::log::LogError),
+    /// The state.
+    #[error("state: {0}")]
+    State(#[from] storage::state::StateError),
+}
+
+/// A running leaf. Cheap to clone.
+#[derive(Clone)]
+pub struct Leaf {
+    options: Arc<LeafOptions>,
+    shared: Shared,
+    env: Arc<StateEnv>,
+    partitions: Partitions,
+    overlays: AllOverlays,
+    rules: Arc<Rules>,
+}
+
+impl Leaf {
+    /// Recovers what is on disk and begins to report to the master. `fatal` receives the reason when the leaf must end.
+    pub fn start(options: LeafOptions, fatal: mpsc::UnboundedSender<String>) -> Result<Leaf, LeafError> {
+        let partitions: Partitions = Arc::new(RwLock::new(HashMap::new()));
+        let (reporting, ending) = (partitions.clone(), fatal.clone());
+        let (log, recovered) = NodeLog::open(&options.data_dir.join("log"), options.log.clone(), move |report| {
+            tell(&reporting, &ending, report);
+        })?;
+        tracing::info!(verdict = ?recovered.verdict, partitions = recovered.partitions.len(), "the node log is open");
+        let env = StateEnv::new(&options.state)?;
+        let leases = Leases::new(options.member, options.replica.clone(), clock::now(), options.first_start);
+        let leases = Arc::new(Mutex::new(leases));
+        let peers = Peers::new(options.dialler.clone(), options.limits.clone(), leases.clone(), partitions.clone());
+        let master = MasterClient::new(options.dialler.clone(), options.aggregators.clone());
+        let divergence_dir = options.data_dir.join("divergence");
+        let shared = Shared { log: Arc::new(log), leases, peers, master, divergence_dir, fatal };
+        let options = Arc::new(options);
+        let leaf = Leaf { options, shared, env, partitions, overlays: Arc::default(), rules: Arc::default() };
+        tokio::spawn(control::run(leaf.clone()));
+        Ok(leaf)
+    }
+
+    /// Serves the calls of an aggregator or another leaf until the session ends.
+    pub async fn serve_calls(&self, session: Session) {
+        let calls = Arc::new(LeafCalls::new(self.partitions.clone(), self.overlays.clone(), self.rules.clone()));
+        let (_control, incoming, ..) = session.split();
+        transport::rpc::serve(incoming, calls.clone()).await;
+        calls.roll_back().await;
+    }
+
+    /// Ends the tasks of all replicas: nothing is appended after this.
+    pub async fn stop(&self) {
+        let handles: Vec<PartitionHandle> = self.partitions.write().drain().map(|(_, handle)| handle).collect();
+        for handle in handles {
+            let (done, stopped) = tokio::sync::oneshot::channel();
+            if handle.events.send(Event::Stop(done)).await.is_ok() {
+                // An error: its task has ended already.
+                let _ = stopped.await;
+            }
+        }
+        self.shared.log.sync();
+    }
+
+    /// Takes a session of another leaf.
+    pub fn accept_peer(&self, session: Session) {
+        self.shared.peers.accept(session);
+    }
+
+    /// The replica of a partition, made from what is on disk if its task does not run yet.
+    fn open(&self, id: PartitionId) -> Result<PartitionHandle, LeafError> {
+        if let Some(handle) = self.partitions.read().get(&id) {
+            return Ok(handle.clone());
+        }
+        let summary = self.shared.log.summary(id);
+        let lineage = summary.as_ref().map(|summary| summary.lineage.clone()).unwrap_or_default();
+        let end = summary.as_ref().map(|summary| summary.end).unwrap_or_default();
+        let dir = self.state_dir(id);
+        let state = PartitionState::open(&self.env, &dir, id.ordinal, LogPosition { end, lineage: &lineage })?;
+        let state = Arc::new(state);
+        let found = recovered(summary, state.applied());
+        let mut effects = Vec::new();
+        let options = self.rules.replica_options(id.database, &self.options.replica);
+        let replica = Replica::new(id, self.options.member, options, found, &mut effects);
+        let handle = PartitionTask::spawn(id, replica, state, self.shared.clone(), effects);
+        self.partitions.write().insert(id, handle.clone());
+        Ok(handle)
+    }
+
+    fn state_dir(&self, id: PartitionId) -> PathBuf {
+        self.options.data_dir.join("partitions").join(format!("{}.{}", id.database, id.ordinal))
+    }
+
+    /// Deletes a copy, as ordered. True when nothing of it is left.
+    async fn remove(&self, id: PartitionId) -> bool {
+        let handle = self.partitions.write().remove(&id);
+        if let Some(handle) = handle {
+            let (done, stopped) = tokio::sync::oneshot::channel();
+            if handle.events.send(Event::Stop(done)).await.is_ok() {
+                // An error: its task has ended already.
+                let _ = stopped.await;
+            }
+        }
+        self.shared.leases.lock().forget(id);
+        self.overlays.lock().remove(&id);
+        let dropped = match self.shared.log.summary(id) {
+            Some(_) => self.shared.log.append(&[(id, Entry::Drop)], storage::log::Flush::Now).is_ok(),
+            None => true,
+        };
+        let dir = self.state_dir(id);
+        let deleted = tokio::task::spawn_blocking(move || match std::fs::remove_dir_all(&dir) {
+            Ok(()) => true,
+            Err(error) => error.kind() == std::io::ErrorKind::NotFound,
+        });
+        dropped && deleted.await.unwrap_or(false)
+    }
+}
+
+fn recovered(summary: Option<Summary>, applied: Lsn) -> Recovered {
+    let Some(summary) = summary else { return Recovered { applied, ..Recovered::default() } };
+    Recovered {
+        end: summary.end,
+        trimmed: summary.first.prev(),
+        lineage: summary.lineage,
+        applied,
+        promised: summary.promise.unwrap_or_default(),
+        mark: summary.mark.unwrap_or_default(),
+        intent: summary.intent.map(|intent| (intent.to, intent.lineage)),
+        incomplete: summary.damaged,
+    }
+}
+
+/// Passes the log's word on. Called by the log's writer thread, which must not wait.
+fn tell(partitions: &Partitions, fatal: &mpsc::UnboundedSender<String>, report: Report) {
+    use replication::Input;
+    let post = |id: PartitionId, input: Input| {
+        if let Some(handle) = partitions.read().get(&id) {
+            // The task has ended: nobody wants to know.
+            let _ = handle.reports.send(input);
+        }
+    };
+    match report {
+        Report::Written(reports) => reports.iter().for_each(|r| post(r.partition, Input::Written { end: r.end })),
+        Report::Durable(reports) => {
+            reports.iter().for_each(|r| post(r.partition, Input::Durable { end: r.end, notes: r.notes }));
+        }
+        Report::Failed(error) => drop(fatal.send(format!("node log: {error}"))),
+    }
+}

@@ -1,0 +1,467 @@
+//! The task that owns one replica: takes events, steps the replica, carries out its effects.
+//!
+//! One owner, no locks around the replica. Events come through a bounded channel; whoever sends waits when it is full.
+//! Work that waits for the disk (rewinds, reads of old records, flushes) runs on blocking threads and comes back as an
+//! event, so that the order of the log is the only order that the task itself waits for.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use aggregator::protocol::{LeadingReport, ReplicaReport};
+use parking_lot::Mutex;
+use replication::{Answer, Effect, Input, Leases, Note, Replica, Status, Ticket, TxnRequest};
+use storage::log::{AppendError, Flush, NodeLog};
+use storage::state::PartitionState;
+use tokio::sync::{mpsc, oneshot, watch};
+use types::entry::Entry;
+use types::{Lsn, Ordinal, PartitionId, Record, TxnId, View};
+
+use super::history;
+use super::master::MasterClient;
+use super::peers::Peers;
+use crate::clock;
+
+/// Events that may wait for a partition's task.
+pub const EVENTS_MAX: usize = 4096;
+/// Events that are obeyed in one step at the most.
+const BATCH_MAX: usize = 256;
+/// About how many bytes of records are read from the log at once.
+const READ_BYTES: usize = 1 << 20;
+
+/// What a partition's task is told.
+pub enum Event {
+    /// For the replica.
+    Input(Input),
+    /// The catalog's word; answered when it is obeyed.
+    View(Box<View>, replication::Instant, oneshot::Sender<()>),
+    /// A step of a transaction; answered by the replica.
+    Txn(TxnRequest, oneshot::Sender<Answer>, oneshot::Sender<Ticket>),
+    /// May a value that was read after `Settled` be shown?
+    MayRead(oneshot::Sender<bool>),
+    /// The task ends; the state is closed when this is answered.
+    Stop(oneshot::Sender<()>),
+}
+
+/// What others hold of a partition.
+#[derive(Clone)]
+pub struct PartitionHandle {
+    /// To its task.
+    pub events: mpsc::Sender<Event>,
+    /// The log's word, in its order and before any event that follows from it. Unbounded, for the log's thread must not
+    /// wait; there are no more of them than batches of the log.
+    pub reports: mpsc::UnboundedSender<Input>,
+    /// For reads.
+    pub state: Arc<PartitionState>,
+    /// As of the last step.
+    pub status: watch::Receiver<Arc<Status>>,
+}
+
+impl PartitionHandle {
+    /// Asks the replica for a step of a transaction. `None`: the task has ended.
+    pub async fn txn(&self, request: TxnRequest) -> Option<Answer> {
+        let (reply, answer) = oneshot::channel();
+        let (named, _) = oneshot::channel();
+        self.events.send(Event::Txn(request, reply, named)).await.ok()?;
+        answer.await.ok()
+    }
+
+    /// The same, given up after `wait`: then the request is cancelled, and the answer is `None` inside.
+    pub async fn txn_within(&self, request: TxnRequest, wait: std::time::Duration) -> Option<Option<Answer>> {
+        let (reply, mut answer) = oneshot::channel();
+        let (named, ticket) = oneshot::channel();
+        self.events.send(Event::Txn(request, reply, named)).await.ok()?;
+        if let Ok(answer) = tokio::time::timeout(wait, &mut answer).await {
+            return Some(Some(answer.ok()?));
+        }
+        let ticket = ticket.await.ok()?;
+        self.events.send(Event::Input(Input::Cancel { ticket })).await.ok()?;
+        // It may have been answered at the last moment; what is locked then is the caller's.
+        match tokio::time::timeout(std::time::Duration::from_millis(50), answer).await {
+            Ok(Ok(answer)) => Some(Some(answer)),
+            _ => Some(None),
+        }
+    }
+
+    /// Whether a value that was read may be shown.
+    pub async fn may_read(&self) -> bool {
+        let (reply, answer) = oneshot::channel();
+        if self.events.send(Event::MayRead(reply)).await.is_err() {
+            return false;
+        }
+        answer.await.unwrap_or(false)
+    }
+
+    /// The partition for heartbeats.
+    pub fn report(&self, partition: PartitionId) -> ReplicaReport {
+        let status = self.status.borrow().clone();
+        let leading = status.leading.as_ref().map(|leading| LeadingReport {
+            serving: leading.serving,
+            safe: leading.safe,
+            cut: leading.cut,
+            promotions: status.mark.promotions.clone(),
+            busy: leading.busy,
+            final_position: leading.final_position,
+            joined: leading.joined,
+        });
+        ReplicaReport {
+            partition,
+            reign: status.reign,
+            epoch: status.lineage.last().map(|entry| entry.epoch),
+            appended: status.appended,
+            durable: status.cursors.durable,
+            applied: status.cursors.applied,
+            bytes: self.state.size(),
+            repairing: status.repairing,
+            leading,
+        }
+    }
+}
+
+/// What the tasks of a leaf share.
+#[derive(Clone)]
+pub struct Shared {
+    /// The node's log.
+    pub log: Arc<NodeLog>,
+    /// The node's leases.
+    pub leases: Arc<Mutex<Leases>>,
+    /// Sessions with other leaves.
+    pub peers: Peers,
+    /// Calls to the master.
+    pub master: MasterClient,
+    /// Where divergence files go.
+    pub divergence_dir: PathBuf,
+    /// The leaf must end, with this reason.
+    pub fatal: mpsc::UnboundedSender<String>,
+}
+
+/// The owner of one replica.
+pub struct PartitionTask {
+    id: PartitionId,
+    replica: Replica,
+    state: Arc<PartitionState>,
+    shared: Shared,
+    events: mpsc::Receiver<Event>,
+    reports: mpsc::UnboundedReceiver<Input>,
+    own: mpsc::WeakSender<Event>,
+    status: watch::Sender<Arc<Status>>,
+    /// Appended and not applied. Empty after a start although the log holds more: then the log is read.
+    to_apply: VecDeque<Record>,
+    answers: BTreeMap<Ticket, oneshot::Sender<Answer>>,
+    next_ticket: u64,
+    sync_durability: bool,
+    flushing: Arc<AtomicBool>,
+}
+
+impl PartitionTask {
+    /// Starts the task of a replica. `effects` are those of its creation.
+    pub fn spawn(
+        id: PartitionId,
+        replica: Replica,
+        state: Arc<PartitionState>,
+        shared: Shared,
+        effects: Vec<Effect>,
+    ) -> PartitionHandle {
+        let (sender, events) = mpsc::channel(EVENTS_MAX);
+        let (report, reports) = mpsc::unbounded_channel();
+        let (status, watcher) = watch::channel(Arc::new(replica.status()));
+        let task = PartitionTask {
+            id,
+            replica,
+            state: state.clone(),
+            shared,
+            events,
+            reports,
+            own: sender.downgrade(),
+            status,
+            to_apply: VecDeque::new(),
+            answers: BTreeMap::new(),
+            next_ticket: 0,
+            sync_durability: true,
+            flushing: Arc::default(),
+        };
+        tokio::spawn(task.run(effects));
+        PartitionHandle { events: sender, reports: report, state, status: watcher }
+    }
+
+    async fn run(mut self, effects: Vec<Effect>) {
+        let mut pending = self.carry_out(effects).await;
+        let mut batch = Vec::with_capacity(BATCH_MAX);
+        loop {
+            let mut inputs: Vec<Input> = std::mem::take(&mut pending);
+            if inputs.is_empty() {
+                tokio::select! {
+                    biased;
+                    Some(report) = self.reports.recv() => inputs.push(report),
+                    count = self.events.recv_many(&mut batch, BATCH_MAX) => if count == 0 { return },
+                }
+            }
+            while batch.len() < BATCH_MAX
+                && let Ok(event) = self.events.try_recv()
+            {
+                batch.push(event);
+            }
+            // After the events were taken: what the log said before one of them was sent is here by now.
+            while let Ok(report) = self.reports.try_recv() {
+                inputs.push(report);
+            }
+            let mut obeyed = Vec::new();
+            for event in batch.drain(..) {
+                match event {
+                    Event::Input(input) => inputs.push(input),
+                    Event::View(view, sent, done) => {
+                        self.sync_durability = view.mode.sync_durability;
+                        inputs.push(Input::View { view: *view, sent });
+                        obeyed.push(done);
+                    }
+                    Event::Txn(request, reply, named) => {
+                        self.next_ticket += 1;
+                        let ticket = Ticket(self.next_ticket);
+                        self.answers.insert(ticket, reply);
+                        // Who does not care for the number has dropped the other end.
+                        let _ = named.send(ticket);
+                        inputs.push(Input::Txn { ticket, request });
+                    }
+                    Event::MayRead(reply) => {
+                        let _ = reply.send(self.replica.may_read(clock::now(), &self.shared.leases.lock()));
+                    }
+                    Event::Stop(done) => {
+                        let _ = done.send(());
+                        return;
+                    }
+                }
+            }
+            let cancelled: Vec<Ticket> = inputs.iter().filter_map(cancelled).collect();
+            let mut effects = Vec::new();
+            if !inputs.is_empty() {
+                let mut leases = self.shared.leases.lock();
+                self.replica.step_all(clock::now(), inputs, &mut leases, &mut effects);
+            }
+            self.status.send_replace(Arc::new(self.replica.status()));
+            obeyed.into_iter().for_each(|done| {
+                let _ = done.send(());
+            });
+            pending = self.carry_out(effects).await;
+            // Nobody waits for these any more, and the replica has forgotten them.
+            cancelled.iter().for_each(|ticket| drop(self.answers.remove(ticket)));
+        }
+    }
+
+    /// Carries effects out, in order. Returns what follows at once.
+    async fn carry_out(&mut self, effects: Vec<Effect>) -> Vec<Input> {
+        let mut follow = Vec::new();
+        let mut entries: Vec<(PartitionId, Entry)> = Vec::new();
+        let mut urgent = false;
+        for effect in effects {
+            match effect {
+                Effect::Append(records) => {
+                    self.to_apply.extend(records.iter().cloned());
+                    entries.extend(records.into_iter().map(|record| (self.id, Entry::Record(record))));
+                    continue;
+                }
+                Effect::Note(note) => {
+                    urgent |= matches!(note, Note::Promise(_));
+                    let entry = match note {
+                        Note::Promise(reign) => Entry::Promise { reign },
+                        Note::Mark(mark) => Entry::Mark(mark),
+                    };
+                    entries.push((self.id, entry));
+                    continue;
+                }
+                _ => self.append(&mut entries, &mut urgent).await,
+            }
+            self.carry_out_one(effect, &mut follow).await;
+        }
+        self.append(&mut entries, &mut urgent).await;
+        follow
+    }
+
+    async fn carry_out_one(&mut self, effect: Effect, follow: &mut Vec<Input>) {
+        match effect {
+            Effect::Append(_) | Effect::Note(_) => unreachable!("the caller has handed these to the log"),
+            Effect::Send { to, frame } => self.shared.peers.send(to, &frame),
+            Effect::Answer { ticket, answer } => {
+                if let Some(reply) = self.answers.remove(&ticket) {
+                    // A caller that has gone does not want to know.
+                    let _ = reply.send(answer);
+                }
+            }
+            Effect::Apply { to } => follow.extend(self.apply(to)),
+            Effect::Read { feed, from, to, bytes_max } => {
+                let (log, id) = (self.shared.log.clone(), self.id);
+                self.blocking(move || {
+                    let records = log.read(id, from, bytes_max).unwrap_or_default();
+                    let records = records.into_iter().take_while(|record| record.lsn <= to).collect();
+                    Input::LogRead { feed, records }
+                });
+            }
+            Effect::Rewind { to, lineage } => {
+                self.to_apply.clear();
+                let (shared, state, id) = (self.shared.clone(), self.state.clone(), self.id);
+                self.blocking(move || match history::rewind(&shared, &state, id, to, lineage) {
+                    Ok(()) => Input::Rewound { to },
+                    Err(error) => Input::LogFailed { reason: error.to_string() },
+                });
+            }
+            Effect::Timestamps { request, count } => {
+                let master = self.shared.master.clone();
+                self.later(async move { Input::Timestamps { request, first: master.timestamps(count).await, count } });
+            }
+            Effect::Prepared { reign } => match self.state.open_prepared() {
+                Ok(open) => follow.push(Input::Prepared { reign, open }),
+                Err(error) => self.damaged(error.to_string()),
+            },
+            Effect::Lookup { reign, txn } => match history::decision(&self.state, txn) {
+                Ok(outcome) => follow.push(Input::Outcome { reign, txn, outcome }),
+                Err(error) => self.damaged(error.to_string()),
+            },
+            Effect::Inquire { txn, first } => self.inquire(txn, first),
+            Effect::Propose { reign, version, change } => {
+                let (master, id) = (self.shared.master.clone(), self.id);
+                tokio::spawn(async move { master.propose_set(id, reign, version, change).await });
+            }
+            Effect::Learn { link, promotions, relay } => {
+                let (master, database) = (self.shared.master.clone(), self.id.database);
+                tokio::spawn(async move { master.learn(database, link, promotions, relay).await });
+            }
+            Effect::Halt { reason } => {
+                let _ = self.shared.fatal.send(format!("partition {}: {reason}", self.id));
+            }
+            Effect::ToSink { .. } | Effect::ToSource { .. } | Effect::Install { .. } => self.beyond_region(effect),
+        }
+    }
+
+    /// Streams between regions and copies of state.
+    fn beyond_region(&mut self, effect: Effect) {
+        tracing::warn!(partition = %self.id, %effect, "not carried out: DR streams and copies are not built yet");
+    }
+
+    async fn append(&mut self, entries: &mut Vec<(PartitionId, Entry)>, urgent: &mut bool) {
+        if entries.is_empty() {
+            return;
+        }
+        let flush = if self.sync_durability || *urgent { Flush::Now } else { Flush::Soon };
+        *urgent = false;
+        let mut warned = false;
+        loop {
+            match self.shared.log.append(entries, flush) {
+                Ok(()) => break entries.clear(),
+                Err(AppendError::Busy { .. }) => self.shared.log.room().await,
+                Err(error @ AppendError::Full { .. }) => {
+                    // Whatever was promised to nobody yet waits; writes are refused before it comes to this.
+                    if !std::mem::replace(&mut warned, true) {
+                        tracing::error!(partition = %self.id, %error, "the partition stands still until there is room");
+                    }
+                    tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+                }
+                Err(error) => {
+                    let _ = self.shared.fatal.send(format!("partition {}: {error}", self.id));
+                    entries.clear();
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Applies what is committed. Old records are read from the log where they are no longer in memory.
+    fn apply(&mut self, to: Lsn) -> Vec<Input> {
+        let outcome = tokio::task::block_in_place(|| {
+            while self.state.applied() < to {
+                let next = self.state.applied().next();
+                while self.to_apply.front().is_some_and(|record| record.lsn < next) {
+                    self.to_apply.pop_front();
+                }
+                let batch: Vec<Record> = match self.to_apply.front() {
+                    Some(first) if first.lsn == next => {
+                        let count = self.to_apply.iter().take_while(|record| record.lsn <= to).count();
+                        self.to_apply.drain(..count).collect()
+                    }
+                    _ => {
+                        let read = self.shared.log.read(self.id, next, READ_BYTES).map_err(|e| e.to_string())?;
+                        read.into_iter().take_while(|record| record.lsn <= to).collect()
+                    }
+                };
+                if batch.is_empty() {
+                    return Err(format!("record {next} is committed and not in the log"));
+                }
+                history::apply(&self.shared, &self.state, self.id, &batch).map_err(|error| error.to_string())?;
+            }
+            Ok(())
+        });
+        if let Err(reason) = outcome {
+            self.damaged(reason);
+            return vec![];
+        }
+        if self.state.should_flush() {
+            self.start_flush();
+        }
+        vec![Input::Applied { lsn: self.state.applied() }]
+    }
+
+    fn start_flush(&mut self) {
+        if self.flushing.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let (log, state, flushing, id) = (self.shared.log.clone(), self.state.clone(), self.flushing.clone(), self.id);
+        tokio::task::spawn_blocking(move || {
+            // The log is synced past what the memtables hold before they become files.
+            let flushed = log.wait_durable().map_err(|error| error.to_string()).and_then(|()| {
+                let end = log.summary(id).map(|summary| summary.end).unwrap_or_default();
+                state.flush(end).map_err(|error| error.to_string())
+            });
+            if let Err(reason) = flushed {
+                tracing::error!(partition = %id, reason, "the state could not be flushed");
+            }
+            flushing.store(false, Ordering::Release);
+        });
+    }
+
+    fn damaged(&mut self, reason: String) {
+        tracing::error!(partition = %self.id, reason, "the replica is damaged and gives up");
+        let _ = self.shared.fatal.send(format!("partition {}: {reason}", self.id));
+    }
+
+    fn inquire(&self, txn: TxnId, first: Ordinal) {
+        let (shared, id, own) = (self.shared.clone(), self.id, self.own.clone());
+        tokio::spawn(async move {
+            let of = PartitionId { ordinal: first, ..id };
+            if let Some(decision) = shared.master.inquire(of, txn).await
+                && let Some(own) = own.upgrade()
+            {
+                let request = TxnRequest::Finish { txn, first, decision };
+                let ((reply, _), (named, _)) = (oneshot::channel(), oneshot::channel());
+                let _ = own.send(Event::Txn(request, reply, named)).await;
+            }
+        });
+    }
+
+    /// Runs something that waits for the disk; its result is an event.
+    fn blocking(&self, run: impl FnOnce() -> Input + Send + 'static) {
+        let own = self.own.clone();
+        tokio::task::spawn_blocking(move || {
+            let input = run();
+            if let Some(own) = own.upgrade() {
+                let _ = own.blocking_send(Event::Input(input));
+            }
+        });
+    }
+
+    /// Runs something that waits for another process; its result is an event.
+    fn later(&self, run: impl Future<Output = Input> + Send + 'static) {
+        let own = self.own.clone();
+        tokio::spawn(async move {
+            let input = run.await;
+            if let Some(own) = own.upgrade() {
+                let _ = own.send(Event::Input(input)).await;
+            }
+        });
+    }
+}
+
+fn cancelled(input: &Input) -> Option<Ticket> {
+    match input {
+        Input::Cancel { ticket } => Some(*ticket),
+        _ => None,
+    }
+}

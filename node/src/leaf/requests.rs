@@ -1,0 +1,395 @@
+//! What aggregators ask of a leaf: rows by key and by range, writes under locks, the steps of a transaction.
+//!
+//! One [`LeafCalls`] serves one session. When the session ends, what its transactions have locked and not prepared is
+//! rolled back: their coordinator is gone. A request that has begun is finished although its caller has left, so that
+//! no lock is held by nobody.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use aggregator::protocol::{LeafAnswer, LeafRefusal, LeafRequest, PartitionStatus, Read, WriteRequest};
+use bytes::Bytes;
+use parking_lot::Mutex;
+use sql::arrow::RecordBatch;
+use sql::cluster::{Scan, WriteBatch, Written};
+use sql::leaf::{Change, Scanner, apply};
+use storage::state::{PartitionState, ScanLimits, StateError};
+use transport::rpc::{Failure, Handler, ReplySender};
+use types::txn::{Answer, Refusal, Touch, TxnRequest};
+use types::{PartitionId, TxnId, Write};
+
+use super::overlay::{AllOverlays, Overlays, Undone, Written as Own};
+use super::partition::PartitionHandle;
+use super::peers::Partitions;
+use super::rules::Rules;
+
+/// Rows and bytes that are read at once.
+const CHUNK: ScanLimits = ScanLimits { rows: 4096, bytes: 1 << 20 };
+
+/// Bytes of rows that one answer may hold.
+const PAIRS_BYTES_MAX: usize = 32 << 20;
+
+/// Serves the requests of one session.
+pub struct LeafCalls {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    partitions: Partitions,
+    overlays: AllOverlays,
+    rules: Arc<Rules>,
+    /// Where the transactions of this session may hold locks.
+    touched: Mutex<BTreeSet<(TxnId, PartitionId)>>,
+}
+
+impl LeafCalls {
+    /// For a session that begins.
+    pub fn new(partitions: Partitions, overlays: AllOverlays, rules: Arc<Rules>) -> LeafCalls {
+        LeafCalls { inner: Arc::new(Inner { partitions, overlays, rules, touched: Mutex::default() }) }
+    }
+
+    /// The session has ended: nobody will commit what it has locked.
+    pub async fn roll_back(&self) {
+        let touched = std::mem::take(&mut *self.inner.touched.lock());
+        for (txn, partition) in touched {
+            if let Some(handle) = self.inner.handle(partition) {
+                handle.txn(TxnRequest::Rollback { txn }).await;
+            }
+            self.inner.overlays(partition).forget(txn);
+        }
+    }
+}
+
+impl Handler for LeafCalls {
+    type Request = LeafRequest;
+    type Reply = LeafAnswer;
+
+    async fn handle(&self, request: LeafRequest, replies: &ReplySender<LeafAnswer>) -> Result<(), Failure> {
+        let inner = self.inner.clone();
+        match request {
+            LeafRequest::Scan { partition, read, scan } => match inner.scan(partition, read, scan, replies).await {
+                Ok(()) => Ok(()),
+                Err(Stop::Refused(refusal)) => Ok(replies.send(&LeafAnswer::Refused(refusal)).await?),
+                Err(Stop::Caller(failure)) => Err(failure),
+            },
+            request => {
+                let answer = tokio::spawn(async move { inner.answer(request).await }).await?;
+                Ok(replies.send(&answer).await?)
+            }
+        }
+    }
+}
+
+/// Why a scan ends early.
+enum Stop {
+    Refused(LeafRefusal),
+    Caller(Failure),
+}
+
+impl Inner {
+    fn handle(&self, partition: PartitionId) -> Option<PartitionHandle> {
+        self.partitions.read().get(&partition).cloned()
+    }
+
+    fn overlays(&self, partition: PartitionId) -> Arc<Overlays> {
+        self.overlays.lock().entry(partition).or_default().clone()
+    }
+
+    async fn answer(&self, request: LeafRequest) -> LeafAnswer {
+        let answer = match request {
+            LeafRequest::Write(write) => self.write(write).await,
+            LeafRequest::Undo { partition, txn, touch, statement } => self.undo(partition, txn, touch, statement).await,
+            LeafRequest::Txn { partition, request } => self.txn(partition, request).await,
+            LeafRequest::Get { partition, read, keys } => self.get(partition, read, keys).await,
+            LeafRequest::Pairs { partition, read, start, end } => self.pairs(partition, read, start, end).await,
+            LeafRequest::Status { partition } => self.status(partition),
+            LeafRequest::Scan { .. } => Err(LeafRefusal::Invalid("a scan is answered by a stream".into())),
+        };
+        answer.unwrap_or_else(LeafAnswer::Refused)
+    }
+
+    async fn write(&self, request: WriteRequest) -> Result<LeafAnswer, LeafRefusal> {
+        let WriteRequest { partition, txn, touch, stamp, lock_wait_millis, statement, batch, commit } = request;
+        let keys: BTreeSet<Bytes> = batch.writes.iter().map(|write| write.key().clone()).collect();
+        let handle = self.handle(partition).ok_or(LeafRefusal::NoPartition)?;
+        self.rules.admit(partition.database, &handle.status.borrow())?;
+        let wait = Duration::from_millis(lock_wait_millis);
+        self.touched.lock().insert((txn, partition));
+        let lock = TxnRequest::Lock { txn, touch, stamp, keys: keys.into_iter().collect() };
+        let lock = handle.txn_within(lock, wait).await;
+        let epoch = match lock.ok_or(LeafRefusal::NoPartition)?.ok_or(LeafRefusal::LockWait)? {
+            Answer::Locked { epoch } => epoch,
+            answer => return Err(refusal(answer)),
+        };
+        let overlays = self.overlays(partition);
+        let mut touch = Touch { epoch: Some(epoch), count: touch.count };
+        let done = tokio::task::block_in_place(|| evaluate(&handle.state, &overlays, txn, &batch)).map_err(damaged)?;
+        let (writes, written) = match done {
+            Ok(done) => done,
+            Err(error) => return Ok(LeafAnswer::Written { touch, written: Err(error), committed: None }),
+        };
+        if !writes.is_empty() {
+            overlays.add(txn, statement, &writes);
+            touch.count = self.buffered(&handle, TxnRequest::Buffer { txn, writes }).await?;
+        }
+        let mut committed = None;
+        if commit {
+            committed = match self.txn(partition, TxnRequest::Commit { txn, touch }).await? {
+                LeafAnswer::Txn(Answer::Committed { ts, .. }) => Some(ts),
+                // Nothing was written, so there was nothing to commit.
+                LeafAnswer::Txn(Answer::RolledBack) => None,
+                LeafAnswer::Txn(Answer::Unknown) => return Ok(LeafAnswer::Unknown),
+                LeafAnswer::Txn(answer) => return Err(refusal(answer)),
+                other => return Ok(other),
+            };
+        }
+        Ok(LeafAnswer::Written { touch, written: Ok(written), committed })
+    }
+
+    async fn buffered(&self, handle: &PartitionHandle, request: TxnRequest) -> Result<u32, LeafRefusal> {
+        match handle.txn(request).await.ok_or(LeafRefusal::NoPartition)? {
+            Answer::Buffered { count } => Ok(count),
+            answer => Err(refusal(answer)),
+        }
+    }
+
+    async fn undo(
+        &self,
+        partition: PartitionId,
+        txn: TxnId,
+        mut touch: Touch,
+        statement: u32,
+    ) -> Result<LeafAnswer, LeafRefusal> {
+        let handle = self.handle(partition).ok_or(LeafRefusal::NoPartition)?;
+        let Undone { forget, restore } = self.overlays(partition).undo(txn, statement);
+        if !forget.is_empty() {
+            touch.count = self.buffered(&handle, TxnRequest::Unbuffer { txn, keys: forget }).await?;
+        }
+        if !restore.is_empty() {
+            touch.count = self.buffered(&handle, TxnRequest::Buffer { txn, writes: restore }).await?;
+        }
+        Ok(LeafAnswer::Written { touch, written: Ok(vec![]), committed: None })
+    }
+
+    async fn txn(&self, partition: PartitionId, request: TxnRequest) -> Result<LeafAnswer, LeafRefusal> {
+        let handle = self.handle(partition).ok_or(LeafRefusal::NoPartition)?;
+        let ends = match request {
+            TxnRequest::Commit { txn, .. } | TxnRequest::Prepare { txn, .. } | TxnRequest::Rollback { txn } => {
+                Some(txn)
+            }
+            TxnRequest::Lock { .. } | TxnRequest::Buffer { .. } | TxnRequest::Unbuffer { .. } => {
+                return Err(LeafRefusal::Invalid("locks and buffers are made by writes".into()));
+            }
+            _ => None,
+        };
+        let answer = handle.txn(request).await;
+        if let Some(txn) = ends {
+            self.touched.lock().remove(&(txn, partition));
+            self.overlays(partition).forget(txn);
+        }
+        Ok(answer.map_or(LeafAnswer::Unknown, LeafAnswer::Txn))
+    }
+
+    /// Waits until everything at or below the view has ended and is applied.
+    async fn settled(&self, handle: &PartitionHandle, read: Read) -> Result<(), LeafRefusal> {
+        match handle.txn(TxnRequest::Settle { view: read.view }).await.ok_or(LeafRefusal::NoPartition)? {
+            Answer::Settled => Ok(()),
+            answer => Err(refusal(answer)),
+        }
+    }
+
+    async fn get(&self, partition: PartitionId, read: Read, keys: Vec<Bytes>) -> Result<LeafAnswer, LeafRefusal> {
+        let handle = self.handle(partition).ok_or(LeafRefusal::NoPartition)?;
+        self.settled(&handle, read).await?;
+        let overlays = self.overlays(partition);
+        let rows = tokio::task::block_in_place(|| -> Result<Vec<_>, StateError> {
+            let view = handle.state.view(read.view)?;
+            let written = |key: &Bytes| read.txn.and_then(|txn| overlays.get(txn, key));
+            keys.iter().map(|key| written(key).map_or_else(|| view.get(key), Ok)).collect()
+        });
+        let rows = rows.map_err(damaged)?;
+        // The values are taken; only now do the leases tell whether they may be shown.
+        if handle.may_read().await { Ok(LeafAnswer::Rows(rows)) } else { Err(LeafRefusal::NotReadable) }
+    }
+
+    async fn pairs(
+        &self,
+        partition: PartitionId,
+        read: Read,
+        start: Bytes,
+        end: Bytes,
+    ) -> Result<LeafAnswer, LeafRefusal> {
+        let handle = self.handle(partition).ok_or(LeafRefusal::NoPartition)?;
+        self.settled(&handle, read).await?;
+        let mut own = match read.txn {
+            Some(txn) => self.overlays(partition).range(txn, &start, &end),
+            None => BTreeMap::new(),
+        };
+        let pairs = tokio::task::block_in_place(|| -> Result<_, StateError> {
+            let limits = ScanLimits { rows: usize::MAX, bytes: PAIRS_BYTES_MAX };
+            let chunk = handle.state.view(read.view)?.scan(&start, Some(&end)).read(limits)?;
+            Ok(merge(chunk, &mut own, true))
+        });
+        let pairs = pairs.map_err(damaged)?;
+        let bytes: usize = pairs.iter().map(|(key, value)| key.len() + value.len()).sum();
+        if bytes >= PAIRS_BYTES_MAX {
+            return Err(LeafRefusal::Invalid(format!("{bytes} bytes of rows are too many for one answer")));
+        }
+        if handle.may_read().await { Ok(LeafAnswer::Pairs(pairs)) } else { Err(LeafRefusal::NotReadable) }
+    }
+
+    async fn scan(
+        &self,
+        partition: PartitionId,
+        read: Read,
+        scan: Scan,
+        replies: &ReplySender<LeafAnswer>,
+    ) -> Result<(), Stop> {
+        let handle = self.handle(partition).ok_or(Stop::Refused(LeafRefusal::NoPartition))?;
+        self.settled(&handle, read).await.map_err(Stop::Refused)?;
+        let view = tokio::task::block_in_place(|| handle.state.view(read.view)).map_err(failed)?;
+        let mut own = match read.txn {
+            Some(txn) => self.overlays(partition).range(txn, &scan.start, &scan.end),
+            None => BTreeMap::new(),
+        };
+        // The view fixes the values: one look at the leases after it was taken covers the whole scan.
+        if !handle.may_read().await {
+            return Err(Stop::Refused(LeafRefusal::NotReadable));
+        }
+        let mut cursor = view.scan(&scan.start, Some(&scan.end));
+        let mut scanner = Scanner::new(scan).map_err(refused)?;
+        loop {
+            let (batches, last) = tokio::task::block_in_place(|| {
+                let chunk = cursor.read(CHUNK).map_err(failed)?;
+                let last = chunk.is_empty();
+                let mut batches = Vec::new();
+                for (key, value) in merge(chunk, &mut own, last) {
+                    batches.extend(scanner.push(&key, &value).map_err(refused)?);
+                }
+                Ok::<_, Stop>((batches, last || scanner.is_done()))
+            })?;
+            for batch in batches {
+                send(replies, &batch).await?;
+            }
+            if last {
+                break;
+            }
+        }
+        match scanner.finish().map_err(refused)? {
+            Some(batch) => send(replies, &batch).await,
+            None => Ok(()),
+        }
+    }
+
+    fn status(&self, partition: PartitionId) -> Result<LeafAnswer, LeafRefusal> {
+        let handle = self.handle(partition).ok_or(LeafRefusal::NoPartition)?;
+        let status = handle.status.borrow().clone();
+        Ok(LeafAnswer::Status(Box::new(PartitionStatus {
+            replica: handle.report(partition),
+            lineage: status.lineage.clone(),
+            trimmed: status.trimmed,
+            mark: status.mark.clone(),
+        })))
+    }
+}
+
+async fn send(replies: &ReplySender<LeafAnswer>, batch: &RecordBatch) -> Result<(), Stop> {
+    let bytes = sql::arrow::encode_batch(batch).map_err(refused)?;
+    replies.send(&LeafAnswer::Chunk(bytes)).await.map_err(|error| Stop::Caller(error.into()))
+}
+
+/// Does the writes of a batch in order, over what the transaction has written and the latest committed rows: what is
+/// to be buffered, and what each write did. The inner error is the statement's.
+#[allow(clippy::type_complexity)]
+fn evaluate(
+    state: &PartitionState,
+    overlays: &Overlays,
+    txn: TxnId,
+    batch: &WriteBatch,
+) -> Result<Result<(Vec<Write>, Vec<Written>), sql::Error>, StateError> {
+    let mut changed: BTreeMap<Bytes, Own> = BTreeMap::new();
+    let mut done = Vec::with_capacity(batch.writes.len());
+    for (index, write) in batch.writes.iter().enumerate() {
+        let key = write.key();
+        let current = match changed.get(key).cloned().or_else(|| overlays.get(txn, key)) {
+            Some(own) => own,
+            None => state.latest(key)?.and_then(|latest| latest.value),
+        };
+        match apply(batch, write, current.as_ref(), index as u64 + 1) {
+            Err(error) => return Ok(Err(error)),
+            Ok((change, written)) => {
+                match change {
+                    Change::Keep => {}
+                    Change::Put(value) => drop(changed.insert(key.clone(), Some(value))),
+                    Change::Delete => drop(changed.insert(key.clone(), None)),
+                }
+                done.push(written);
+            }
+        }
+    }
+    let writes = changed.into_iter().map(|(key, value)| Write { key, value }).collect();
+    Ok(Ok((writes, done)))
+}
+
+/// Lays a transaction's own writes over a chunk of committed rows; those behind the chunk stay for the next one.
+fn merge(chunk: Vec<(Bytes, Bytes)>, own: &mut BTreeMap<Bytes, Own>, last: bool) -> Vec<(Bytes, Bytes)> {
+    if own.is_empty() {
+        return chunk;
+    }
+    let later = match chunk.last() {
+        Some((key, _)) if !last => {
+            let mut after = key.to_vec();
+            after.push(0);
+            own.split_off(&Bytes::from(after))
+        }
+        _ => BTreeMap::new(),
+    };
+    let now = std::mem::replace(own, later);
+    let mut rows: BTreeMap<Bytes, Own> = chunk.into_iter().map(|(key, value)| (key, Some(value))).collect();
+    rows.extend(now);
+    rows.into_iter().filter_map(|(key, value)| Some((key, value?))).collect()
+}
+
+fn refusal(answer: Answer) -> LeafRefusal {
+    match answer {
+        Answer::Refused(refusal) => LeafRefusal::Protocol(refusal),
+        Answer::Unknown => LeafRefusal::Protocol(Refusal::NotPrimary),
+        other => LeafRefusal::Invalid(format!("unexpected answer: {other}")),
+    }
+}
+
+fn damaged(error: StateError) -> LeafRefusal {
+    LeafRefusal::Damaged(error.to_string())
+}
+
+fn failed(error: StateError) -> Stop {
+    Stop::Refused(damaged(error))
+}
+
+fn refused(error: sql::Error) -> Stop {
+    Stop::Refused(LeafRefusal::Sql(error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(key: &str, value: &str) -> (Bytes, Bytes) {
+        (Bytes::copy_from_slice(key.as_bytes()), Bytes::copy_from_slice(value.as_bytes()))
+    }
+
+    fn own(writes: &[(&str, Option<&str>)]) -> BTreeMap<Bytes, Own> {
+        let bytes = |text: &str| Bytes::copy_from_slice(text.as_bytes());
+        writes.iter().map(|(key, value)| (bytes(key), value.map(bytes))).collect()
+    }
+
+    #[test]
+    fn own_writes_lie_over_committed_rows_chunk_by_chunk() {
+        let mut mine = own(&[("a", Some("new")), ("c", None), ("f", Some("later"))]);
+        let first = merge(vec![row("b", "1"), row("c", "2"), row("d", "3")], &mut mine, false);
+        assert_eq!(first, [row("a", "new"), row("b", "1"), row("d", "3")]);
+        assert_eq!(mine, own(&[("f", Some("later"))]));
+        assert_eq!(merge(vec![], &mut mine, true), [row("f", "later")]);
+    }
+}

@@ -1,0 +1,193 @@
+//! `perennial playground`: regions on this machine, each one aggregator and some leaves as processes of their own.
+//!
+//! The supervisor starts what does not run, tells how to connect, reaps a child that dies and says so, and stops
+//! everything on Ctrl-C. `start-node` and `stop-node` work from another terminal, on the files alone.
+
+mod layout;
+mod nodes;
+mod registry;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use clap::{Args, Subcommand};
+use tokio::signal::unix::{SignalKind, signal};
+
+use self::layout::{Layout, Node};
+use self::nodes::Started;
+use self::registry::Registry;
+
+/// Between two looks at what the other terminal did.
+const LOOK: Duration = Duration::from_millis(200);
+
+/// Run two regions on this machine, to try things out.
+#[derive(Args)]
+pub struct Arguments {
+    #[command(subcommand)]
+    command: Option<NodeCommand>,
+    /// Where all data goes; an existing directory goes on with its data. Default: a new one, deleted at the end.
+    #[arg(long)]
+    dir: Option<PathBuf>,
+    /// Names of the regions.
+    #[arg(long, value_delimiter = ',', default_value = "east,west")]
+    regions: Vec<String>,
+    /// Leaves of each region.
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=20))]
+    leaves: u16,
+    /// Partitions of a database that is created without PARTITIONS.
+    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=4096))]
+    partitions: u32,
+    /// Region r listens from here + 100 r.
+    #[arg(long, default_value_t = 13300)]
+    port_base: u16,
+}
+
+#[derive(Subcommand)]
+enum NodeCommand {
+    /// Start a node that does not run.
+    StartNode(OneNode),
+    /// Stop a node that runs.
+    StopNode(OneNode),
+}
+
+#[derive(Args)]
+struct OneNode {
+    /// Its name, as in `playground.json`.
+    name: String,
+    /// The playground's directory.
+    #[arg(long)]
+    dir: PathBuf,
+}
+
+/// Carries the command out.
+pub fn run(arguments: Arguments) -> Result<()> {
+    match arguments.command {
+        Some(NodeCommand::StartNode(OneNode { name, dir })) => start_node(&name, &absolute(dir)?),
+        Some(NodeCommand::StopNode(OneNode { name, dir })) => stop_node(&name, &absolute(dir)?),
+        None => supervise(arguments),
+    }
+}
+
+fn absolute(dir: PathBuf) -> Result<PathBuf> {
+    std::path::absolute(&dir).with_context(|| format!("directory {}", dir.display()))
+}
+
+fn start_node(name: &str, dir: &std::path::Path) -> Result<()> {
+    let layout = Layout::load(dir)?;
+    let node = layout.node(name)?;
+    let registry = Registry::new(&layout);
+    if registry.running(node).is_some() {
+        println!("{name} runs already");
+        return Ok(());
+    }
+    let mut started = nodes::start(node)?;
+    registry.set(node, Some(started.pid()))?;
+    nodes::wait_listening(node, &mut started)?;
+    println!("{name} listens");
+    Ok(())
+}
+
+fn stop_node(name: &str, dir: &std::path::Path) -> Result<()> {
+    let layout = Layout::load(dir)?;
+    let node = layout.node(name)?;
+    let registry = Registry::new(&layout);
+    match registry.running(node) {
+        Some(pid) => nodes::stop(node, pid)?,
+        None => println!("{name} does not run"),
+    }
+    registry.set(node, None)?;
+    println!("{name} is stopped");
+    Ok(())
+}
+
+fn supervise(arguments: Arguments) -> Result<()> {
+    let (dir, temporary) = match &arguments.dir {
+        Some(dir) => (absolute(dir.clone())?, false),
+        None => (std::env::temp_dir().join(format!("perennial-playground-{}", std::process::id())), true),
+    };
+    let layout = match Layout::exists(&dir) {
+        true => Layout::load(&dir)?,
+        false => Layout::create(&dir, &arguments.regions, arguments.leaves, arguments.partitions, arguments.port_base)?,
+    };
+    let registry = Registry::new(&layout);
+    let _only = registry.supervise()?;
+    let mut children: Vec<(&Node, Started)> = Vec::new();
+    for node in layout.nodes() {
+        if registry.running(node).is_none() {
+            let started = nodes::start(node).with_context(|| format!("starting {}", node.name))?;
+            registry.set(node, Some(started.pid()))?;
+            children.push((node, started));
+        }
+    }
+    for (node, started) in &mut children {
+        nodes::wait_listening(node, started)?;
+    }
+    registry.ready()?;
+    greet(&layout);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(watch(&registry, &mut children))?;
+    println!("stopping");
+    for node in layout.nodes() {
+        if let Some(pid) = registry.running(node) {
+            nodes::terminate(pid);
+        }
+    }
+    for node in layout.nodes() {
+        if let Some(pid) = registry.running(node) {
+            nodes::stop(node, pid)?;
+        }
+        registry.set(node, None)?;
+    }
+    if temporary {
+        std::fs::remove_dir_all(&dir).with_context(|| format!("deleting {}", dir.display()))?;
+    }
+    Ok(())
+}
+
+/// Until Ctrl-C: reaps children that die.
+async fn watch(registry: &Registry<'_>, children: &mut Vec<(&Node, Started)>) -> Result<()> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut looks = tokio::time::interval(LOOK);
+    loop {
+        tokio::select! {
+            _ = interrupt.recv() => return Ok(()),
+            _ = terminate.recv() => return Ok(()),
+            _ = looks.tick() => {}
+        }
+        let mut living = Vec::new();
+        for (node, mut started) in children.drain(..) {
+            match started.exited()? {
+                None => living.push((node, started)),
+                Some(how) => {
+                    println!(
+                        "{} has ended ({how}); start it again with: perennial playground start-node {} --dir {}",
+                        node.name,
+                        node.name,
+                        registry.dir().display()
+                    );
+                    registry.clear(node, started.pid())?;
+                }
+            }
+        }
+        *children = living;
+    }
+}
+
+fn greet(layout: &Layout) {
+    println!("playground in {}", layout.dir().display());
+    for region in layout.regions() {
+        let Some(sql) = &region.aggregator.sql else { continue };
+        let (host, port) = sql.rsplit_once(':').unwrap_or((sql, ""));
+        println!("  {}: mariadb --host {host} --port {port} --user root", region.name);
+    }
+    println!("nodes and addresses: {}", layout.dir().join(registry::FILE).display());
+    println!("Ctrl-C stops everything");
+}
+
+/// Refuses a name that is not in the layout, and tells which are.
+fn unknown(name: &str, layout: &Layout) -> anyhow::Error {
+    let known: Vec<&str> = layout.nodes().map(|node| &*node.name).collect();
+    anyhow::anyhow!("no node is called {name}; there are {}", known.join(", "))
+}

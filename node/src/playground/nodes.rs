@@ -1,0 +1,120 @@
+//! Starting, watching and stopping the processes of a playground.
+
+use std::fs::{self, OpenOptions};
+use std::net::TcpStream;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+
+use super::layout::Node;
+
+/// A node that does not listen after this has failed.
+const START_TIME: Duration = Duration::from_secs(60);
+/// A node that does not end after this is killed.
+const STOP_TIME: Duration = Duration::from_secs(20);
+/// Between two looks.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// A process that this one has started.
+pub struct Started {
+    child: Child,
+}
+
+impl Started {
+    /// Its number.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// How it ended, once it has.
+    pub fn exited(&mut self) -> Result<Option<String>> {
+        let status = self.child.try_wait()?;
+        Ok(status.map(|status| match status.signal() {
+            Some(signal) => format!("signal {signal}"),
+            None => format!("exit code {}", status.code().unwrap_or_default()),
+        }))
+    }
+}
+
+/// Starts a node's process. It lives on when this process ends.
+pub fn start(node: &Node) -> Result<Started> {
+    let binary = std::env::current_exe().context("finding the perennial binary")?;
+    let log = OpenOptions::new().create(true).append(true).open(node.log())?;
+    let mut command = Command::new(binary);
+    command.arg("start").arg("--config").arg(node.config());
+    command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+    // A group of its own: Ctrl-C in the terminal reaches the supervisor, which stops the nodes in order.
+    command.process_group(0);
+    let child = command.spawn().with_context(|| format!("starting {}", node.name))?;
+    Ok(Started { child })
+}
+
+/// Waits until a process that was just started listens.
+pub fn wait_listening(node: &Node, started: &mut Started) -> Result<()> {
+    let begun = Instant::now();
+    while begun.elapsed() < START_TIME {
+        if let Some(how) = started.exited()? {
+            bail!("{} ended at once ({how}); its last words:\n{}", node.name, last_words(node));
+        }
+        if listens(node) {
+            return Ok(());
+        }
+        std::thread::sleep(LOOK);
+    }
+    bail!("{} does not listen after {START_TIME:?}; its last words:\n{}", node.name, last_words(node))
+}
+
+fn listens(node: &Node) -> bool {
+    let open = |address: &String| address.parse().is_ok_and(|to| TcpStream::connect_timeout(&to, LOOK * 10).is_ok());
+    [Some(&node.rpc), node.sql.as_ref()].into_iter().flatten().all(open)
+}
+
+fn last_words(node: &Node) -> String {
+    let text = fs::read_to_string(node.log()).unwrap_or_default();
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(10)..].join("\n")
+}
+
+/// Whether this number is a living process of the node.
+pub fn is_process_of(node: &Node, pid: u32) -> bool {
+    let Ok(command) = fs::read(format!("/proc/{pid}/cmdline")) else { return false };
+    let wanted = node.config();
+    let mentions = command.split(|byte| *byte == 0).any(|argument| argument == wanted.as_os_str().as_encoded_bytes());
+    mentions && !is_zombie(pid)
+}
+
+fn is_zombie(pid: u32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('Z'))
+}
+
+/// Asks a process to end; wakes it if it is suspended.
+pub fn terminate(pid: u32) {
+    signal(pid, libc::SIGTERM);
+    signal(pid, libc::SIGCONT);
+}
+
+/// Ends a node's process and waits for that.
+pub fn stop(node: &Node, pid: u32) -> Result<()> {
+    terminate(pid);
+    let begun = Instant::now();
+    let mut killed = false;
+    while is_process_of(node, pid) {
+        if begun.elapsed() > STOP_TIME && !std::mem::replace(&mut killed, true) {
+            println!("{} does not end, it is killed", node.name);
+            signal(pid, libc::SIGKILL);
+        }
+        if begun.elapsed() > STOP_TIME * 2 {
+            bail!("process {pid} of {} cannot be ended", node.name);
+        }
+        std::thread::sleep(LOOK);
+    }
+    Ok(())
+}
+
+fn signal(pid: u32, signal: i32) {
+    // SAFETY: kill has no effect on this process's memory; the number was checked to be a process of this playground.
+    unsafe { libc::kill(pid as i32, signal) };
+}

@@ -1,0 +1,142 @@
+//! A real playground for tests: the binary, its processes, and the `mariadb` client.
+
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+/// What a test waits for at the most: generous, for it only turns a hang into a failure.
+pub const PATIENCE: Duration = Duration::from_secs(90);
+
+/// A running playground. Dropping it stops every process.
+pub struct Playground {
+    dir: tempfile::TempDir,
+    supervisor: Child,
+    regions: usize,
+}
+
+impl Playground {
+    /// Starts one and waits until it is ready.
+    pub fn start(regions: &[&str], leaves: u16) -> Playground {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let base = free_base(regions.len());
+        let supervisor = Command::new(env!("CARGO_BIN_EXE_perennial"))
+            .args(["playground", "--regions", &regions.join(","), "--leaves", &leaves.to_string()])
+            .args(["--port-base", &base.to_string(), "--dir"])
+            .arg(dir.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("the binary starts");
+        let playground = Playground { dir, supervisor, regions: regions.len() };
+        playground.wait("the playground is ready", || playground.json()["ready"] == true);
+        playground
+    }
+
+    /// Its directory.
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// `playground.json`.
+    pub fn json(&self) -> serde_json::Value {
+        let text = std::fs::read_to_string(self.dir.path().join("playground.json")).unwrap_or_default();
+        serde_json::from_str(&text).unwrap_or_default()
+    }
+
+    /// The process of a node, if it runs.
+    pub fn pid(&self, name: &str) -> Option<u32> {
+        let json = self.json();
+        let nodes = (0..self.regions).flat_map(|region| {
+            let region = json["regions"][region].clone();
+            let list = |key: &str| region[key].as_array().cloned().unwrap_or_default();
+            [list("aggregators"), list("leaves")].concat()
+        });
+        let pid = nodes.into_iter().find(|node| node["name"] == name).and_then(|node| node["pid"].as_u64());
+        pid.map(|pid| pid as u32)
+    }
+
+    /// Kills a node without a warning.
+    pub fn kill(&self, name: &str) {
+        let pid = self.pid(name).expect("the node runs");
+        let status = Command::new("kill").args(["-9", &pid.to_string()]).status().expect("kill runs");
+        assert!(status.success(), "{name} could not be killed");
+        self.wait("its end is noticed", || self.pid(name).is_none());
+    }
+
+    /// Starts a node that was stopped or killed.
+    pub fn start_node(&self, name: &str) {
+        let status = Command::new(env!("CARGO_BIN_EXE_perennial"))
+            .args(["playground", "start-node", name, "--dir"])
+            .arg(self.dir.path())
+            .status()
+            .expect("the binary starts");
+        assert!(status.success(), "{name} could not be started");
+    }
+
+    /// The aggregator's port for MySQL.
+    pub fn port(&self, region: usize) -> String {
+        let sql = self.json()["regions"][region]["aggregators"][0]["sql"].as_str().expect("it has one").to_string();
+        sql.rsplit_once(':').expect("host:port").1.to_string()
+    }
+
+    /// Runs statements with the `mariadb` client; the output without column names, tabs between columns.
+    pub fn try_sql(&self, region: usize, text: &str) -> Output {
+        Command::new("mariadb")
+            .args(["--host", "127.0.0.1", "--port", &self.port(region), "--user", "root"])
+            .args(["--batch", "--skip-column-names", "--local-infile=1", "--execute", text])
+            .output()
+            .expect("the mariadb client is installed (scripts/clients.sh)")
+    }
+
+    /// The same, which must succeed.
+    pub fn sql(&self, region: usize, text: &str) -> String {
+        let output = self.try_sql(region, text);
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{text}\n{error}\n{}", self.last_words());
+        String::from_utf8(output.stdout).expect("text is utf-8").trim_end().to_string()
+    }
+
+    /// Waits until something holds.
+    pub fn wait(&self, what: &str, holds: impl Fn() -> bool) {
+        let begun = Instant::now();
+        while !holds() {
+            assert!(begun.elapsed() < PATIENCE, "it does not come to this: {what}\n{}", self.last_words());
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    fn last_words(&self) -> String {
+        let mut words = String::new();
+        let nodes = std::fs::read_dir(self.dir.path()).into_iter().flatten().flatten();
+        let mut logs: Vec<PathBuf> =
+            nodes.map(|entry| entry.path().join("output.log")).filter(|path| path.exists()).collect();
+        logs.sort();
+        for log in logs {
+            let text = std::fs::read_to_string(&log).unwrap_or_default();
+            let lines: Vec<&str> = text.lines().collect();
+            words += &format!("== {}\n{}\n", log.display(), lines[lines.len().saturating_sub(25)..].join("\n"));
+        }
+        words
+    }
+}
+
+impl Drop for Playground {
+    fn drop(&mut self) {
+        let _ = Command::new("kill").args(["-INT", &self.supervisor.id().to_string()]).status();
+        let _ = self.supervisor.wait();
+    }
+}
+
+/// A port base whose ports are free now.
+fn free_base(regions: usize) -> u16 {
+    for _ in 0..200 {
+        let probe = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
+        let base = probe.expect("loopback has a free port").port() / 100 * 100;
+        let ports = (0..regions as u16).flat_map(|region| (6..20).map(move |port| base + 100 * region + port));
+        if base > 10_000 && base < 60_000 && ports.clone().all(|port| TcpListener::bind(("127.0.0.1", port)).is_ok()) {
+            return base;
+        }
+    }
+    panic!("no range of free ports was found");
+}
