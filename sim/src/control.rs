@@ -43,7 +43,7 @@ impl World {
         if let Some(winner) = self.control.winner.filter(|winner| broken && *winner != region) {
             self.follow(region, winner, true);
         }
-        if !self.healing {
+        if !self.healing && self.options.orders {
             match self.between(0, 39) {
                 0 => self.promote_by_order(region),
                 1 => self.follow_somebody(region),
@@ -356,7 +356,8 @@ impl World {
 
     // ---- fence and hand-over
 
-    fn begin_fence(&mut self, region: usize) {
+    /// FLUSH TABLES WITH READ ONLY.
+    pub fn begin_fence(&mut self, region: usize) {
         let fenced = &self.regions[region].catalog.databases[&self.regions[region].database].fenced;
         if self.is_sink(region) || fenced.fence != Fence::None {
             return;

@@ -14,6 +14,7 @@
 //! - `nemesis` faults
 //! - `checks` what must hold; one property a file
 //! - `run` many seeds
+//! - `scenarios` histories that the rules exist for, each shown to fail without its rule
 //!
 //! # What is not simulated
 //!
@@ -33,6 +34,7 @@ pub mod options;
 mod process;
 pub mod region;
 pub mod run;
+pub mod scenarios;
 pub mod sessions;
 pub mod state;
 pub mod world;

@@ -184,6 +184,8 @@ pub struct Options {
     pub sync_max: u64,
     /// Of a hundred transactions, so many touch several partitions.
     pub wide: u32,
+    /// Persons give orders at random: promotions, other sources, fences.
+    pub orders: bool,
     /// A rule to leave out.
     pub planted: Option<Planted>,
 }
@@ -225,6 +227,7 @@ impl Options {
             bound: if scale == Scale::Region { 6000 } else { 20_000 },
             sync_max: if mode.sync_durability { 40 } else { 150 },
             wide: if scale == Scale::Region { 20 } else { 50 },
+            orders: true,
             planted,
         }
     }

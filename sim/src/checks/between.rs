@@ -66,17 +66,18 @@ impl World {
         };
         let term = self.checks.history.term(id.ordinal, record.epoch).cloned().unwrap_or_default();
         let resolved = self.checks.between.published.get(&(id.ordinal, term)).copied();
+        let held = &self.regions[self.nodes[index].region].catalog;
+        // One that was replaced may write what will never be committed.
+        let current =
+            self.nodes[index].replica(id).and_then(|replica| replica.reign_led()) == Some(held.partitions[&id].reign);
         if let (Some(ts), Some(resolved)) = (ts, resolved)
             && ts <= resolved
+            && current
         {
             let text = format!("{} {id} commits at {ts}, resolved up to {resolved}", self.label(index));
             self.fail("resolved_mark", text);
         }
-        let held = &self.regions[self.nodes[index].region].catalog;
-        let fenced = &held.databases[&id.database].fenced;
-        // One that was replaced may write what will never be committed.
-        let current =
-            self.nodes[index].replica(id).and_then(|replica| replica.reign_led()) == Some(held.partitions[&id].reign);
+        let fenced = &self.regions[self.nodes[index].region].catalog.databases[&id.database].fenced;
         let sealed = matches!(fenced.fence, Fence::Sealed(_)) && current;
         let end = fenced.finals.as_ref().and_then(|finals| finals.positions.get(&id.ordinal)).copied();
         if let Some(end) = end.filter(|end| sealed && record.lsn > *end && record.body.is_data()) {

@@ -1,0 +1,138 @@
+//! Histories inside a region (`protocol.md` sections 1 to 3).
+
+use super::Scenario;
+use crate::options::{Fault, Options, Planted, Scale};
+use crate::world::{Place, World};
+use replication::Planted as Rule;
+use types::Mode;
+
+pub(super) fn all() -> Vec<Scenario> {
+    let stale: &[&str] = &["reads_are_fresh", "no_fork"];
+    vec![
+        Scenario {
+            name: "a restarted node waits for the grants of the process before",
+            scale: Scale::Region,
+            options: |options| sized(options, 2, true, true),
+            play: restarted_granter,
+            rule: Some((Planted::Replica(Rule::RestartForgets), stale)),
+        },
+        Scenario {
+            name: "whoever the standing order names syncs its log before it starts",
+            scale: Scale::Region,
+            options: |options| {
+                sized(options, 2, false, false);
+                options.sync_max = 400;
+            },
+            play: named_unsynced,
+            // Without the rule it holds as well: the catalog asks where logs end, and who answers has synced.
+            rule: None,
+        },
+        Scenario {
+            name: "the longest log is the one of the highest epoch",
+            scale: Scale::Region,
+            options: |options| sized(options, 3, false, true),
+            play: longest_log,
+            rule: Some((Planted::LongestByLsn, &["longest_log", "acked_write_survives"])),
+        },
+        Scenario {
+            name: "a paused primary that wakes up after it was replaced serves no read",
+            scale: Scale::Region,
+            options: |options| sized(options, 2, true, true),
+            play: paused_primary,
+            rule: None,
+        },
+        Scenario {
+            name: "power fails on all replicas at once and nothing on disk is lost",
+            scale: Scale::Region,
+            options: |options| sized(options, 3, true, true),
+            play: power_of_all,
+            rule: None,
+        },
+        Scenario {
+            name: "a memtable is flushed only below what the log has synced",
+            scale: Scale::Region,
+            options: |options| sized(options, 3, true, false),
+            play: power_of_all,
+            rule: Some((Planted::Replica(Rule::FlushBeforeSync), &["cursor_order"])),
+        },
+    ]
+}
+
+fn sized(options: &mut Options, leaves: usize, sync_replication: bool, sync_durability: bool) {
+    options.leaves = vec![leaves];
+    options.partitions = 1;
+    options.mode = Mode { sync_replication, sync_durability };
+    options.sync_max = if sync_durability { 3 } else { 150 };
+}
+
+/// The node that the catalog has as primary of the first partition of rows.
+fn primary(world: &World) -> usize {
+    let id = world.partition(0, types::Ordinal(0));
+    world.node_of(0, world.regions[0].catalog.partitions[&id].primary.node)
+}
+
+/// The primary loses the catalog, which names another when it has been silent for long; just then the granter of its
+/// lease restarts.
+fn restarted_granter(world: &mut World) {
+    world.pass(700);
+    let old = primary(world);
+    let other = world.peers(old)[0];
+    world.block(vec![(Place::Node(old), Place::Catalog(0))], 1200);
+    world.cut_later(190, Place::Node(old), Place::Node(other), 800);
+    world.pass(192);
+    world.stop_for(other, false, 2);
+    world.pass(1200);
+}
+
+/// The primary loses the catalog alone: it goes on shipping for a while, and its secondary receives. That one is named
+/// by the standing order, and loses power when it has started.
+fn named_unsynced(world: &mut World) {
+    world.pass(600);
+    let old = primary(world);
+    let other = world.peers(old)[0];
+    world.block(vec![(Place::Node(old), Place::Catalog(0))], 2500);
+    world.cut_later(200, Place::Node(old), Place::Node(other), 210);
+    let id = world.partition(0, types::Ordinal(0));
+    for _ in 0..700 {
+        world.pass(2);
+        if world.nodes[other].replica(id).is_some_and(|replica| replica.mints().is_some()) {
+            break;
+        }
+    }
+    world.stop_for(other, true, 5);
+    world.pass(1000);
+}
+
+/// One replica has a long end of an old epoch, another a shorter log of a newer one with acknowledged writes.
+fn longest_log(world: &mut World) {
+    world.pass(300);
+    let first = primary(world);
+    let [second, third] = world.peers(first)[..] else { panic!("three leaves") };
+    let place = Place::Node;
+    world.block(vec![(place(first), place(second))], 1100);
+    world.pass(650);
+    world.isolate(third, 850);
+    world.cut_later(840, place(third), place(first), 2000);
+    world.stop_for(first, true, 550);
+    world.pass(820);
+    world.stop_for(second, true, 1500);
+    world.pass(1500);
+}
+
+fn paused_primary(world: &mut World) {
+    for _ in 0..4 {
+        world.pass(300);
+        let primary = primary(world);
+        world.fault(Fault::Pause, primary);
+        world.isolate(primary, 250);
+    }
+    world.pass(800);
+}
+
+fn power_of_all(world: &mut World) {
+    for _ in 0..4 {
+        world.pass(350);
+        world.fault(Fault::PowerAll, 0);
+    }
+    world.pass(500);
+}

@@ -1,0 +1,176 @@
+//! Histories between regions (`protocol.md` sections 5 and 6).
+
+use super::Scenario;
+use crate::options::{Fault, Options, Planted, Scale};
+use crate::world::World;
+use replication::Planted as Rule;
+
+pub(super) fn all() -> Vec<Scenario> {
+    vec![
+        Scenario {
+            name: "a source that returns rewinds although power fails between any two steps",
+            scale: Scale::Regions,
+            options: |options| sized(options, &[2, 2]),
+            play: interrupted_rewind,
+            rule: Some((Planted::RewindUnsynced, &["cursor_order", "convergence", "record_identity"])),
+        },
+        Scenario {
+            name: "promoted, sent back, promoted again: no epoch names two histories",
+            scale: Scale::Regions,
+            options: |options| sized(options, &[2, 2]),
+            play: there_and_back,
+            rule: Some((Planted::AsideCommitsOnly, &["set_aside_complete"])),
+        },
+        Scenario {
+            name: "a planned exchange whose answer is lost leaves one writer",
+            scale: Scale::Regions,
+            options: |options| sized(options, &[2, 2]),
+            play: lost_answer,
+            rule: Some((Planted::TakeBack, &["single_writer"])),
+        },
+        Scenario {
+            name: "under a seal the final timestamp is the last mark",
+            scale: Scale::Regions,
+            options: |options| sized(options, &[2, 2]),
+            play: exchanges,
+            rule: Some((Planted::Replica(Rule::MarksAfterSeal), &["fence", "cut_is_consistent"])),
+        },
+        Scenario {
+            name: "a sink's primary is replaced while its region is promoted",
+            scale: Scale::Regions,
+            options: |options| sized(options, &[2, 3]),
+            play: replaced_at_promotion,
+            rule: None,
+        },
+        Scenario {
+            name: "a replica sleeps through an exchange of the regions and wakes up",
+            scale: Scale::Regions,
+            options: |options| sized(options, &[2, 2]),
+            play: sleeper,
+            rule: None,
+        },
+    ]
+}
+
+fn sized(options: &mut Options, leaves: &[usize]) {
+    options.leaves = leaves.to_vec();
+    options.partitions = 2;
+    options.wide = 50;
+    options.control_gap = 30;
+    options.sync_max = 10;
+}
+
+/// STOP REPLICATING at a sink, at its cut. Waits until it has one.
+fn stop_replicating(world: &mut World, region: usize) {
+    for _ in 0..100 {
+        let cut = world.cut_of(region).filter(|cut| *cut > types::Timestamp::ZERO);
+        if let (Some((link, _)), Some(cut)) = (world.followed(region), cut)
+            && world.promote(region, link, cut, true, None)
+        {
+            return;
+        }
+        world.pass(10);
+    }
+}
+
+/// REPLICATE … WITH FORCE DIFFERENTIAL.
+fn come_back(world: &mut World, region: usize, source: usize) {
+    for _ in 0..100 {
+        if world.follow(region, source, true) {
+            return;
+        }
+        world.pass(10);
+    }
+}
+
+fn interrupted_rewind(world: &mut World) {
+    world.pass(500);
+    world.sever_for(0, 1, 400);
+    world.pass(100);
+    stop_replicating(world, 1);
+    world.pass(350);
+    come_back(world, 0, 1);
+    for turn in 0..25 {
+        world.pass(5 + turn);
+        world.fail_node(turn as usize % 2, true);
+    }
+    world.pass(1000);
+}
+
+fn there_and_back(world: &mut World) {
+    for _ in 0..3 {
+        world.pass(300);
+        world.sever_for(0, 1, 250);
+        world.pass(60);
+        stop_replicating(world, 1);
+        world.pass(250);
+        come_back(world, 1, 0);
+        world.pass(400);
+        world.sever_for(0, 1, 150);
+        world.pass(40);
+        stop_replicating(world, 1);
+        world.pass(200);
+        come_back(world, 0, 1);
+        world.pass(300);
+        stop_replicating(world, 0);
+        world.pass(100);
+        come_back(world, 1, 0);
+    }
+}
+
+fn lost_answer(world: &mut World) {
+    for _ in 0..6 {
+        world.pass(300);
+        let writer = usize::from(world.is_sink(0));
+        world.begin_fence(writer);
+        for _ in 0..400 {
+            world.pass(1);
+            if !world.is_sink(1 - writer) {
+                world.sever_for(0, 1, 200);
+                break;
+            }
+        }
+        world.pass(500);
+    }
+}
+
+fn exchanges(world: &mut World) {
+    for _ in 0..8 {
+        world.pass(200);
+        let writer = usize::from(world.is_sink(0));
+        world.begin_fence(writer);
+        world.pass(400);
+    }
+}
+
+fn replaced_at_promotion(world: &mut World) {
+    world.pass(500);
+    let first = world.regions[1].first_node;
+    world.fault(Fault::Pause, first);
+    world.pass(20);
+    stop_replicating(world, 1);
+    world.fail_node(first + 1, true);
+    world.pass(800);
+    come_back(world, 0, 1);
+    world.pass(500);
+}
+
+fn sleeper(world: &mut World) {
+    world.pass(300);
+    let sleeper = world.regions[0].first_node + 1;
+    world.stop_for(sleeper, true, 2500);
+    world.pass(300);
+    for _ in 0..2 {
+        world.sever_for(0, 1, 200);
+        world.pass(50);
+        stop_replicating(world, 1);
+        world.pass(300);
+        come_back(world, 0, 1);
+        world.pass(300);
+        stop_replicating(world, 0);
+        world.pass(100);
+        come_back(world, 1, 0);
+        world.pass(200);
+    }
+    world.pass(1500);
+}
