@@ -9,6 +9,7 @@ mod leaf;
 mod playground;
 mod process;
 
+use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -70,7 +71,8 @@ fn main() -> ExitCode {
 
 fn start(path: &std::path::Path) -> Result<()> {
     let filter = EnvFilter::try_from_env("PERENNIAL_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let colours = std::io::stderr().is_terminal();
+    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr).init();
     let (config, unknown) = Config::load(path)?;
     for key in unknown {
         tracing::warn!(key, "the configuration has a key that this version does not know");
