@@ -497,7 +497,7 @@ impl World {
 
     /// Walks back a little. True when nothing above `to` is in the state. A flush may come between.
     fn undo_some(&mut self, index: usize, id: PartitionId, to: Lsn) -> bool {
-        let count = self.between(1, 20);
+        let (count, leaks) = (self.between(1, 20), self.options.has(Planted::UndoLeaks));
         let Some(hosted) = self.nodes[index].hosted_mut(id) else { return false };
         for _ in 0..count {
             if hosted.state.applied <= to {
@@ -505,7 +505,11 @@ impl World {
             }
             let at = hosted.state.applied;
             let record = hosted.log.record(at).cloned().unwrap_or_else(|| panic!("{id} has no record {at} to undo"));
-            hosted.state.undo(&record);
+            if leaks {
+                hosted.state.applied = at.prev();
+            } else {
+                hosted.state.undo(&record);
+            }
         }
         let over = hosted.state.applied <= to;
         hosted.apply_to = hosted.apply_to.min(hosted.state.applied);

@@ -90,6 +90,10 @@ pub enum Planted {
     TakeBack,
     /// A rewind reports its end before its cut is synced.
     RewindUnsynced,
+    /// Epochs are named by the number above the log's last, without a nonce.
+    EpochReused,
+    /// Undoing a record leaves what it made in the state.
+    UndoLeaks,
 }
 
 impl Planted {
@@ -140,6 +144,8 @@ impl Planted {
             Planted::EarlyFinal,
             Planted::TakeBack,
             Planted::RewindUnsynced,
+            Planted::EpochReused,
+            Planted::UndoLeaks,
         ];
         rules.into_iter().map(Planted::Replica).chain(own).collect()
     }

@@ -184,7 +184,7 @@ impl World {
         gone.iter().for_each(|gone| region.heard.proved_gone(*gone));
         region.heard.heartbeat(member, now);
         region.heard.answered(member, now);
-        let views = region.catalog.views_since(member.node, types::Revision(0));
+        let mut views = region.catalog.views_since(member.node, types::Revision(0));
         let older = region
             .catalog
             .nodes
@@ -194,8 +194,21 @@ impl World {
         let gone = region.heard.gone().iter().copied().chain(older).collect();
         let finals = final_times(&region.catalog);
         let revision = region.catalog.revision;
+        if self.options.has(Planted::EpochReused) {
+            views.iter_mut().for_each(|view| self.rename_epoch(index, member, view));
+        }
         let packet = Packet::Catalog { to: member, sent, revision, views, gone, finals };
         self.send(Place::Catalog(index), from, packet);
+    }
+
+    /// A planted bug: the name that the lineage alone would give.
+    fn rename_epoch(&self, index: usize, member: Member, view: &mut types::View) {
+        let node = &self.nodes[self.node_of(index, member.node)];
+        let last = node.hosted(view.partition).and_then(|hosted| hosted.log.summary.lineage.last().copied());
+        if let types::Role::Writable { epoch, .. } = &mut view.role {
+            epoch.number = last.map_or(0, |last| last.epoch.number) + 1;
+            epoch.nonce = 0;
+        }
     }
 
     fn on_propose(

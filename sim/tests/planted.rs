@@ -147,6 +147,12 @@ fn cuts_and_promotions() {
 }
 
 #[test]
+fn names_and_states() {
+    hunt(Planted::EpochReused, Scale::Region, &["record_identity", ASSERTION]).run();
+    hunt(Planted::UndoLeaks, Scale::Regions, &["state_is_function_of_prefix"]).run();
+}
+
+#[test]
 fn hand_over() {
     regions(Rule::MarksAfterSeal, &["cut_is_consistent", "fence"]).run();
     hunt(Planted::EarlyFinal, Scale::Regions, &["fence", "cut_is_consistent"]).run();

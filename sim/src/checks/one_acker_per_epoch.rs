@@ -24,3 +24,20 @@ impl Ackers {
         ))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use types::ClusterId;
+
+    #[test]
+    fn a_second_process_is_noticed_and_the_next_epoch_is_another() {
+        let epoch = |number| Epoch { number, cluster: ClusterId(1), nonce: 7 };
+        let mut ackers = Ackers::default();
+        assert_eq!(ackers.check(Ordinal(0), epoch(1), 0, 1), Ok(()));
+        assert_eq!(ackers.check(Ordinal(0), epoch(1), 0, 1), Ok(()));
+        assert!(ackers.check(Ordinal(0), epoch(1), 0, 2).is_err(), "another process of the same node");
+        assert!(ackers.check(Ordinal(0), epoch(1), 1, 1).is_err(), "another node");
+        assert_eq!(ackers.check(Ordinal(0), epoch(2), 1, 1), Ok(()));
+    }
+}
