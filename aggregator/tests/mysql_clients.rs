@@ -4,6 +4,8 @@
 //! `scripts/clients.sh` installs them; a test whose client is not there fails and says so. Each script under
 //! `clients/` checks what it gets and ends with a line `ok`.
 
+extern crate perennial_aggregator as aggregator;
+
 #[path = "clients/toy.rs"]
 #[allow(dead_code, reason = "each test file uses its part")]
 mod toy;

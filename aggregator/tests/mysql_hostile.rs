@@ -3,6 +3,8 @@
 //!
 //! The client here is written by hand, so that it can be wrong in every way.
 
+extern crate perennial_aggregator as aggregator;
+
 #[path = "clients/toy.rs"]
 #[allow(dead_code, reason = "each test file uses its part")]
 mod toy;

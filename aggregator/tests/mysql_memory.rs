@@ -2,6 +2,8 @@
 //!
 //! These tests measure the whole process, so they have one of their own and run one after the other.
 
+extern crate perennial_aggregator as aggregator;
+
 #[path = "clients/toy.rs"]
 #[allow(dead_code, reason = "each test file uses its part")]
 mod toy;
