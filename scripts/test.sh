@@ -15,7 +15,8 @@ stage() {
 }
 needed() { stage "$@"; [ ${#failed[@]} = 0 ] || exit 1; }
 
-simulate() { "$CARGO_TARGET_DIR/release/perennial-sim" --seeds "${SEEDS:-500}"; }
+# Other seeds than those of the simulator's own tests, which begin at 0.
+simulate() { "$CARGO_TARGET_DIR/release/perennial-sim" --seeds "${SEEDS:-500}" --from 100000; }
 
 run_tests() {
   if cargo nextest --version >/dev/null 2>&1; then
