@@ -88,6 +88,18 @@ impl World {
         self.after(millis * MILLI, Event::Act(Act::Mend(one.min(other), one.max(other))));
     }
 
+    /// Clients stop, and everything that they began comes to rest.
+    fn rest(&mut self) {
+        self.clients.stopped = true;
+        self.pass(400);
+    }
+
+    /// Clients go on.
+    fn wake_clients(&mut self) {
+        self.clients.stopped = false;
+        self.after(MILLI, Event::Client(crate::clients::Act::Begin));
+    }
+
     /// A fault at a node, as the nemesis does it.
     fn fault(&mut self, fault: Fault, node: usize) {
         self.inflict(fault, node);

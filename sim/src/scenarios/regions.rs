@@ -2,7 +2,7 @@
 
 use super::Scenario;
 use crate::options::{Fault, Options, Planted, Scale};
-use crate::world::World;
+use crate::world::{Place, World};
 use replication::Planted as Rule;
 
 pub(super) fn all() -> Vec<Scenario> {
@@ -40,6 +40,20 @@ pub(super) fn all() -> Vec<Scenario> {
             scale: Scale::Regions,
             options: |options| sized(options, &[2, 3]),
             play: replaced_at_promotion,
+            rule: None,
+        },
+        Scenario {
+            name: "a sink's primary rewinds, dies before its source writes again, and its secondary is promoted",
+            scale: Scale::Regions,
+            options: |options| sized(options, &[2, 2]),
+            play: rewound_and_replaced,
+            rule: None,
+        },
+        Scenario {
+            name: "a source's primary that was replaced and does not know it answers its sink",
+            scale: Scale::Regions,
+            options: |options| sized(options, &[3, 1]),
+            play: stale_source,
             rule: None,
         },
         Scenario {
@@ -153,6 +167,39 @@ fn replaced_at_promotion(world: &mut World) {
     world.pass(800);
     come_back(world, 0, 1);
     world.pass(500);
+}
+
+/// What lies in a secondary above the common point is another history, even when nothing follows that would say so.
+fn rewound_and_replaced(world: &mut World) {
+    world.pass(300);
+    world.sever_for(0, 1, 300);
+    world.pass(60);
+    stop_replicating(world, 1);
+    world.pass(150);
+    world.rest();
+    come_back(world, 1, 0);
+    world.pass(400);
+    let first = world.regions[1].first_node;
+    world.fail_node(first, false);
+    world.pass(300);
+    stop_replicating(world, 1);
+    world.wake_clients();
+    world.pass(400);
+}
+
+/// The primary of the source is cut off and replaced, its successor ships and stops: the sink finds only the first one.
+fn stale_source(world: &mut World) {
+    world.pass(400);
+    let stale = world.regions[0].first_node;
+    let mut links: Vec<(Place, Place)> =
+        world.peers(stale).into_iter().map(|peer| (Place::Node(stale), Place::Node(peer))).collect();
+    links.push((Place::Node(stale), Place::Catalog(0)));
+    world.block(links, 1500);
+    world.pass(500);
+    for node in world.peers(stale) {
+        world.stop_for(node, false, 300);
+    }
+    world.pass(1500);
 }
 
 fn sleeper(world: &mut World) {
