@@ -362,12 +362,17 @@ impl Replica {
         }
     }
 
-    pub(crate) fn resend(&mut self, now: Instant) {
+    pub(crate) fn resend(&mut self, now: Instant, leases: &Leases) {
         let options = self.options.clone();
         let Some(leading) = self.leading() else { return };
         leading.feeds.values_mut().chain(leading.sinks.values_mut()).for_each(|feed| feed.resend(&options, now));
-        let unfinished = |feed: &&mut Feed| feed.member.is_none() || !feed.is_acknowledged();
-        leading.feeds.values_mut().filter(unfinished).for_each(Feed::retell);
+        // A process that started since has acknowledged nothing; the first frame may have come before it could take it.
+        let silent = |node: &NodeId, feed: &Feed| feed.member.is_none() || leases.newest(*node) > feed.member;
+        for (node, feed) in &mut leading.feeds {
+            if silent(node, feed) || !feed.is_acknowledged() {
+                feed.retell();
+            }
+        }
         leading.sinks.values_mut().filter(|feed| !feed.is_acknowledged()).for_each(Feed::retell);
     }
 

@@ -565,7 +565,7 @@ impl Replica {
 
     fn on_tick(&mut self, now: Instant, leases: &Leases, effects: &mut Vec<Effect>) {
         self.change_set(now, leases, effects);
-        self.resend(now);
+        self.resend(now, leases);
         self.reopen_upstream(now, effects);
         self.with_txns(now, effects, |txns, context| txns.on_tick(context));
     }
