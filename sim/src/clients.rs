@@ -127,6 +127,8 @@ pub struct Clients {
     tickets: u64,
     /// Nothing new is begun.
     pub stopped: bool,
+    /// Clients work in this region alone.
+    pub only: Option<usize>,
 }
 
 impl World {
@@ -153,7 +155,8 @@ impl World {
         }
         let delay = self.pick(&[1, 3, 8]);
         self.after(delay * MILLI, Event::Client(Act::Begin));
-        let leaders = self.leaders(None);
+        let mut leaders = self.leaders(None);
+        leaders.retain(|(index, _)| self.clients.only.is_none_or(|only| only == self.nodes[*index].region));
         if leaders.is_empty() {
             return;
         }

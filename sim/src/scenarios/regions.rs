@@ -172,17 +172,21 @@ fn replaced_at_promotion(world: &mut World) {
 /// What lies in a secondary above the common point is another history, even when nothing follows that would say so.
 fn rewound_and_replaced(world: &mut World) {
     world.pass(300);
-    world.sever_for(0, 1, 300);
-    world.pass(60);
+    // The source has nothing to write from here on.
+    world.clients.only = Some(1);
+    world.pass(400);
     stop_replicating(world, 1);
-    world.pass(150);
+    world.pass(200);
     world.rest();
     come_back(world, 1, 0);
-    world.pass(400);
-    let first = world.regions[1].first_node;
-    world.fail_node(first, false);
     world.pass(300);
+    for node in [0, 1] {
+        let first = world.regions[1].first_node;
+        world.fail_node(first + node, false);
+        world.pass(600);
+    }
     stop_replicating(world, 1);
+    world.clients.only = None;
     world.wake_clients();
     world.pass(400);
 }
