@@ -5,6 +5,7 @@ mod clock;
 mod config;
 mod data_dir;
 mod front;
+mod http;
 mod leaf;
 mod playground;
 mod process;

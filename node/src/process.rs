@@ -76,6 +76,7 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> Result<()> {
         Some(region) => Some(crate::front::start(&config, &process.credentials, region.clone()).await?),
         None => None,
     };
+    let _http = crate::http::start(&config, region.clone(), leaf.clone()).await?;
     let service = region.as_ref().map(|region| {
         let Region { catalog, timestamps, detector, leaves, .. } = &**region;
         Arc::new(MasterService::new(catalog.clone(), timestamps.clone(), detector.clone(), leaves.clone()))

@@ -119,6 +119,18 @@ impl Leaf {
         calls.roll_back().await;
     }
 
+    /// What the leaf holds and does.
+    pub fn metrics(&self) -> Vec<crate::http::Metric> {
+        let status = self.shared.log.status();
+        let replicas = self.partitions.read().len();
+        vec![
+            ("perennial_replicas", "Replicas on this leaf", replicas as u64),
+            ("perennial_log_bytes", "Bytes of the node log's files", status.bytes),
+            ("perennial_log_in_flight_bytes", "Bytes of entries that wait for the disk", status.in_flight_bytes as u64),
+            ("perennial_state_memtable_bytes", "Bytes of state that are not in files yet", self.env.memtable_bytes()),
+        ]
+    }
+
     /// Ends the tasks of all replicas: nothing is appended after this.
     pub async fn stop(&self) {
         let handles: Vec<PartitionHandle> = self.partitions.write().drain().map(|(_, handle)| handle).collect();

@@ -1,0 +1,68 @@
+//! The http listener of a node: what it is and does, as Prometheus reads it.
+
+use std::sync::Arc;
+
+use aggregator::region::Region;
+use anyhow::{Context, Result};
+use axum::Router;
+use axum::extract::State;
+use axum::routing::get;
+
+use crate::config::Config;
+use crate::leaf::Leaf;
+
+/// One figure: name, what it means, value.
+pub type Metric = (&'static str, &'static str, u64);
+
+/// What the figures are read from.
+#[derive(Clone)]
+struct Parts {
+    region: Option<Arc<Region>>,
+    leaf: Option<Leaf>,
+}
+
+/// Listens for as long as it lives.
+pub struct Http(tokio::task::JoinHandle<()>);
+
+impl Drop for Http {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// Starts the listener.
+pub async fn start(config: &Config, region: Option<Arc<Region>>, leaf: Option<Leaf>) -> Result<Http> {
+    let address = config.listen.http;
+    let listener = tokio::net::TcpListener::bind(address).await;
+    let listener = listener.with_context(|| format!("listening for http on {address}"))?;
+    let router = Router::new().route("/metrics", get(metrics)).with_state(Parts { region, leaf });
+    Ok(Http(tokio::spawn(async move {
+        if let Err(error) = axum::serve(listener, router).await {
+            tracing::error!(%error, "http has ended");
+        }
+    })))
+}
+
+async fn metrics(State(parts): State<Parts>) -> String {
+    let region = parts.region.iter().flat_map(|region| of_region(region));
+    let leaf = parts.leaf.iter().flat_map(Leaf::metrics);
+    let line = |(name, help, value): Metric| format!("# HELP {name} {help}.\n# TYPE {name} gauge\n{name} {value}\n");
+    region.chain(leaf).map(line).collect()
+}
+
+fn of_region(region: &Region) -> Vec<Metric> {
+    let state = region.catalog.state();
+    let (leaves, limit) = (region.detector.leaves(), region.detector.failure_timeout());
+    let up: Vec<_> = leaves.values().filter(|leaf| leaf.at.elapsed() <= limit).collect();
+    let leads = |replica: &&aggregator::protocol::ReplicaReport| replica.leading.as_ref().is_some_and(|l| l.serving);
+    let serving = up.iter().flat_map(|leaf| &leaf.replicas).filter(leads).count();
+    let holders = state.nodes.values().filter(|node| node.holds_replicas()).count();
+    vec![
+        ("perennial_catalog_revision", "Commands that the catalog has applied", state.revision.0),
+        ("perennial_leaves", "Leaves of the cluster", holders as u64),
+        ("perennial_leaves_up", "Leaves heard of late", up.len() as u64),
+        ("perennial_databases", "Databases", state.databases.len() as u64),
+        ("perennial_partitions", "Partitions of all databases", state.partitions.len() as u64),
+        ("perennial_partitions_serving", "Partitions whose primary serves", serving as u64),
+    ]
+}
