@@ -33,7 +33,7 @@ needed clients bash scripts/clients.sh
 needed fetch cargo fetch --locked
 # One build for all that follows: the whole workspace, in one profile (Makefile says why).
 needed build cargo build --release --workspace --all-targets --locked
-stage lint bash scripts/lint.sh --without-tidy
+stage format cargo fmt --all --check
 stage simulator simulate
 stage "documentation tests" cargo test --release --workspace --doc --locked --quiet
 echo "== so far: $(IFS=,; echo "${times[*]}")"
