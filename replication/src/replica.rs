@@ -204,7 +204,7 @@ impl Replica {
             Input::View { view, sent } => self.on_view(now, view, sent, leases, effects),
             Input::Frame(frame) => self.on_frame(now, frame, leases, effects),
             Input::PeerUp { node } => self.on_peer_up(now, node),
-            Input::FromSink { feed, message } => self.on_sink_message(now, feed, message, effects),
+            Input::FromSink { feed, message } => self.on_sink_message(now, feed, message, leases, effects),
             Input::SinkGone { feed } => self.on_sink_gone(feed),
             Input::SourceUp { link } => self.on_source_up(now, link, effects),
             Input::SourceDown { link } => self.on_source_down(link),
@@ -591,19 +591,15 @@ impl Replica {
 
     /// Whether a value that was read after `Answer::Settled` may be shown now: every member's lease still holds.
     pub fn may_read(&self, now: Instant, leases: &Leases) -> bool {
-        match &self.office {
-            Office::Leading(leading) => {
-                let waited = if self.options.has(Planted::CandidateNoLease) {
-                    leading.members.clone()
-                } else {
-                    leading.waited()
-                };
-                self.is_serving()
-                    && self.may_answer(now)
-                    && waited.iter().all(|member| *member == self.me || leases.held_until(self.id, *member) > now)
-            }
-            _ => false,
-        }
+        self.is_serving() && self.may_answer(now) && self.holds_leases(now, leases)
+    }
+
+    /// Whether every member that is waited for grants this primary its lease: nobody else has accepted a later reign.
+    pub(crate) fn holds_leases(&self, now: Instant, leases: &Leases) -> bool {
+        let Office::Leading(leading) = &self.office else { return false };
+        let waited =
+            if self.options.has(Planted::CandidateNoLease) { leading.members.clone() } else { leading.waited() };
+        waited.iter().all(|member| *member == self.me || leases.held_until(self.id, *member) > now)
     }
 
     /// ASYNC REPLICATION: somebody else may be named by the standing order, so the catalog itself grants the lease.

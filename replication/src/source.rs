@@ -25,8 +25,17 @@ impl Replica {
         (ready && self.repair.is_none() && self.may_answer(now)).then_some(end)
     }
 
-    pub(crate) fn on_sink_message(&mut self, now: Instant, number: u64, message: Message, effects: &mut Vec<Effect>) {
-        let shippable = self.shippable(now);
+    pub(crate) fn on_sink_message(
+        &mut self,
+        now: Instant,
+        number: u64,
+        message: Message,
+        leases: &Leases,
+        effects: &mut Vec<Effect>,
+    ) {
+        // A stream is opened only under the leases of all members: one that was replaced, perhaps in an earlier life of
+        // this database, would tell the sink of a history that is over.
+        let shippable = self.shippable(now).filter(|_| self.holds_leases(now, leases));
         match message {
             Message::Differ { lineage, end } => {
                 let Some(limit) = shippable else { return };
