@@ -239,6 +239,10 @@ impl Replica {
             // Unasked: the follower was passed by trimming, or the answer is to an older question.
             _ => return self.send_differ_seldom(now, effects),
         };
+        // What has matched under this stream is the primary's log: an answer that is older than that says nothing.
+        if common < self.matched() {
+            return;
+        }
         // What this log has above was minted by the same primary after it had answered: no other history.
         let above = self.log.epoch_at(common.next());
         if !sink
