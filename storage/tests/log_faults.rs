@@ -6,15 +6,17 @@ mod log_common;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
+use std::path::Path;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use log_common::*;
 use perennial_storage::log::disk::{Disk, Done, Op, Tag, Waker};
-use perennial_storage::log::{AppendError, Flush, LogError};
+use perennial_storage::log::{AppendError, Flush, LogError, LogOptions, NodeLog, Recovered};
 use types::Lsn;
 use types::entry::Entry;
+use types::segment::{BLOCK, Verdict};
 
 /// Writes at once; syncs only when the test says so.
 struct GateDisk {
@@ -104,7 +106,7 @@ impl Disk for GateDisk {
 }
 
 /// After this the writer has taken in every answer that was sent before.
-fn settle(log: &perennial_storage::log::NodeLog, reports: &Reports, lsn: &mut u64) {
+fn settle(log: &NodeLog, reports: &Reports, lsn: &mut u64) {
     for _ in 0..2 {
         *lsn += 1;
         log.append(&[(partition(9), Entry::Record(record(9, *lsn, 0)))], Flush::Soon).unwrap();
@@ -116,7 +118,7 @@ fn settle(log: &perennial_storage::log::NodeLog, reports: &Reports, lsn: &mut u6
 fn nothing_is_reported_durable_before_its_sync_and_that_of_everything_before_it() {
     let dir = tempfile::tempdir().unwrap();
     let (disk, gate) = gate_disk();
-    let options = perennial_storage::log::LogOptions {
+    let options = LogOptions {
         batches_in_flight_max: 8,
         // Entries that may wait are to cause no sync of their own in this test.
         flush_interval: Duration::from_secs(1),
@@ -197,4 +199,75 @@ fn a_failed_sync_ends_the_log_and_is_not_tried_again() {
 #[test]
 fn a_failed_write_ends_the_log_and_is_not_tried_again() {
     ends_with(|gate| *gate.fail_writes.lock().unwrap() = true);
+}
+
+/// Appends a record that is on its way to the disk when this returns, in a batch of its own.
+fn append_written(log: &NodeLog, reports: &Reports, ordinal: i32, lsn: u64, size: usize) {
+    append(log, &[(partition(ordinal), Entry::Record(record(ordinal, lsn, size)))]);
+    reports.wait(|seen| seen.written.get(&partition(ordinal)).filter(|report| report.end == Lsn(lsn)).copied());
+}
+
+/// Ends a log whose last batches were written and never synced, and spoils the first of these.
+fn leave_torn(dir: &Path, write: impl FnOnce(&NodeLog, &Reports)) {
+    let (disk, gate) = gate_disk();
+    let options = LogOptions { batches_in_flight_max: 16, flush_interval: Duration::from_secs(1), ..small() };
+    let (log, _, reports) = open_on(dir, options, disk);
+    log.tidy();
+    append_written(&log, &reports, 0, 1, 0);
+    gate.wait_for(2);
+    gate.release_all();
+    reports.wait_end(0, 1);
+    write(&log, &reports);
+    let syncs = gate.waiting.lock().unwrap().len();
+    (0..syncs).for_each(|_| gate.release(0, Err(io::Error::from_raw_os_error(5))));
+    assert!(log.close().is_err());
+    // Header, directory and the first batch have a block each.
+    let path = dir.join("00000001.seg");
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes[3 * BLOCK as usize + 100] ^= 1;
+    std::fs::write(path, bytes).unwrap();
+}
+
+fn partitions(recovered: &Recovered) -> Vec<i32> {
+    recovered.partitions.keys().map(|id| id.ordinal.0).collect()
+}
+
+#[test]
+fn a_torn_tail_is_erased_and_cannot_come_back_behind_what_is_written_next() {
+    let dir = tempfile::tempdir().unwrap();
+    leave_torn(dir.path(), |log, reports| {
+        // A block and a sequence each: what is written next ends exactly where the second of them begins.
+        (1..=3).for_each(|ordinal| append_written(log, reports, ordinal, 1, 0));
+    });
+    let (log, recovered, reports) = open(dir.path(), small());
+    assert_eq!((recovered.verdict, partitions(&recovered)), (Verdict::Torn, vec![0]));
+    append_written(&log, &reports, 4, 1, 0);
+    log.close().unwrap();
+    let (_, recovered, _) = open(dir.path(), small());
+    assert_eq!((recovered.verdict, partitions(&recovered)), (Verdict::Clean, vec![0, 4]));
+}
+
+#[test]
+fn a_segment_is_freed_only_when_what_frees_it_is_on_disk() {
+    let dir = tempfile::tempdir().unwrap();
+    let (log, _, _) = open(dir.path(), small());
+    fill(&log, 0, 1, 120, 4_000);
+    log.close().unwrap();
+    let (disk, gate) = gate_disk();
+    let (log, _, _) = open_on(dir.path(), small(), disk);
+    log.tidy();
+    let log = Arc::new(log);
+    log.append(&[(partition(0), Entry::Trim { below: Lsn(119) })], Flush::Soon).unwrap();
+    let tidying = std::thread::spawn({
+        let log = log.clone();
+        move || log.tidy()
+    });
+    gate.wait_for(1);
+    assert_eq!(log.status().counts.freed, 0, "the trim is not on disk");
+    while !tidying.is_finished() {
+        gate.release_all();
+        std::thread::yield_now();
+    }
+    tidying.join().unwrap();
+    assert!(log.status().counts.freed > 1, "{:?}", log.status());
 }
