@@ -272,3 +272,21 @@ fn a_segment_is_freed_only_when_what_frees_it_is_on_disk() {
     tidying.join().unwrap();
     assert!(log.status().counts.freed > 1, "{:?}", log.status());
 }
+
+#[test]
+fn segments_behind_a_torn_tail_are_removed_and_cannot_come_back() {
+    let dir = tempfile::tempdir().unwrap();
+    leave_torn(dir.path(), |log, reports| {
+        // Three blocks, then one large batch here and one in the next segment.
+        (1..=3).for_each(|ordinal| append_written(log, reports, ordinal, 1, 0));
+        (2..=3).for_each(|lsn| append_written(log, reports, 1, lsn, 50_000));
+    });
+    for lsn in 1..=12 {
+        // At no length does the old segment continue the new log.
+        let (log, recovered, reports) = open(dir.path(), small());
+        let expected: &[i32] = if lsn == 1 { &[0] } else { &[0, 4] };
+        assert_eq!(partitions(&recovered), expected, "after {lsn} batches: {:?}", recovered.findings);
+        append_written(&log, &reports, 4, lsn, 0);
+        log.close().unwrap();
+    }
+}
