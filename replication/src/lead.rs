@@ -54,6 +54,8 @@ pub(crate) struct Leading {
     settles: Vec<(Ticket, Lsn)>,
     /// Sink: marks received of late, oldest first.
     pub marks: VecDeque<Mark>,
+    /// Sink: the highest cut of this turn.
+    reached: Timestamp,
     /// What is published to sinks.
     pub published: Mark,
     /// The next mark, until its records are safe.
@@ -86,6 +88,7 @@ impl Leading {
             upstream: None,
             settles: vec![],
             marks: VecDeque::new(),
+            reached: Timestamp::ZERO,
             published: Mark { promotions: view.promotions.clone(), ..Mark::default() },
             publishing: None,
         }
@@ -137,6 +140,7 @@ impl Leading {
         self.start = end;
         self.safe = self.safe.min(end);
         self.marks.clear();
+        self.reached = Timestamp::ZERO;
         self.published = Mark { promotions: promotions.to_vec(), ..Mark::default() };
         self.publishing = None;
         for feed in self.feeds.values_mut().filter(|_| !stale) {
@@ -235,6 +239,10 @@ impl Replica {
             self.cursors.committed = committed;
             effects.push(Effect::Apply { to: committed });
         }
+        let cut = self.cut();
+        if let Some(leading) = self.leading() {
+            leading.reached = cut;
+        }
         self.advance_mark();
         if self.may_answer(now) {
             self.with_txns(now, effects, |txns, context| txns.on_committed(context));
@@ -258,7 +266,15 @@ impl Replica {
         }
         let others = leading.waited().into_iter().filter(|member| *member != self.me);
         let marks = others.map(|member| leading.ack(member).map_or(Timestamp::ZERO, |ack| ack.mark));
-        marks.fold(self.mark_durable, Timestamp::min)
+        // A candidate that is waited for from now on takes nothing back: it is proposed when it is at the cut.
+        // The records of a mark must be known as committed here, or a reader would not wait for them.
+        let committed = self.cursors.committed;
+        let known = if self.mark.lsn <= committed {
+            Timestamp::MAX
+        } else {
+            leading.marks.iter().rev().find(|mark| mark.lsn <= committed).map_or(Timestamp::ZERO, |mark| mark.ts)
+        };
+        marks.fold(self.mark_durable, Timestamp::min).min(known).max(leading.reached)
     }
 
     // ---- growing and shrinking the set
@@ -267,7 +283,7 @@ impl Replica {
         let Some(view) = &self.view else { return };
         let (sync, me, options, committed) =
             (view.mode.sync_replication, self.me, &self.options, self.cursors.committed);
-        let end = self.log.end;
+        let (end, cut) = (self.log.end, self.cut());
         let Office::Leading(leading) = &mut self.office else { return };
         if !sync || self.repair.is_some() {
             return;
@@ -295,7 +311,7 @@ impl Replica {
             leading.pending = change.map(|change| Pending { change, version: None, asked: now });
         }
         let proposed = leading.pending.is_some_and(|pending| pending.version.is_some());
-        if proposed || leading.ready_to_propose(committed, options) {
+        if proposed || leading.ready_to_propose(committed, cut, options) {
             let version = leading.version;
             let pending = leading.pending.as_mut().expect("it is ready or proposed");
             if pending.version.is_none() {
@@ -458,13 +474,14 @@ impl Leading {
             .filter(move |(member, _)| !inside.contains(&member.node))
     }
 
-    fn ready_to_propose(&self, committed: Lsn, options: &ReplicaOptions) -> bool {
+    fn ready_to_propose(&self, committed: Lsn, cut: Timestamp, options: &ReplicaOptions) -> bool {
         match self.pending {
             Some(Pending { change: SetChange::Remove(_), .. }) => true,
             Some(Pending { change: SetChange::Add(member), .. }) => self.ack(member).is_some_and(|ack| {
                 self.confirmed
                     && ack.position >= committed
                     && committed >= self.start
+                    && ack.mark >= cut
                     && (ack.durable >= self.safe || options.has(Planted::CandidateNotDurable))
             }),
             None => false,
