@@ -485,7 +485,17 @@ impl Replica {
         self.repair = None;
         self.log.cut(to);
         self.cursors.cut(to);
-        self.mark.lsn = self.mark.lsn.min(to);
+        if self.mark.lsn > to {
+            self.mark.lsn = to;
+            // A follower of the region drops what its primary never had: the records that the mark counts on may be
+            // among them. The primary's own mark has fallen already to the cut that both histories share.
+            if matches!(self.office, Office::Following(_)) && self.mark.ts > Timestamp::ZERO {
+                self.mark.ts = Timestamp::ZERO;
+                self.mark_durable = Timestamp::ZERO;
+                self.marks_noted.clear();
+                self.note_mark(effects);
+            }
+        }
         self.turn(now);
         self.after_repair(now, effects);
     }

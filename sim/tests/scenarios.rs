@@ -20,7 +20,7 @@ fn scenarios_fail_without_their_rule() {
     let mut held = vec![];
     for scenario in all().into_iter().filter(|scenario| scenario.rule.is_some()) {
         let caught =
-            (0..SEEDS * 5).find_map(|seed| scenario.run(seed, true).violation.map(|violation| (seed, violation)));
+            (0..SEEDS * 50).find_map(|seed| scenario.run(seed, true).violation.map(|violation| (seed, violation)));
         match caught {
             Some((seed, violation)) => {
                 println!("{}: seed {seed}: {}", scenario.name, violation.check);
