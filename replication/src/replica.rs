@@ -487,9 +487,10 @@ impl Replica {
         self.cursors.cut(to);
         if self.mark.lsn > to {
             self.mark.lsn = to;
-            // A follower of the region drops what its primary never had: the records that the mark counts on may be
-            // among them. The primary's own mark has fallen already to the cut that both histories share.
-            if matches!(self.office, Office::Following(_)) && self.mark.ts > Timestamp::ZERO {
+            // A follower of the region drops what its primary never had, and so does a process that goes on with a
+            // rewind: the records that the mark counts on may be among them. The mark of a primary that rewinds has
+            // fallen already to the cut that both histories share.
+            if !matches!(self.office, Office::Leading(_)) && self.mark.ts > Timestamp::ZERO {
                 self.mark.ts = Timestamp::ZERO;
                 self.mark_durable = Timestamp::ZERO;
                 self.marks_noted.clear();

@@ -16,7 +16,7 @@ fn six_hundred_seeds_break_no_rule() {
 /// and served a cut with a hole.
 #[test]
 fn seeds_that_failed_once_pass() {
-    for seed in [677, 1197] {
+    for seed in [677, 1197, 4831, 5605] {
         assert_eq!(run_seed(seed, scale_of(seed), None, false).violation, None, "seed {seed}");
     }
 }
