@@ -123,6 +123,9 @@ fn supervise(arguments: Arguments) -> Result<()> {
     for (node, started) in &mut children {
         nodes::wait_listening(node, started)?;
     }
+    for region in layout.regions() {
+        nodes::wait_joined(&region.aggregator, region.leaves.len())?;
+    }
     registry.ready()?;
     greet(&layout);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

@@ -1,6 +1,7 @@
 //! Starting, watching and stopping the processes of a playground.
 
 use std::fs::{self, OpenOptions};
+use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, Stdio};
@@ -64,6 +65,28 @@ pub fn wait_listening(node: &Node, started: &mut Started) -> Result<()> {
         std::thread::sleep(LOOK);
     }
     bail!("{} does not listen after {START_TIME:?}; its last words:\n{}", node.name, last_words(node))
+}
+
+/// Waits until a region's leaves have reported to its aggregator: a database that is created before finds none.
+pub fn wait_joined(aggregator: &Node, leaves: usize) -> Result<()> {
+    let begun = Instant::now();
+    while begun.elapsed() < START_TIME {
+        if leaves_up(aggregator).is_some_and(|up| up >= leaves) {
+            return Ok(());
+        }
+        std::thread::sleep(LOOK);
+    }
+    bail!("the leaves of {} have not reported after {START_TIME:?}: see their output.log", aggregator.name)
+}
+
+/// What the aggregator's figures say.
+fn leaves_up(aggregator: &Node) -> Option<usize> {
+    let mut stream = TcpStream::connect(&aggregator.http).ok()?;
+    stream.set_read_timeout(Some(Duration::from_secs(2))).ok()?;
+    stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").ok()?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text).ok()?;
+    text.lines().find_map(|line| line.strip_prefix("perennial_leaves_up ")?.trim().parse().ok())
 }
 
 fn listens(node: &Node) -> bool {

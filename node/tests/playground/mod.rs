@@ -1,7 +1,7 @@
 //! A real playground for tests: the binary, its processes, and the `mariadb` client.
 
 use std::net::TcpListener;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
@@ -31,11 +31,6 @@ impl Playground {
         let playground = Playground { dir, supervisor, regions: regions.len() };
         playground.wait("the playground is ready", || playground.json()["ready"] == true);
         playground
-    }
-
-    /// Its directory.
-    pub fn dir(&self) -> &Path {
-        self.dir.path()
     }
 
     /// `playground.json`.
