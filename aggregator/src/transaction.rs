@@ -94,6 +94,10 @@ impl Transaction {
     /// Writes rows of one partition. An error means that the statement has failed.
     pub async fn write(&mut self, partition: PartitionId, batch: WriteBatch) -> Result<Vec<Written>, Error> {
         self.check()?;
+        // A Prepare names its deciding partition by ordinal: a participant in another database would ask its own.
+        if self.touched.keys().any(|known| known.database != partition.database) {
+            return Err(Error::unsupported("one transaction that writes to several databases"));
+        }
         let stamp = *self.stamp.get_or_insert_with(|| self.region.catalog.state().revision);
         let touch = self.touched.get(&partition).copied().unwrap_or(Touch { epoch: None, count: 0 });
         let lock_wait = self.region.options.lock_wait;

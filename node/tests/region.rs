@@ -34,6 +34,15 @@ fn a_transaction_over_partitions_is_whole_or_absent() {
     region.sql(0, &format!("INSERT INTO bank.account VALUES {}", rows.join(",")));
     region.sql(0, "USE bank; BEGIN; UPDATE account SET balance = balance - 30 WHERE id = 3; UPDATE account SET balance = balance + 30 WHERE id = 4; COMMIT");
     assert_eq!(region.sql(0, "SELECT balance FROM bank.account WHERE id IN (3, 4) ORDER BY id"), "70\n130");
+    region.sql(0, "CREATE DATABASE other PARTITIONS 2; CREATE TABLE other.t (id INT PRIMARY KEY)");
+    let both = region
+        .try_sql(0, "BEGIN; UPDATE bank.account SET balance = 0 WHERE id = 3; INSERT INTO other.t VALUES (1); COMMIT");
+    assert!(String::from_utf8_lossy(&both.stderr).contains("1235"), "two databases in one transaction: {both:?}");
+    assert_eq!(
+        region.sql(0, "SELECT balance FROM bank.account WHERE id = 3"),
+        "70",
+        "the refused transaction left nothing"
+    );
     region.sql(0, "USE bank; BEGIN; UPDATE account SET balance = 0; ROLLBACK");
     assert_eq!(region.sql(0, "SELECT COUNT(*), SUM(balance) FROM bank.account"), "40\t4000");
 }
