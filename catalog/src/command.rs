@@ -17,7 +17,7 @@ use types::{
 };
 
 use crate::claim::Claim;
-use crate::database::{Finals, Holder, Options};
+use crate::database::{Finals, FullCopy, Holder, Options};
 use crate::link::{LinkOptions, OnSilence};
 use crate::node::{Addresses, Roles};
 use crate::user::{Account, Privilege, Scope, Verifier};
@@ -190,6 +190,13 @@ pub enum Command {
         database: DatabaseId,
         /// By which link.
         link: LinkId,
+    },
+    /// A full copy has been made of a database, and took so much. For people.
+    MeasureCopy {
+        /// Which database.
+        database: DatabaseId,
+        /// What it took.
+        copy: FullCopy,
     },
     /// Nothing is taken from the source until a person orders it.
     BreakLink {

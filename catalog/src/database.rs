@@ -144,6 +144,23 @@ pub struct Handover {
     pub answer: Option<HandoverAnswer>,
 }
 
+/// What a full copy of a database took, when one was made last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FullCopy {
+    /// Bytes that were shipped for it, after compression.
+    pub shipped_bytes: u64,
+    /// Bytes of state that the source had then.
+    pub live_bytes: u64,
+}
+
+impl FullCopy {
+    /// What a full copy of this many bytes of state takes, by the same measure.
+    pub fn scaled(&self, live_bytes: u64) -> u64 {
+        let scaled = u128::from(self.shipped_bytes) * u128::from(live_bytes) / u128::from(self.live_bytes.max(1));
+        u64::try_from(scaled).unwrap_or(u64::MAX)
+    }
+}
+
 /// One database.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Database {
@@ -173,6 +190,8 @@ pub struct Database {
     pub claims: BTreeMap<PromotionId, Claim>,
     /// Claims that a person overruled: they fence no more.
     pub overruled: BTreeSet<PromotionId>,
+    /// The last full copy of it, made here or told by the other side.
+    pub full_copy: Option<FullCopy>,
     /// When it was created.
     pub created: Revision,
     /// The last command that changed what [`crate::view::DatabaseNews`] says of it, pins aside.

@@ -69,6 +69,17 @@ impl Default for LinkOptions {
     }
 }
 
+/// How a sink came by the source's data, cheapest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Tier {
+    /// From the common point of the logs on.
+    Log,
+    /// The rows that differ.
+    State,
+    /// Everything.
+    Full,
+}
+
 /// A link as its sink keeps it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SinkLink {
@@ -88,6 +99,10 @@ pub struct SinkLink {
     pub forced: bool,
     /// Nothing is taken until a person orders it: why.
     pub broken: Option<String>,
+    /// How it began.
+    pub tier: Tier,
+    /// Why in this way.
+    pub reason: String,
     /// When it was made or last renewed.
     pub since: UnixMillis,
 }
@@ -121,6 +136,8 @@ pub struct SourceLink {
     pub peer_database: String,
     /// Where the sink's region is reached, if it said so.
     pub peer_address: Option<String>,
+    /// SHA-256 of what the sink's region shows of its certificates there.
+    pub peer_fingerprint: Option<[u8; 32]>,
     /// Whether commits wait.
     pub mode: LinkMode,
     /// What happens when the sink is silent.

@@ -455,6 +455,7 @@ fn opening(args: &Args<'_>, database: DatabaseId) -> Fallible<OpenLink> {
         peer_cluster: cluster_of(peer),
         peer_database: args.word(0)?.into(),
         peer_address: None,
+        peer_fingerprint: None,
         sync: args.has("sync"),
         on_silence: OnSilence::Degrade,
     })

@@ -64,6 +64,7 @@ impl Pair {
             peer_cluster: self.sides[sink].cluster,
             peer_database: "db".into(),
             peer_address: None,
+            peer_fingerprint: None,
             sync: false,
             on_silence: OnSilence::Degrade,
         };

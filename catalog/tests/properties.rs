@@ -246,6 +246,7 @@ fn about_database(state: &State, draw: &Draw) -> Command {
             peer_cluster: ClusterId(u64::from(draw.a % 3) + 6),
             peer_database: "there".into(),
             peer_address: None,
+            peer_fingerprint: None,
             sync: draw.c & 1 == 0,
             on_silence: OnSilence::Block,
         }),

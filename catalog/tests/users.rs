@@ -98,6 +98,7 @@ fn opening(database: DatabaseId, token_hash: [u8; 32]) -> Command {
         peer_cluster: ClusterId(9),
         peer_database: "db".into(),
         peer_address: None,
+        peer_fingerprint: None,
         sync: false,
         on_silence: OnSilence::Degrade,
     })

@@ -124,6 +124,8 @@ pub struct Leadership {
     pub busy: bool,
     /// Under a seal, and nothing is under way: the final position.
     pub final_position: Option<Lsn>,
+    /// Sink: the link that it follows.
+    pub link: Option<types::LinkId>,
     /// Sink: its log is reconciled with its source's.
     pub joined: bool,
     /// The mark that is published to sinks.
@@ -700,6 +702,7 @@ impl Replica {
                 cut: self.cut(),
                 busy: leading.txns.as_ref().is_some_and(Txns::busy),
                 final_position: self.final_position(),
+                link: leading.upstream.as_ref().map(|upstream| upstream.link),
                 joined: leading.upstream.as_ref().is_none_or(|upstream| upstream.joined),
                 published: leading.published.clone(),
             }),

@@ -73,6 +73,7 @@ impl World {
             peer_cluster: self.regions[sink].catalog.cluster,
             peer_database: "db".into(),
             peer_address: None,
+            peer_fingerprint: None,
             sync: self.chance(300),
             on_silence: OnSilence::Block,
         };

@@ -89,6 +89,7 @@ impl State {
             tokens: BTreeMap::new(),
             claims: BTreeMap::new(),
             overruled: BTreeSet::new(),
+            full_copy: None,
             created: self.revision,
             changed: self.revision,
         };

@@ -87,6 +87,7 @@ impl State {
                 self.learn_promotions(*database, *link, promotions, *relay, *served)
             }
             Command::Joined { database, link } => self.joined(*database, *link),
+            Command::MeasureCopy { database, copy } => self.measure_copy(*database, *copy),
             Command::BreakLink { database, link, reason } => self.break_link(*database, *link, reason),
             Command::PauseLink { database, paused } => self.pause_link(*database, *paused),
             Command::AlterLink { database, options } => self.alter_link(*database, options),

@@ -4,7 +4,9 @@ use types::{Member, PartitionId, Reign, SetVersion};
 
 use super::{ALREADY, Applied, Applying, DONE};
 use crate::command::SetChange;
+use crate::database::Side;
 use crate::event::Severity;
+use crate::link::Tier;
 use crate::outcome::{Answer, Refusal};
 use crate::partition::Partition;
 use crate::state::State;
@@ -119,6 +121,12 @@ impl State {
         }
         partition.version.0 += 1;
         self.touch(id);
+        if let (Side::Sink { link }, true) = (self.databases[&id.database].side, incomplete)
+            && let Some(link) = self.sinks.get_mut(&link)
+            && link.tier != Tier::Full
+        {
+            (link.tier, link.reason) = (Tier::Full, "the logs no longer reach back to where they parted".into());
+        }
         DONE
     }
 }

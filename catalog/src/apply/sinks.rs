@@ -4,9 +4,9 @@ use types::{DatabaseId, LinkId, Promotion, Timestamp, parting_cut};
 
 use super::{ALREADY, Applied, Applying, DONE};
 use crate::command::{CreateSink, Follow, LinkTerms};
-use crate::database::{Database, Fenced, Side};
+use crate::database::{Database, Fenced, FullCopy, Side};
 use crate::event::Severity;
-use crate::link::{LinkMode, LinkOptions, SinkLink};
+use crate::link::{LinkMode, LinkOptions, SinkLink, Tier};
 use crate::outcome::{Answer, Refusal};
 use crate::state::State;
 
@@ -50,7 +50,7 @@ impl State {
         self.expect_new_link(terms.link)?;
         let id = self.add_database(create, Side::Sink { link: terms.link });
         self.databases.get_mut(&id).expect("it was added above").promotions = terms.promotions.clone();
-        self.add_link(id, terms, false);
+        self.add_link(id, terms, false, (Tier::Full, "the database is new here".into()));
         let text = format!("database `{}` follows {}", create.name, shown(terms));
         self.say(Severity::Info, "replicate", id.into(), text);
         Ok(Applied::Changed(Answer::Database(id)))
@@ -102,9 +102,9 @@ impl State {
         }
         // The source has forgotten the old link, or was restored: go on under the new name.
         self.expect_new_link(terms.link)?;
-        let forced = self.sinks[&link].forced;
+        let SinkLink { forced, tier, reason, .. } = self.sinks[&link].clone();
         self.set_side(id, Side::Sink { link: terms.link });
-        self.add_link(id, terms, forced);
+        self.add_link(id, terms, forced, (tier, reason));
         self.touch_database(id);
         Ok(Applied::Changed(answer))
     }
@@ -125,7 +125,7 @@ impl State {
         Ok(())
     }
 
-    fn add_link(&mut self, database: DatabaseId, terms: &LinkTerms, forced: bool) {
+    fn add_link(&mut self, database: DatabaseId, terms: &LinkTerms, forced: bool, (tier, reason): (Tier, String)) {
         let link = SinkLink {
             database,
             source: terms.source.clone(),
@@ -135,6 +135,8 @@ impl State {
             paused: false,
             forced,
             broken: None,
+            tier,
+            reason,
             since: self.clock,
         };
         self.sinks.insert(terms.link, link);
@@ -214,7 +216,7 @@ impl State {
         let (id, terms) = (follow.database, &follow.terms);
         let was_sink = self.databases[&id].is_sink();
         self.set_side(id, Side::Sink { link: terms.link });
-        self.add_link(id, terms, follow.forced);
+        self.add_link(id, terms, follow.forced, (Tier::Log, "the logs of both sides share a beginning".into()));
         let database = self.databases.get_mut(&id).expect("it was looked up above");
         database.fenced = Fenced::default();
         database.handover = None;
@@ -296,6 +298,14 @@ impl State {
                 based: format!("link {link}"),
             }),
         }
+    }
+
+    pub(super) fn measure_copy(&mut self, id: DatabaseId, copy: FullCopy) -> Applying {
+        if self.expect_database_id(id)?.full_copy == Some(copy) {
+            return ALREADY;
+        }
+        self.databases.get_mut(&id).expect("it was looked up above").full_copy = Some(copy);
+        DONE
     }
 
     pub(super) fn break_link(&mut self, id: DatabaseId, link: LinkId, reason: &str) -> Applying {

@@ -98,6 +98,8 @@ pub struct OpenLink {
     pub peer_database: String,
     /// Where the sink's region is reached, if it said so.
     pub peer_address: Option<String>,
+    /// SHA-256 of what it shows of its certificates there.
+    pub peer_fingerprint: Option<[u8; 32]>,
     /// Commits shall wait for it.
     pub sync: bool,
     /// What happens when it is silent.
