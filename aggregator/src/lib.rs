@@ -1,6 +1,7 @@
 //! MySQL front end, sessions, transaction coordinator and the catalog over raft-rs.
 
 pub mod codec;
+pub mod dr;
 pub mod gateway;
 pub mod leaves;
 pub mod master;

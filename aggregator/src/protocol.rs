@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 use sql::cluster::{Scan, WriteBatch, Written};
 use types::txn::{Answer, Refusal, Touch, TxnRequest};
 use types::{
-    ClusterId, DatabaseId, Epoch, Incarnation, Lineage, LinkId, LogEnd, Lsn, Mark, Member, NodeId, PartitionId,
-    Promotion, Reign, Revision, SetVersion, Timestamp, TxnId, View,
+    ClusterId, DatabaseId, Epoch, Incarnation, Lineage, LinkId, LogEnd, Lsn, Mark, Member, NodeId, Ordinal,
+    PartitionId, Promotion, Reign, Revision, SetVersion, Timestamp, TxnId, View,
 };
 
 /// To the master aggregator.
@@ -152,8 +152,31 @@ pub struct ReplicaReport {
     pub bytes: u64,
     /// A rewind or copy is under way.
     pub repairing: bool,
+    /// The highest timestamp in its log.
+    pub received: Timestamp,
     /// What it says as primary.
     pub leading: Option<LeadingReport>,
+    /// Streams from other regions that fed it, since its process started.
+    pub upstream: Vec<StreamReport>,
+    /// Streams to other regions that it fed, since its process started.
+    pub downstream: Vec<StreamReport>,
+}
+
+/// What has travelled between regions for one partition and link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StreamReport {
+    /// Which link.
+    pub link: LinkId,
+    /// Bytes, after compression.
+    pub bytes: u64,
+    /// Records, each counted once.
+    pub records: u64,
+    /// The last record that was shipped.
+    pub shipped: Lsn,
+    /// What the sink's whole in-sync set holds on disk, as the source was told.
+    pub durable: Lsn,
+    /// The stream is open now.
+    pub open: bool,
 }
 
 /// A primary as its leaf sees it.
@@ -171,6 +194,8 @@ pub struct LeadingReport {
     pub busy: bool,
     /// Under a seal, with nothing under way: the final position.
     pub final_position: Option<Lsn>,
+    /// Sink: the link that it follows.
+    pub link: Option<LinkId>,
     /// Sink: reconciled with its source.
     pub joined: bool,
 }
@@ -196,6 +221,17 @@ pub struct Orders {
     pub peers: Vec<Peer>,
     /// A fresh timestamp: primaries of databases that are followed publish their marks with it.
     pub publish: Option<Timestamp>,
+    /// Where the sources of this leaf's databases are.
+    pub routes: Vec<Route>,
+}
+
+/// Where the partitions of a link's source are led.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Route {
+    /// Which link.
+    pub link: LinkId,
+    /// `host:port` of the leaf that leads each; one without a primary is missing.
+    pub partitions: Vec<(Ordinal, String)>,
 }
 
 /// Another node.

@@ -11,6 +11,7 @@ use sql::schema::Schema;
 use tokio::sync::RwLock;
 use types::DatabaseId;
 
+use crate::dr::{Guard, Links, Peering};
 use crate::leaves::Leaves;
 use crate::master::{Catalog, Detector, Timestamps};
 
@@ -25,6 +26,22 @@ pub struct RegionOptions {
     pub partitions: Option<u32>,
 }
 
+/// What a region is made of.
+pub struct Parts {
+    /// What the cluster has decided.
+    pub catalog: Catalog,
+    /// The timestamp service.
+    pub timestamps: Arc<Timestamps>,
+    /// What leaves say.
+    pub detector: Arc<Detector>,
+    /// Calls to leaves.
+    pub leaves: Leaves,
+    /// What is known of links.
+    pub links: Arc<Links>,
+    /// How other regions are reached.
+    pub peering: Peering,
+}
+
 /// One region, as its aggregator sees it.
 pub struct Region {
     /// What the cluster has decided.
@@ -35,6 +52,12 @@ pub struct Region {
     pub detector: Arc<Detector>,
     /// Calls to leaves.
     pub leaves: Leaves,
+    /// What is known of links with other regions.
+    pub links: Arc<Links>,
+    /// How other regions are reached.
+    pub peering: Peering,
+    /// Databases that wait for the word of those who followed them.
+    pub guard: Guard,
     /// Waits and defaults.
     pub options: RegionOptions,
     schemas: Schemas,
@@ -53,15 +76,11 @@ struct Schemas {
 
 impl Region {
     /// Over the parts of a running aggregator.
-    pub fn new(
-        catalog: Catalog,
-        timestamps: Arc<Timestamps>,
-        detector: Arc<Detector>,
-        leaves: Leaves,
-        options: RegionOptions,
-    ) -> Arc<Region> {
+    pub fn new(parts: Parts, options: RegionOptions) -> Arc<Region> {
+        let Parts { catalog, timestamps, detector, leaves, links, peering } = parts;
+        let guard = Guard::new(&catalog.state());
         let (schemas, definitions) = (Schemas::default(), Mutex::default());
-        Arc::new(Region { catalog, timestamps, detector, leaves, options, schemas, definitions })
+        Arc::new(Region { catalog, timestamps, detector, leaves, links, peering, guard, options, schemas, definitions })
     }
 
     /// The lock that protects a database's definitions.

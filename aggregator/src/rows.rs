@@ -3,6 +3,7 @@
 //! A statement reads at one view: a timestamp taken before its first read. What its transaction has written lies on
 //! top.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,6 +30,8 @@ pub struct StatementRows {
     region: Arc<Region>,
     transaction: Arc<Mutex<Transaction>>,
     view: OnceCell<Timestamp>,
+    /// Of databases that follow another region: the cut at which this statement reads each.
+    cuts: std::sync::Mutex<HashMap<DatabaseId, Timestamp>>,
     /// It changes definitions: it holds their lock alone, and reads them anew.
     definitions: bool,
 }
@@ -36,7 +39,7 @@ pub struct StatementRows {
 impl StatementRows {
     /// For a statement of a transaction.
     pub fn new(region: Arc<Region>, transaction: Arc<Mutex<Transaction>>, definitions: bool) -> StatementRows {
-        StatementRows { region, transaction, view: OnceCell::new(), definitions }
+        StatementRows { region, transaction, view: OnceCell::new(), cuts: Default::default(), definitions }
     }
 
     fn id(&self, name: &str) -> Result<DatabaseId> {
@@ -48,7 +51,31 @@ impl StatementRows {
         Ok(PartitionId { database: self.id(database)?, ordinal })
     }
 
-    async fn read(&self) -> Result<Read> {
+    /// The cut of a database that follows another region; `None` for one that is writable.
+    fn cut(&self, database: DatabaseId) -> Result<Option<Timestamp>> {
+        let state = self.region.catalog.state();
+        let known = state.databases.get(&database).filter(|known| known.is_sink());
+        let Some(known) = known else { return Ok(None) };
+        let mut cuts = self.cuts.lock().expect("no holder of this lock panics");
+        if let Some(cut) = cuts.get(&database) {
+            return Ok(Some(*cut));
+        }
+        let cut = self.region.detector.served(&state, database);
+        if cut == Timestamp::ZERO {
+            let text = format!(
+                "The database '{}' follows another region and has no consistent state yet: see SHOW REPLICATION STATUS, repeat later",
+                known.name
+            );
+            return Err(Error::new(9005, text));
+        }
+        cuts.insert(database, cut);
+        Ok(Some(cut))
+    }
+
+    async fn read(&self, database: DatabaseId) -> Result<Read> {
+        if let Some(view) = self.cut(database)? {
+            return Ok(Read { view, txn: None });
+        }
         let take = || async {
             let taken = self.region.timestamps.take(1).await;
             taken.map_err(|error| Error::new(9005, format!("{error}: repeat the statement")))
@@ -62,7 +89,8 @@ impl StatementRows {
         let partition = PartitionId { database: id, ordinal: Ordinal::META };
         let changes = self.region.schema_changes();
         let reader = self.transaction.lock().await.reader();
-        let read = Read { view: Timestamp::MAX, txn: reader };
+        let cut = self.cut(id)?;
+        let read = Read { view: cut.unwrap_or(Timestamp::MAX), txn: reader };
         let request = LeafRequest::Pairs { partition, read, start, end };
         let answer = self.region.leaves.ask(partition, &request, READ_TIME, true).await;
         let pairs = match answer.map_err(|error| unreachable_partition(&error))? {
@@ -71,7 +99,8 @@ impl StatementRows {
             other => return Err(Error::new(1105, format!("a leaf answers {other:?} to a read"))),
         };
         let schema = Arc::new(Schema::from_rows(pairs)?);
-        if reader.is_none() {
+        // A sink's definitions change without anybody here knowing.
+        if reader.is_none() && cut.is_none() {
             self.region.keep_schema(id, schema.clone(), changes);
         }
         Ok(schema)
@@ -93,7 +122,8 @@ impl Cluster for StatementRows {
         if !self.definitions {
             self.transaction.lock().await.hold_definitions(id).await?;
         }
-        let schema = match self.region.schema(id).filter(|_| !self.definitions) {
+        let sink = database.is_sink();
+        let schema = match self.region.schema(id).filter(|_| !self.definitions && !sink) {
             Some(schema) => schema,
             None => self.read_schema(id).await?,
         };
@@ -102,7 +132,7 @@ impl Cluster for StatementRows {
 
     async fn get(&self, database: &str, ordinal: Ordinal, keys: Vec<Bytes>) -> Result<Vec<Option<Bytes>>> {
         let partition = self.partition(database, ordinal)?;
-        let request = LeafRequest::Get { partition, read: self.read().await?, keys };
+        let request = LeafRequest::Get { partition, read: self.read(partition.database).await?, keys };
         let answer = self.region.leaves.ask(partition, &request, READ_TIME, true).await;
         match answer.map_err(|error| unreachable_partition(&error))? {
             LeafAnswer::Rows(rows) => Ok(rows),
@@ -113,7 +143,7 @@ impl Cluster for StatementRows {
 
     async fn scan(&self, database: &str, ordinal: Ordinal, scan: Scan) -> Result<Batches> {
         let partition = self.partition(database, ordinal)?;
-        let request = LeafRequest::Scan { partition, read: self.read().await?, scan };
+        let request = LeafRequest::Scan { partition, read: self.read(partition.database).await?, scan };
         let begun = self.region.leaves.stream(partition, &request, READ_TIME).await;
         let (first, replies) = begun.map_err(|error| unreachable_partition(&error))?;
         let rest = stream::unfold(Some(replies), |replies| async {

@@ -98,6 +98,7 @@ impl Transaction {
         if self.touched.keys().any(|known| known.database != partition.database) {
             return Err(Error::unsupported("one transaction that writes to several databases"));
         }
+        self.region.guard.admit(&self.region.catalog.state(), partition.database).await?;
         let stamp = *self.stamp.get_or_insert_with(|| self.region.catalog.state().revision);
         let touch = self.touched.get(&partition).copied().unwrap_or(Touch { epoch: None, count: 0 });
         let lock_wait = self.region.options.lock_wait;

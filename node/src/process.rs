@@ -6,17 +6,20 @@
 
 use std::sync::Arc;
 
+use aggregator::dr::{LinkService, Links, Peering};
 use aggregator::leaves::Leaves;
 use aggregator::master::{Catalog, Detector, DetectorOptions, MasterService, Timestamps};
-use aggregator::region::{Region, RegionOptions};
+use aggregator::region::{Parts, Region, RegionOptions};
 use anyhow::{Context, Result, bail};
 use catalog::node::{Addresses, Roles};
 use catalog::{Command, State};
 use storage::log::LogOptions;
 use storage::state::StateConfig;
 use tokio::sync::mpsc;
-use transport::identity::{Local, Role as SessionRole};
+use tokio_util::task::AbortOnDropHandle;
+use transport::identity::{Admit, Local, Role as SessionRole};
 use transport::limits::Limits;
+use transport::quic::{QuicDialler, QuicListener};
 use transport::session::Session;
 use transport::tcp::{TcpDialler, TcpListener};
 use transport::tls::Credentials;
@@ -33,6 +36,7 @@ pub struct Process {
     addresses: Addresses,
     credentials: Credentials,
     dialler: TcpDialler,
+    link_dialler: QuicDialler,
     limits: Limits,
 }
 
@@ -62,7 +66,8 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> Result<()> {
         sql: config.listen.sql.map(|address| address.to_string()),
         http: Some(config.listen.http.to_string()),
     };
-    let process = Process { dir, member, addresses, credentials, dialler, limits };
+    let link_dialler = QuicDialler::new(local, limits.clone());
+    let process = Process { dir, member, addresses, credentials, dialler, link_dialler, limits };
     let (fatal, mut failed) = mpsc::unbounded_channel();
     let region = match config.is(Role::Aggregator) {
         true => Some(start_aggregator(&config, &process).await?),
@@ -77,6 +82,7 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> Result<()> {
         None => None,
     };
     let _http = crate::http::start(&config, region.clone(), leaf.clone()).await?;
+    let _links = listen_for_links(&config, &process, local, region.clone(), leaf.clone()).await?;
     let service = region.as_ref().map(|region| {
         let Region { catalog, timestamps, detector, leaves, .. } = &**region;
         Arc::new(MasterService::new(catalog.clone(), timestamps.clone(), detector.clone(), leaves.clone()))
@@ -95,6 +101,42 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> Result<()> {
         leaf.stop().await;
     }
     Ok(())
+}
+
+/// Accepts sessions of other regions: at the SQL port's number those of aggregators, at the RPC port's those of leaves.
+async fn listen_for_links(
+    config: &Config,
+    process: &Process,
+    local: Local,
+    region: Option<Arc<Region>>,
+    leaf: Option<Leaf>,
+) -> Result<Vec<AbortOnDropHandle<()>>> {
+    let admit: Admit = Arc::new(|peer| match peer.role {
+        SessionRole::Link => Ok(()),
+        role => Err(format!("this port is for links between regions, not for {role} sessions")),
+    });
+    let bind =
+        |address| QuicListener::bind(address, local, &process.credentials.node, process.limits.clone(), admit.clone());
+    let mut listening = Vec::new();
+    if let (Some(region), Some(sql)) = (region, config.listen.sql) {
+        let (mut listener, service) = (bind(sql).await?, LinkService::new(region));
+        listening.push(AbortOnDropHandle::new(tokio::spawn(async move {
+            loop {
+                let (session, service) = (listener.accept().await, service.clone());
+                tokio::spawn(async move { service.serve(session).await });
+            }
+        })));
+    }
+    if let Some(leaf) = leaf {
+        let mut listener = bind(config.listen.rpc).await?;
+        listening.push(AbortOnDropHandle::new(tokio::spawn(async move {
+            loop {
+                let (session, leaf) = (listener.accept().await, leaf.clone());
+                tokio::spawn(async move { leaf.serve_link(session).await });
+            }
+        })));
+    }
+    Ok(listening)
 }
 
 /// Hands a session to the part that it is for.
@@ -132,7 +174,8 @@ async fn start_aggregator(config: &Config, process: &Process) -> Result<Arc<Regi
     }
     let timestamps = Arc::new(Timestamps::new(catalog.clone()));
     let options = DetectorOptions { failure_timeout: config.replication.failure_timeout.0 };
-    let detector = Detector::new(catalog.clone(), options);
+    let links = Arc::new(Links::default());
+    let detector = Detector::new(catalog.clone(), links.clone(), options);
     tokio::spawn(detector.clone().run());
     let leaves = Leaves::new(catalog.clone(), process.dialler.clone(), config.mysql.partition_wait.0);
     let options = RegionOptions {
@@ -140,12 +183,18 @@ async fn start_aggregator(config: &Config, process: &Process) -> Result<Arc<Regi
         partition_wait: config.mysql.partition_wait.0,
         partitions: config.cluster.partitions,
     };
-    let region = Region::new(catalog, timestamps, detector, leaves, options);
+    let peering = Peering {
+        dialler: process.link_dialler.clone(),
+        address: process.addresses.sql.clone().context("listen.sql is missing")?,
+        fingerprint: process.credentials.node.fingerprint()?.0,
+    };
+    let region = Region::new(Parts { catalog, timestamps, detector, leaves, links, peering }, options);
     let password = match &config.cluster.root_password_file {
         Some(path) => Some(std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?),
         None => None,
     };
     aggregator::gateway::make_root(&region, password.as_deref().map(str::trim_end)).await?;
+    tokio::spawn(aggregator::dr::run(region.clone()));
     Ok(region)
 }
 
@@ -182,6 +231,7 @@ fn start_leaf(
             log,
             state,
             dialler: process.dialler.clone(),
+            link_dialler: process.link_dialler.clone(),
             limits: process.limits.clone(),
         },
         fatal,

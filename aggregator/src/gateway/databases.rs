@@ -170,7 +170,8 @@ fn scaled(text: &str, units: &[(&str, u64)]) -> Option<u64> {
     number.parse::<u64>().ok()?.checked_mul(factor)
 }
 
-fn duration_millis(text: &str) -> Option<u64> {
+/// A duration as people write it, in milliseconds.
+pub fn duration_millis(text: &str) -> Option<u64> {
     scaled(text.trim(), &[("ms", 1), ("s", 1000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)])
 }
 

@@ -2,11 +2,14 @@
 //!
 //! - `run` statements on rows and definitions, and the transaction they belong to
 //! - `databases`, `users` what the catalog decides
+//! - `replication` what regions agree on; `links` how that goes
 //! - `shows` what the cluster knows of itself
 //! - `answer` results as the wire wants them
 
 mod answer;
 mod databases;
+mod links;
+mod replication;
 mod run;
 mod shows;
 mod users;
@@ -27,8 +30,10 @@ use crate::mysql::{
 use crate::region::Region;
 use crate::transaction::Transaction;
 
+pub(crate) use databases::{decide, duration_millis};
 pub(crate) use shows::twin;
 pub use users::make_root;
+pub(crate) use users::{account, log_in};
 
 /// Opens sessions on a region, and knows its accounts. Cheap to clone.
 #[derive(Clone)]

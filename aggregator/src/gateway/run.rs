@@ -8,7 +8,7 @@ use sql::statement::{LoadData, Statement};
 use sql::{Error, Loader, Result};
 use tokio::sync::{Mutex, OwnedRwLockWriteGuard};
 
-use super::{ClientSession, answer, databases, shows, users, wire};
+use super::{ClientSession, answer, databases, replication, shows, users, wire};
 use crate::mysql::{Column, ResultSink, SqlError};
 use crate::rows::StatementRows;
 use crate::transaction::Transaction;
@@ -233,8 +233,14 @@ impl ClientSession {
                 users::change(&self.region, statement).await
             }
             Statement::Unlock { .. } => Ok(nothing()),
-            Statement::Replicate(_) => Err(Error::unsupported("REPLICATE DATABASE")),
-            Statement::StopReplicating { .. } => Err(Error::unsupported("STOP REPLICATING")),
+            Statement::Replicate(replicate) => {
+                self.commit().await?;
+                replication::replicate(&self.region, replicate).await
+            }
+            Statement::StopReplicating { database } => {
+                self.commit().await?;
+                replication::stop(&self.region, database).await
+            }
             Statement::Fence { .. } => Err(Error::unsupported("FLUSH TABLES WITH READ ONLY")),
             Statement::Kill { .. } => Err(Error::unsupported("KILL")),
             other => sql::execute(other, &self.variables, &self.rows(&self.idle(), false)).await,

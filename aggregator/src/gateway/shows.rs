@@ -11,6 +11,7 @@ use sql::{Error, Result};
 use types::{Datum, PartitionId};
 
 use super::answer::table;
+use super::links;
 use crate::region::Region;
 
 /// Answers a SHOW of the cluster's.
@@ -30,6 +31,10 @@ pub fn twin(region: &Region, name: &str) -> Result<Option<Sheet>> {
         "PERENNIAL_AGGREGATORS" => ClusterShow::Aggregators,
         "PERENNIAL_PARTITIONS" => ClusterShow::Partitions(None),
         "PERENNIAL_CLUSTER_STATUS" => ClusterShow::ClusterStatus,
+        "PERENNIAL_REPLICATION_STATUS" => ClusterShow::ReplicationStatus { partitions: false, database: None },
+        "PERENNIAL_REPLICATION_STATUS_PARTITIONS" => {
+            ClusterShow::ReplicationStatus { partitions: true, database: None }
+        }
         _ => return Ok(None),
     };
     of_show(region, &show).map(Some)
@@ -42,7 +47,12 @@ fn of_show(region: &Region, show: &ClusterShow) -> Result<Sheet> {
         ClusterShow::Aggregators => Ok(aggregators(&state)),
         ClusterShow::Partitions(database) => partitions(region, &state, database.as_deref()),
         ClusterShow::ClusterStatus => Ok(status(region, &state)),
-        ClusterShow::ReplicationStatus { .. } => Err(Error::unsupported("SHOW REPLICATION STATUS")),
+        ClusterShow::ReplicationStatus { partitions: true, database } => {
+            Ok(links::partitions(region, database.as_deref()))
+        }
+        ClusterShow::ReplicationStatus { partitions: false, database } => {
+            Ok(links::status(region, database.as_deref()))
+        }
         ClusterShow::Divergence(_) => Err(Error::unsupported("SHOW DIVERGENCE")),
         ClusterShow::DivergenceRecords { .. } => Err(Error::unsupported("SHOW DIVERGENCE RECORDS")),
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
-use catalog::user::{Account, Plugin, Privilege, Scope, Verifier};
+use catalog::user::{Account, Plugin, Privilege, Scope, User, Verifier};
 use catalog::{Command, State};
 use sql::answer::{Answer, Done};
 use sql::session::Session as Variables;
@@ -38,6 +38,18 @@ pub fn lookup(region: &Region, user: &str, address: SocketAddr) -> Option<Login>
         Plugin::CachingSha2 => WirePlugin::CachingSha2Password,
     };
     Some(Login { plugin, verifier: WireVerifier::parse(plugin, &known.verifier.text)? })
+}
+
+/// Whether a password is the one of a user who may log in from there.
+pub fn log_in(region: &Region, user: &str, password: &[u8], address: SocketAddr) -> bool {
+    lookup(region, user, address).is_some_and(|known| known.verifier.verifies(password))
+}
+
+/// The account and the rights of a user who comes from there.
+pub fn account<'a>(state: &'a State, user: &str, address: SocketAddr) -> Option<(&'a Account, &'a User)> {
+    let hosts = hosts(address);
+    let hosts: Vec<&str> = hosts.iter().map(String::as_str).collect();
+    state.account_of(user, &hosts)
 }
 
 /// Makes root on a cluster that has no user yet.
@@ -131,11 +143,11 @@ pub async fn change(region: &Region, statement: &Statement) -> Result<Answer> {
     match statement {
         Statement::CreateUser { accounts, if_not_exists } => {
             for clause in accounts {
-                if *if_not_exists && exists(&region.catalog.state(), &account(&clause.account)) {
+                if *if_not_exists && exists(&region.catalog.state(), &account_of(&clause.account)) {
                     continue;
                 }
                 let verifier = verifier(clause.plugin.as_deref(), clause.password.as_deref().unwrap_or_default())?;
-                let account = account(&clause.account);
+                let account = account_of(&clause.account);
                 if exists(&region.catalog.state(), &account) {
                     return Err(Error::new(1396, format!("Operation CREATE USER failed for {account}")));
                 }
@@ -149,7 +161,7 @@ pub async fn change(region: &Region, statement: &Statement) -> Result<Answer> {
         }
         Statement::DropUser { accounts, if_exists } => {
             for named in accounts {
-                let account = account(named);
+                let account = account_of(named);
                 if !exists(&region.catalog.state(), &account) {
                     match if_exists {
                         true => continue,
@@ -167,7 +179,7 @@ pub async fn change(region: &Region, statement: &Statement) -> Result<Answer> {
 }
 
 async fn alter(region: &Region, clause: &AccountClause, if_exists: bool) -> Result<()> {
-    let account = account(&clause.account);
+    let account = account_of(&clause.account);
     if !exists(&region.catalog.state(), &account) {
         return if if_exists {
             Ok(())
@@ -196,7 +208,7 @@ async fn grants(region: &Region, grant: &Grant, give: bool) -> Result<()> {
         privileges.insert(Privilege::GrantOption);
     }
     for named in &grant.accounts {
-        let (account, scope, privileges) = (account(named), scope.clone(), privileges.clone());
+        let (account, scope, privileges) = (account_of(named), scope.clone(), privileges.clone());
         if !exists(&region.catalog.state(), &account) {
             return Err(Error::new(1410, "You are not allowed to create a user with GRANT"));
         }
@@ -212,7 +224,7 @@ async fn grants(region: &Region, grant: &Grant, give: bool) -> Result<()> {
     Ok(())
 }
 
-fn account(named: &statement::Account) -> Account {
+fn account_of(named: &statement::Account) -> Account {
     Account { name: named.user.clone(), host: named.host.clone() }
 }
 

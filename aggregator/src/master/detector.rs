@@ -7,13 +7,16 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use ::catalog::command::{Loss, NamePrimary};
 use ::catalog::decide::failover;
 use ::catalog::decide::heard::{Heard, Report as EndHeard};
 use ::catalog::{Command, State};
 use parking_lot::Mutex;
-use types::{DatabaseId, Member, NodeId, PartitionId, Timestamp};
+use types::{Member, NodeId, PartitionId, Revision};
 
 use super::catalog::Catalog;
+use super::served::Served;
+use crate::dr::Links;
 use crate::protocol::{Orders, Peer, ReplicaReport, Report};
 
 /// Between two looks at what has failed.
@@ -41,13 +44,17 @@ pub struct LeafState {
     pub replicas: Vec<ReplicaReport>,
     /// Bytes used and free on its disk.
     pub disk: (u64, u64),
+    /// Its replicas have obeyed the catalog up to here.
+    pub revision: Revision,
     /// When.
     pub at: Instant,
 }
 
 /// What the master has heard since it leads.
 pub struct Detector {
-    catalog: Catalog,
+    pub(super) catalog: Catalog,
+    pub(super) served: Served,
+    links: Arc<Links>,
     options: DetectorOptions,
     started: Instant,
     heard: Mutex<Heard>,
@@ -56,9 +63,9 @@ pub struct Detector {
 
 impl Detector {
     /// A master that begins to lead now has heard nobody.
-    pub fn new(catalog: Catalog, options: DetectorOptions) -> Arc<Detector> {
-        let heard = Mutex::new(Heard::new(0));
-        Arc::new(Detector { catalog, options, started: Instant::now(), heard, leaves: Mutex::default() })
+    pub fn new(catalog: Catalog, links: Arc<Links>, options: DetectorOptions) -> Arc<Detector> {
+        let (heard, served, started) = (Mutex::new(Heard::new(0)), Served::default(), Instant::now());
+        Arc::new(Detector { catalog, served, links, options, started, heard, leaves: Mutex::default() })
     }
 
     /// Silence of this length is a failure.
@@ -89,9 +96,11 @@ impl Detector {
                 tracing::warn!(%partition, %error, "the deletion of a copy is confirmed again later");
             }
         }
+        self.raise_epochs().await;
         let state = self.catalog.state();
         let wanted = failover::reports_wanted(&state, &self.heard.lock(), self.now(), self.failure_nanos());
         let mut orders = orders(&state, node, sent, obeyed);
+        orders.routes = self.links.routes(&state, node);
         orders.gone = gone;
         orders.ends_wanted = wanted.into_iter().filter(|(of, _)| of.node == node).map(|(_, id)| id).collect();
         Some(orders)
@@ -106,11 +115,13 @@ impl Detector {
             let mark = Some(end.mark.ts).filter(|ts| *ts > types::Timestamp::ZERO);
             heard.report(end.partition, EndHeard { member: report.member, at: now, end: end.end, mark });
         }
+        report.replicas.iter().filter_map(|replica| replica.epoch).for_each(|epoch| heard.epoch(epoch.number));
+        self.links.hear(report.member, &report.replicas);
         heard.answered(report.member, now);
         let gone = heard.gone().iter().copied().collect();
-        let state =
-            LeafState { member: report.member, replicas: report.replicas, disk: report.disk, at: Instant::now() };
-        self.leaves.lock().insert(report.member.node, state);
+        let Report { member, replicas, disk, revision, .. } = report;
+        let state = LeafState { member, replicas, disk, revision, at: Instant::now() };
+        self.leaves.lock().insert(member.node, state);
         gone
     }
 
@@ -119,20 +130,54 @@ impl Detector {
         self.leaves.lock().clone()
     }
 
-    /// The time up to which a sink may have been read: the smallest durable cut over its partitions, as heard.
-    pub fn served(&self, state: &State, database: DatabaseId) -> Timestamp {
-        let cuts = state.partitions_of(database).map(|(id, _)| {
-            self.primary(state, id).and_then(|replica| replica.leading).map_or(Timestamp::ZERO, |leading| leading.cut)
-        });
-        cuts.min().unwrap_or_default()
+    /// Up to where a process has obeyed the catalog, if it was heard.
+    pub(super) fn obeyed(&self, member: Member) -> Option<Revision> {
+        self.leaves.lock().get(&member.node).filter(|leaf| leaf.member == member).map(|leaf| leaf.revision)
+    }
+
+    /// Epochs that logs have received from another region are never minted here.
+    async fn raise_epochs(&self) {
+        let number = self.heard.lock().highest_epoch();
+        if number > self.catalog.state().minted
+            && let Err(error) = self.catalog.propose(Command::ReceiveEpoch { number }).await
+        {
+            tracing::warn!(%error, "an epoch that was received is noted later");
+        }
+    }
+
+    /// Primaries whose logs have received an epoch that is not below the one they were granted: records came in until
+    /// the promotion was known. They are named again, with a higher one.
+    fn regranted(&self, state: &State) -> Vec<Command> {
+        let behind = |(id, partition): (&PartitionId, &::catalog::partition::Partition)| {
+            let granted = partition.grant?.epoch;
+            let replica = self.replica(partition.primary, *id)?;
+            let received = replica.epoch.filter(|epoch| epoch.number >= granted.number && *epoch != granted)?;
+            (replica.reign < partition.reign).then(|| {
+                Command::NamePrimary(NamePrimary {
+                    partition: *id,
+                    reign: partition.reign,
+                    version: partition.version,
+                    primary: partition.primary,
+                    members: partition.members.clone(),
+                    nonce: rand::random(),
+                    received_epoch: received.number,
+                    loss: Loss::None,
+                })
+            })
+        };
+        state.partitions.iter().filter_map(behind).collect()
+    }
+
+    fn replica(&self, member: Member, partition: PartitionId) -> Option<ReplicaReport> {
+        let leaves = self.leaves.lock();
+        let leaf = leaves.get(&member.node).filter(|leaf| leaf.member == member)?;
+        leaf.replicas.iter().find(|replica| replica.partition == partition).cloned()
     }
 
     /// The primary's last word on a partition, if it was heard.
     pub fn primary(&self, state: &State, partition: PartitionId) -> Option<ReplicaReport> {
         let primary = state.partitions.get(&partition)?.primary;
-        let leaves = self.leaves.lock();
-        let leaf = leaves.get(&primary.node).filter(|leaf| leaf.member == primary)?;
-        leaf.replicas.iter().find(|replica| replica.partition == partition && replica.leading.is_some()).cloned()
+        self.replica(primary, partition).filter(|replica| replica.leading.is_some())
     }
 
     /// Looks for failures and has decided what they ask for, until the catalog stops.
@@ -142,10 +187,11 @@ impl Detector {
         loop {
             ticks.tick().await;
             let state = self.catalog.state();
-            let commands = {
+            let mut commands = {
                 let heard = self.heard.lock();
                 failover::decide(&state, &heard, self.now(), self.failure_nanos(), &mut rand::random::<u64>)
             };
+            commands.extend(self.regranted(&state));
             for command in commands {
                 match self.catalog.propose(command.clone()).await {
                     Ok(Ok(outcome)) if !outcome.already => tracing::info!(?command, "decided"),

@@ -3,6 +3,7 @@
 mod catalog;
 mod detector;
 mod driver;
+mod served;
 mod service;
 mod store;
 mod timestamps;

@@ -68,8 +68,10 @@ impl MasterService {
                 self.decide(Command::ProposeSet { partition, reign, version, change }).await
             }
             MasterRequest::Learn { database, link, promotions, relay } => {
-                let served = self.detector.served(&self.catalog.state(), database);
-                self.decide(Command::LearnPromotions { database, link, promotions, relay, served }).await
+                match self.detector.learn(database, link, promotions, relay).await {
+                    Ok(None) => MasterAnswer::Done,
+                    Ok(Some(reason)) | Err(reason) => MasterAnswer::NotNow(reason),
+                }
             }
             MasterRequest::Inquire { partition, txn } => self.inquire(partition, txn).await,
         }

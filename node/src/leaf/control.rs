@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use aggregator::protocol::{EndReport, MasterAnswer, MasterRequest, Orders, Report};
+use aggregator::protocol::{EndReport, MasterAnswer, MasterRequest, Orders, ReplicaReport, Report};
 use catalog::node::Roles;
 use replication::{Input, Instant};
 use tokio::sync::oneshot;
@@ -56,7 +56,11 @@ async fn announce(leaf: &Leaf) {
 }
 
 fn report(leaf: &Leaf, debts: &mut Debts, sent: Instant) -> Report {
-    let replicas = leaf.partitions.read().iter().map(|(id, handle)| handle.report(*id)).collect();
+    let with_streams = |(id, handle): (&PartitionId, &PartitionHandle)| {
+        let (upstream, downstream) = leaf.shared.links.reports(*id);
+        ReplicaReport { upstream, downstream, ..handle.report(*id) }
+    };
+    let replicas = leaf.partitions.read().iter().map(with_streams).collect();
     let disk = disk(&leaf.options.data_dir);
     leaf.rules.set_free(disk.1);
     Report {
@@ -104,6 +108,7 @@ async fn obey(leaf: &Leaf, debts: &mut Debts, orders: Orders) {
             debts.removed.push(id);
         }
     }
+    leaf.shared.links.steer(&orders.routes);
     if !orders.ends_wanted.is_empty() {
         debts.ends = ends(leaf, orders.ends_wanted).await;
     }

@@ -3,12 +3,14 @@
 //! - `partition` the task that owns one replica
 //! - `history` log and state of a partition together: recovery, apply, rewind
 //! - `peers` frames and heartbeats between leaves
+//! - `links` streams between regions
 //! - `master` calls to the master; `control` the heartbeat and the orders that answer it
 //! - `rules` what the catalog says of databases, and what the disk allows
 //! - `requests` what aggregators ask; `overlay` what their transactions have not committed
 
 mod control;
 mod history;
+mod links;
 mod master;
 mod overlay;
 mod partition;
@@ -28,11 +30,13 @@ use storage::state::{LogPosition, PartitionState, StateConfig, StateEnv};
 use thiserror::Error;
 use tokio::sync::mpsc;
 use transport::limits::Limits;
+use transport::quic::QuicDialler;
 use transport::session::Session;
 use transport::tcp::TcpDialler;
 use types::entry::{Entry, Summary};
 use types::{Lsn, Member, PartitionId};
 
+use self::links::Links;
 use self::master::MasterClient;
 use self::overlay::AllOverlays;
 use self::partition::{Event, PartitionHandle, PartitionTask, Shared};
@@ -63,6 +67,8 @@ pub struct LeafOptions {
     pub state: StateConfig,
     /// Reaches the other nodes.
     pub dialler: TcpDialler,
+    /// Reaches leaves of other regions.
+    pub link_dialler: QuicDialler,
     /// Bounds of sessions.
     pub limits: Limits,
 }
@@ -104,9 +110,11 @@ impl Leaf {
         let peers = Peers::new(options.dialler.clone(), options.limits.clone(), leases.clone(), partitions.clone());
         let master = MasterClient::new(options.dialler.clone(), options.aggregators.clone());
         let divergence_dir = options.data_dir.join("divergence");
-        let shared = Shared { log: Arc::new(log), leases, peers, master, divergence_dir, fatal };
+        let rules: Arc<Rules> = Arc::default();
+        let links = Links::new(options.link_dialler.clone(), partitions.clone(), rules.clone());
+        let shared = Shared { log: Arc::new(log), leases, peers, master, links, divergence_dir, fatal };
         let options = Arc::new(options);
-        let leaf = Leaf { options, shared, env, partitions, overlays: Arc::default(), rules: Arc::default() };
+        let leaf = Leaf { options, shared, env, partitions, overlays: Arc::default(), rules };
         tokio::spawn(control::run(leaf.clone()));
         Ok(leaf)
     }
@@ -147,6 +155,11 @@ impl Leaf {
     /// Takes a session of another leaf.
     pub fn accept_peer(&self, session: Session) {
         self.shared.peers.accept(session);
+    }
+
+    /// Serves a session of another region's leaf until it ends.
+    pub async fn serve_link(&self, session: Session) {
+        self.shared.links.serve(session).await;
     }
 
     /// The replica of a partition, made from what is on disk if its task does not run yet.

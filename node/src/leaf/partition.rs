@@ -19,6 +19,7 @@ use types::entry::Entry;
 use types::{Lsn, Ordinal, PartitionId, Record, TxnId, View};
 
 use super::history;
+use super::links::Links;
 use super::master::MasterClient;
 use super::peers::Peers;
 use crate::clock;
@@ -103,6 +104,7 @@ impl PartitionHandle {
             promotions: status.mark.promotions.clone(),
             busy: leading.busy,
             final_position: leading.final_position,
+            link: leading.link,
             joined: leading.joined,
         });
         ReplicaReport {
@@ -114,7 +116,10 @@ impl PartitionHandle {
             applied: status.cursors.applied,
             bytes: self.state.size(),
             repairing: status.repairing,
+            received: status.received,
             leading,
+            upstream: vec![],
+            downstream: vec![],
         }
     }
 }
@@ -130,6 +135,8 @@ pub struct Shared {
     pub peers: Peers,
     /// Calls to the master.
     pub master: MasterClient,
+    /// Streams between regions.
+    pub links: Links,
     /// Where divergence files go.
     pub divergence_dir: PathBuf,
     /// The leaf must end, with this reason.
@@ -328,13 +335,15 @@ impl PartitionTask {
             Effect::Halt { reason } => {
                 let _ = self.shared.fatal.send(format!("partition {}: {reason}", self.id));
             }
-            Effect::ToSink { .. } | Effect::ToSource { .. } | Effect::Install { .. } => self.beyond_region(effect),
+            Effect::ToSink { feed, message } => self.shared.links.to_sink(feed, message),
+            Effect::ToSource { link, message } => self.shared.links.to_source(self.id, link, message),
+            Effect::Install { .. } => self.beyond_region(effect),
         }
     }
 
-    /// Streams between regions and copies of state.
+    /// Copies of state.
     fn beyond_region(&mut self, effect: Effect) {
-        tracing::warn!(partition = %self.id, %effect, "not carried out: DR streams and copies are not built yet");
+        tracing::warn!(partition = %self.id, %effect, "not carried out: copies are not built yet");
     }
 
     async fn append(&mut self, entries: &mut Vec<(PartitionId, Entry)>, urgent: &mut bool) {

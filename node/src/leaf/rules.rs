@@ -5,10 +5,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use aggregator::protocol::LeafRefusal;
+use catalog::link::SinkLink;
 use catalog::view::DatabaseNews;
 use parking_lot::RwLock;
 use replication::{ReplicaOptions, Status};
-use types::DatabaseId;
+use types::{DatabaseId, LinkId};
 
 /// Below this many free bytes, writes of clients are refused: the log's bookkeeping and the state's flushes need room.
 const RESERVE_BYTES: u64 = 512 << 20;
@@ -51,6 +52,20 @@ impl Rules {
             return Err(LeafRefusal::TooFewCopies { in_sync, wanted });
         }
         Ok(())
+    }
+
+    /// The database that a link follows here, and the hash of the token that its sessions must hold.
+    pub fn serves(&self, link: LinkId) -> Option<(DatabaseId, [u8; 32])> {
+        let databases = self.databases.read();
+        databases.values().find_map(|news| {
+            let (_, hash) = news.serves.iter().find(|(served, _)| *served == link)?;
+            Some((news.database, *hash))
+        })
+    }
+
+    /// The link that a database follows, unless it is writable, paused or broken.
+    pub fn follows(&self, database: DatabaseId) -> Option<(LinkId, SinkLink)> {
+        self.databases.read().get(&database)?.follows.clone()
     }
 
     /// The settings of a database's replicas, as of its opening here.

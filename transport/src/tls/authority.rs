@@ -17,7 +17,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use types::{ClusterId, NodeId};
 
-use super::{ANY_NODE, TlsError, cluster_name, node_name};
+use super::{ANY_NODE, Fingerprint, TlsError, cluster_name, node_name};
 
 /// File of a cluster CA's certificate.
 pub const CA_FILE: &str = "ca.crt";
@@ -150,6 +150,12 @@ impl NodeCertificate {
     /// Reads what [`NodeCertificate::save`] wrote.
     pub fn load(dir: &Path) -> Result<NodeCertificate, TlsError> {
         Ok(NodeCertificate { chain_pem: read(&dir.join(NODE_FILE))?, key_pem: read(&dir.join(NODE_KEY_FILE))? })
+    }
+
+    /// What a link pins of it: the CA that its chain ends in.
+    pub fn fingerprint(&self) -> Result<Fingerprint, TlsError> {
+        let nothing = || TlsError::Config { what: "a node certificate", reason: "its chain is empty".into() };
+        super::verify::chain_fingerprint(&self.chain()?).ok_or_else(nothing)
     }
 
     /// The certificate and those that follow it. Also what a MySQL listener with TLS shows.

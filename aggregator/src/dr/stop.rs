@@ -1,0 +1,154 @@
+//! STOP REPLICATING: a sink becomes writable at its cut, whether or not its source answers.
+//!
+//! The cut is the one that is served: durable on the in-sync set of every partition. It stands still from the moment it is
+//! read until the catalog has taken it, so nobody has read what the promotion leaves out. A source that is sealed and in
+//! touch has an end: it is waited for, and a planned exchange loses nothing.
+
+use std::time::{Duration, Instant};
+
+use catalog::claim::Claim;
+use catalog::command::Promote;
+use catalog::database::Side;
+use catalog::{Answer, Command, State};
+use sql::{Error, Result};
+use tokio::time::sleep;
+use types::{DatabaseId, LinkId, Promotion, PromotionId, Timestamp};
+
+use super::replicate::link_error;
+use crate::region::Region;
+
+/// Between two looks.
+const LOOK: Duration = Duration::from_millis(20);
+/// How long the end of a sealed source is waited for.
+const END_TIME: Duration = Duration::from_secs(10);
+/// A source that was heard within this is in touch.
+const TOUCH_TIME: Duration = Duration::from_secs(2);
+
+/// What was done.
+#[derive(Clone, Debug)]
+pub struct Stopped {
+    /// Everything committed at or below this is in, nothing above.
+    pub cut: Timestamp,
+    /// How long before the order that was, in milliseconds.
+    pub behind_millis: u64,
+    /// The promotion: the divergence that holds what is above the cut has its id.
+    pub promotion: PromotionId,
+    /// Records above the cut that were there, and are in the divergence.
+    pub dropped_records: u64,
+    /// The epoch numbers under which the database is written to now: the highest.
+    pub epoch: u64,
+}
+
+/// Promotes a database that follows another region.
+pub async fn stop(region: &Region, name: &str) -> Result<Stopped> {
+    let state = region.catalog.state();
+    let (database, known) = state.database_named(name).ok_or_else(|| Error::unknown_database(name))?;
+    let promotion = match known.side {
+        Side::Sink { link } => promote(region, database, link).await?,
+        Side::Writable => promoted(&state, database).ok_or_else(|| {
+            link_error(format!("The database '{name}' does not follow another region: it is writable"))
+        })?,
+    };
+    region.forget_schema(database);
+    serving(region, database).await?;
+    let state = region.catalog.state();
+    let epochs = state.partitions_of(database).filter_map(|(_, partition)| partition.grant);
+    let claimed = state.databases.get(&database).and_then(|known| known.claims.get(&promotion.id).cloned());
+    let ordered = claimed.map_or_else(now_millis, |claim: Claim| claim.at.0);
+    Ok(Stopped {
+        cut: promotion.cut,
+        behind_millis: ordered.saturating_sub(promotion.cut.millis()),
+        promotion: promotion.id,
+        dropped_records: 0,
+        epoch: epochs.map(|grant| grant.epoch.number).max().unwrap_or_default(),
+    })
+}
+
+/// The promotion by which a database was made writable here.
+fn promoted(state: &State, database: DatabaseId) -> Option<Promotion> {
+    let known = state.databases.get(&database)?;
+    let mine = |claim: &&Claim| claim.cluster == state.cluster && known.promotions.contains(&claim.promotion);
+    let last = known.promotions.last()?;
+    known.claims.values().filter(mine).find(|claim| claim.promotion == *last).map(|claim| claim.promotion)
+}
+
+async fn promote(region: &Region, database: DatabaseId, link: LinkId) -> Result<Promotion> {
+    await_end(region, database, link).await;
+    let id = PromotionId(rand::random());
+    for _ in 0..10 {
+        let _still = region.detector.stand_still(database);
+        let state = region.catalog.state();
+        let known = state.databases.get(&database).ok_or_else(|| link_error("The database was dropped meanwhile"))?;
+        let cut = region.detector.served(&state, database);
+        if cut == Timestamp::ZERO {
+            return Err(link_error(format!(
+                "The database '{}' has no consistent state yet: wait until SHOW REPLICATION STATUS shows a cut, or DROP it",
+                known.name
+            )));
+        }
+        let (received, received_epoch) = region.detector.received(&state, database);
+        let command = Promote {
+            database,
+            link,
+            promotion: id,
+            promotions: known.promotions.clone(),
+            cut,
+            nonce: rand::random(),
+            start_above: received,
+            received_epoch,
+            token: None,
+            copy: None,
+            address: region.peering.address.clone(),
+        };
+        let decided = region.catalog.propose(Command::Promote(command)).await;
+        match decided.map_err(|error| Error::new(9005, error.to_string()))? {
+            Ok(outcome) => match outcome.answer {
+                Answer::Promoted(promotion) => return Ok(promotion),
+                other => return Err(link_error(format!("The catalog answers {other}"))),
+            },
+            // The history has moved on meanwhile: what it is now counts.
+            Err(catalog::Refusal::LookAgain { .. }) => sleep(LOOK).await,
+            Err(refusal) => return Err(link_error(refusal)),
+        }
+    }
+    Err(link_error("The source's history changes all the time: repeat the statement"))
+}
+
+/// Waits until everything of a sealed source that is in touch is here.
+async fn await_end(region: &Region, database: DatabaseId, link: LinkId) {
+    let begun = Instant::now();
+    while begun.elapsed() < END_TIME {
+        let seen = region.links.state(link);
+        let in_touch = seen.connected && seen.heard.is_some_and(|at| at.elapsed() < TOUCH_TIME);
+        let end = seen.source.filter(|_| in_touch).and_then(|source| source.end);
+        match end {
+            Some(end) if region.detector.served(&region.catalog.state(), database) < end => sleep(LOOK).await,
+            _ => return,
+        }
+    }
+}
+
+/// Waits until every partition takes writes.
+async fn serving(region: &Region, database: DatabaseId) -> Result<()> {
+    let begun = Instant::now();
+    loop {
+        let state = region.catalog.state();
+        let serves = |(id, partition): (types::PartitionId, &catalog::partition::Partition)| {
+            let replica = region.detector.primary(&state, id).filter(|replica| replica.reign == partition.reign);
+            replica.and_then(|replica| replica.leading).is_some_and(|leading| leading.serving && leading.link.is_none())
+        };
+        if state.partitions_of(database).all(serves) {
+            return Ok(());
+        }
+        if begun.elapsed() > region.options.partition_wait * 4 {
+            let text = "The database is promoted; some of its partitions do not serve yet: see SHOW PARTITIONS";
+            return Err(Error::new(9005, text));
+        }
+        sleep(LOOK).await;
+    }
+}
+
+fn now_millis() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}

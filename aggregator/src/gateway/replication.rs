@@ -1,0 +1,114 @@
+//! REPLICATE and STOP REPLICATING: what was typed as an order, what was done as a row.
+
+use catalog::link::{LinkOptions, SourceAddress, Tier};
+use sql::answer::{Answer, ResultColumn};
+use sql::statement::{Replicate, Wait};
+use sql::{Error, Result};
+use types::{Datum, Timestamp};
+
+use super::answer::table;
+use crate::dr::{self, Order};
+use crate::region::Region;
+
+/// A time of the timestamp service, as people read it (UTC).
+pub fn time(ts: Timestamp) -> Datum {
+    if ts == Timestamp::ZERO {
+        return Datum::Null;
+    }
+    let micros = i64::try_from(ts.millis()).unwrap_or(i64::MAX / 1000) * 1000;
+    Datum::Text(types::value::format_datetime(micros, 6))
+}
+
+/// The word for a tier.
+pub fn tier(tier: Tier) -> &'static str {
+    match tier {
+        Tier::Log => "log",
+        Tier::State => "state",
+        Tier::Full => "full",
+    }
+}
+
+fn count(value: u64) -> Datum {
+    Datum::Int(i64::try_from(value).unwrap_or(i64::MAX))
+}
+
+fn text(value: &str) -> Datum {
+    Datum::Text(value.into())
+}
+
+/// Columns that hold text; a name that begins with `#` is a number's.
+fn columns(names: &[&str]) -> Vec<ResultColumn> {
+    let of = |name: &&str| match name.strip_prefix('#') {
+        Some(name) => ResultColumn::int(name),
+        None => ResultColumn::text(name),
+    };
+    names.iter().map(of).collect()
+}
+
+/// `REPLICATE DATABASE`.
+pub async fn replicate(region: &Region, statement: &Replicate) -> Result<Answer> {
+    if statement.replication == Some(Wait::Sync) {
+        return Err(Error::unsupported("REPLICATE DATABASE … WITH SYNC REPLICATION"));
+    }
+    let given: Vec<(String, String)> =
+        statement.options.iter().map(|option| (option.name.clone(), option.value.to_string())).collect();
+    let options: LinkOptions = dr::link_options(&given)?;
+    let source = &statement.source;
+    let host = if source.host.contains(':') { format!("[{}]", source.host) } else { source.host.clone() };
+    let order = Order {
+        database: statement.database.clone(),
+        source: SourceAddress {
+            address: format!("{host}:{}", source.port),
+            database: source.database.clone().unwrap_or_else(|| statement.database.clone()),
+            user: source.user.clone(),
+        },
+        password: source.password.clone(),
+        sync_durability: statement.durability.map(|wait| wait == Wait::Sync),
+        forced: statement.force_differential,
+        options,
+        no_wait: statement.no_wait,
+    };
+    let done = dr::replicate(region, order).await?;
+    let (set_aside, divergence) = match &done.set_aside {
+        Some((records, id)) => (count(*records), text(id)),
+        None => (count(0), Datum::Null),
+    };
+    let row = vec![
+        text(&statement.database),
+        text(tier(done.tier)),
+        done.common_point.map_or(Datum::Null, time),
+        count(done.shipped_records),
+        count(done.shipped_bytes),
+        done.full_copy_bytes.map_or(Datum::Null, count),
+        set_aside,
+        divergence,
+        count(done.duration.as_millis() as u64),
+        time(done.cut),
+    ];
+    let names = [
+        "database",
+        "tier",
+        "common_point",
+        "#shipped_records",
+        "#shipped_bytes",
+        "#full_copy_bytes",
+        "#set_aside_records",
+        "divergence",
+        "#duration_ms",
+        "cut",
+    ];
+    Ok(table(columns(&names), vec![row]))
+}
+
+/// `STOP REPLICATING`.
+pub async fn stop(region: &Region, database: &str) -> Result<Answer> {
+    let done = dr::stop(region, database).await?;
+    let row = vec![
+        text(database),
+        time(done.cut),
+        count(done.behind_millis),
+        count(done.dropped_records),
+        text(&done.epoch.to_string()),
+    ];
+    Ok(table(columns(&["database", "cut", "#behind_ms", "#dropped_records", "epoch"]), vec![row]))
+}

@@ -1,0 +1,284 @@
+//! A sink's side: keeps a stream for each partition that is led here and follows another region.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use aggregator::protocol::Route;
+use parking_lot::Mutex;
+use replication::codec::{decode_message, encode_message};
+use replication::{Input, Message};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use transport::codec::encode;
+use transport::frame::Frame;
+use transport::handshake::Expected;
+use transport::identity::Role;
+use transport::quic::QuicDialler;
+use transport::session::{Session, Stream, StreamSender};
+use transport::tls::{Fingerprint, Trust};
+use types::{ClusterId, LinkId, PartitionId, Reign};
+
+use super::{Inner, Links, MESSAGE, OPEN, OPENED, Open, QUEUE_MAX, REFUSED};
+use crate::leaf::partition::{Event, PartitionHandle};
+
+/// How long the source may take to admit a stream.
+const ADMIT_TIME: Duration = Duration::from_secs(5);
+/// Between two attempts to open a stream: the first, and the longest.
+const RETRY_MIN: Duration = Duration::from_millis(20);
+const RETRY_MAX: Duration = Duration::from_secs(1);
+
+/// What a partition's stream must be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Wanted {
+    link: LinkId,
+    token: Vec<u8>,
+    fingerprint: [u8; 32],
+    cluster: ClusterId,
+    /// The leaf of the source that leads the partition.
+    address: String,
+    /// In which its primary here leads.
+    reign: Reign,
+    /// Which of its replica's lives here: one that was opened anew knows of no stream.
+    life: usize,
+}
+
+/// The task that keeps a partition's stream.
+pub(super) struct Following {
+    wanted: Wanted,
+    cancel: CancellationToken,
+    queue: Arc<Mutex<Option<mpsc::Sender<Message>>>>,
+    task: JoinHandle<()>,
+}
+
+impl Following {
+    pub(super) fn send(&self, link: LinkId, message: Message) {
+        if link == self.wanted.link
+            && let Some(queue) = &*self.queue.lock()
+        {
+            // Full or gone: the protocol repeats what matters.
+            let _ = queue.try_send(message);
+        }
+    }
+}
+
+/// The sessions with leaves of other regions, one for each address.
+pub(super) struct Sessions {
+    dialler: QuicDialler,
+    open: Mutex<HashMap<String, Arc<tokio::sync::Mutex<Option<Arc<Session>>>>>>,
+}
+
+impl Sessions {
+    pub(super) fn new(dialler: QuicDialler) -> Sessions {
+        Sessions { dialler, open: Mutex::default() }
+    }
+
+    async fn with(&self, wanted: &Wanted) -> Result<Arc<Session>, String> {
+        let slot = self.open.lock().entry(wanted.address.clone()).or_default().clone();
+        let mut slot = slot.lock().await;
+        if let Some(session) = &*slot
+            && session.control().closed_reason().is_none()
+        {
+            return Ok(session.clone());
+        }
+        let trust = Trust::Pinned(Fingerprint(wanted.fingerprint));
+        let expected = Expected { cluster: Some(wanted.cluster), node: None };
+        let session = self.dialler.dial(&wanted.address, &trust, expected, Role::Link).await;
+        let session = Arc::new(session.map_err(|error| error.to_string())?);
+        *slot = Some(session.clone());
+        Ok(session)
+    }
+
+    fn keep(&self, addresses: &HashSet<String>) {
+        self.open.lock().retain(|address, _| addresses.contains(address));
+    }
+}
+
+impl Links {
+    /// Opens, changes and ends streams as the catalog and the routes to the sources say.
+    pub fn steer(&self, routes: &[Route]) {
+        let partitions: Vec<(PartitionId, PartitionHandle)> =
+            self.inner.partitions.read().iter().map(|(id, handle)| (*id, handle.clone())).collect();
+        let mut wanted: HashMap<PartitionId, (Wanted, PartitionHandle)> = HashMap::new();
+        for (id, handle) in partitions {
+            if let Some(stream) = self.inner.wanted(id, &handle, routes) {
+                wanted.insert(id, (stream, handle));
+            }
+        }
+        let addresses = wanted.values().map(|(stream, _)| stream.address.clone()).collect();
+        self.inner.sessions.keep(&addresses);
+        let mut following = self.inner.following.lock();
+        following.retain(|id, task| {
+            let stays = wanted.contains_key(id);
+            if !stays {
+                task.cancel.cancel();
+            }
+            stays
+        });
+        for (id, (stream, handle)) in wanted {
+            if following.get(&id).is_some_and(|task| task.wanted == stream) {
+                continue;
+            }
+            let before = following.remove(&id).map(|task| {
+                task.cancel.cancel();
+                task.task
+            });
+            let (cancel, queue) = (CancellationToken::new(), Arc::new(Mutex::new(None)));
+            let keeper = Keeper {
+                inner: self.inner.clone(),
+                id,
+                handle,
+                wanted: stream.clone(),
+                cancel: cancel.clone(),
+                queue: queue.clone(),
+            };
+            let task = tokio::spawn(keeper.run(before));
+            following.insert(id, Following { wanted: stream, cancel, queue, task });
+        }
+    }
+}
+
+impl Inner {
+    fn wanted(&self, id: PartitionId, handle: &PartitionHandle, routes: &[Route]) -> Option<Wanted> {
+        let status = handle.status.borrow().clone();
+        let leading = status.leading.as_ref()?;
+        let (link, sink) = self.rules.follows(id.database)?;
+        if leading.link != Some(link) {
+            return None;
+        }
+        let route = routes.iter().find(|route| route.link == link)?;
+        let (_, address) = route.partitions.iter().find(|(ordinal, _)| *ordinal == id.ordinal)?;
+        Some(Wanted {
+            link,
+            token: sink.credentials.token,
+            fingerprint: sink.credentials.fingerprint,
+            cluster: sink.source_cluster,
+            address: address.clone(),
+            reign: status.reign,
+            life: Arc::as_ptr(&handle.state) as usize,
+        })
+    }
+}
+
+/// Opens a partition's stream again and again, until it is cancelled.
+struct Keeper {
+    inner: Arc<Inner>,
+    id: PartitionId,
+    handle: PartitionHandle,
+    wanted: Wanted,
+    cancel: CancellationToken,
+    queue: Arc<Mutex<Option<mpsc::Sender<Message>>>>,
+}
+
+impl Keeper {
+    async fn run(self, before: Option<JoinHandle<()>>) {
+        if let Some(before) = before {
+            // Its last word to the replica must come before the first one of this stream.
+            let _ = before.await;
+        }
+        let mut wait = RETRY_MIN;
+        loop {
+            let opened = tokio::select! {
+                opened = self.open() => opened,
+                () = self.cancel.cancelled() => return,
+            };
+            let reason = match opened {
+                Ok(stream) => {
+                    wait = RETRY_MIN;
+                    self.stream(stream).await
+                }
+                Err(reason) => reason,
+            };
+            tracing::debug!(partition = %self.id, link = %self.wanted.link, reason, "no stream from the source");
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                () = self.cancel.cancelled() => return,
+            }
+            wait = (wait * 2).min(RETRY_MAX);
+        }
+    }
+
+    async fn open(&self) -> Result<Stream, String> {
+        let session = self.inner.sessions.with(&self.wanted).await?;
+        let mut stream = session.open().await.map_err(|closed| closed.to_string())?;
+        let Wanted { link, token, .. } = &self.wanted;
+        let open = Open { link: *link, token: token.clone(), ordinal: self.id.ordinal };
+        let open = encode(&open).map_err(|error| error.to_string())?;
+        stream.sender.send(Frame::new(OPEN, open)).await.map_err(|error| error.to_string())?;
+        let answer = timeout(ADMIT_TIME, stream.receiver.recv()).await;
+        match answer.map_err(|_| "the source does not answer".to_string())?.map_err(|error| error.to_string())? {
+            Some(frame) if frame.kind == OPENED => Ok(stream),
+            Some(frame) if frame.kind == REFUSED => Err(String::from_utf8_lossy(&frame.payload).into_owned()),
+            Some(frame) => Err(format!("the source answers with a frame of kind {}", frame.kind.code())),
+            None => Err("the source ends the stream without an answer".into()),
+        }
+    }
+
+    /// Runs an open stream. Returns why it is over.
+    async fn stream(&self, mut stream: Stream) -> String {
+        let link = self.wanted.link;
+        let (queue, waiting) = mpsc::channel(QUEUE_MAX);
+        *self.queue.lock() = Some(queue);
+        self.set_open(true);
+        let writer = tokio::spawn(write(stream.sender.clone(), waiting));
+        let reason = match self.tell(Input::SourceUp { link }).await {
+            Ok(()) => self.read(&mut stream).await,
+            Err(reason) => reason,
+        };
+        *self.queue.lock() = None;
+        self.set_open(false);
+        writer.abort();
+        // The task has ended: nobody follows.
+        let _ = self.tell(Input::SourceDown { link }).await;
+        reason
+    }
+
+    fn set_open(&self, open: bool) {
+        self.inner.received.lock().entry((self.id, self.wanted.link)).or_default().open = open;
+    }
+
+    async fn tell(&self, input: Input) -> Result<(), String> {
+        self.handle.events.send(Event::Input(input)).await.map_err(|_| "the replica has stopped".to_string())
+    }
+
+    async fn read(&self, stream: &mut Stream) -> String {
+        let link = self.wanted.link;
+        let mut before = 0;
+        loop {
+            let frame = tokio::select! {
+                frame = stream.receiver.recv() => frame,
+                () = self.cancel.cancelled() => return "another stream is wanted".into(),
+            };
+            let message = match frame {
+                Ok(Some(frame)) if frame.kind == MESSAGE => decode_message(frame.payload),
+                Ok(Some(frame)) => return format!("the source sends a frame of kind {}", frame.kind.code()),
+                Ok(None) => return "the source has finished".into(),
+                Err(error) => return error.to_string(),
+            };
+            let message = match message {
+                Ok(message) => message,
+                Err(error) => return format!("a message of the source: {error}"),
+            };
+            {
+                let mut received = self.inner.received.lock();
+                let traffic = received.entry((self.id, link)).or_default();
+                traffic.count(&message);
+                traffic.bytes += stream.receiver.bytes_received() - before;
+                before = stream.receiver.bytes_received();
+            }
+            if let Err(reason) = self.tell(Input::FromSource { link, message }).await {
+                return reason;
+            }
+        }
+    }
+}
+
+async fn write(sender: StreamSender, mut waiting: mpsc::Receiver<Message>) {
+    while let Some(message) = waiting.recv().await {
+        if sender.send(Frame::new(MESSAGE, encode_message(&message))).await.is_err() {
+            return;
+        }
+    }
+}
