@@ -406,24 +406,30 @@ proptest! {
     fn a_leaf_that_hears_the_changes_knows_the_state(draws in draws()) {
         let mut state = seeded();
         let node = NodeId(2);
-        let (mut views, mut known) = (BTreeMap::new(), Revision(0));
+        let (mut views, mut news, mut known) = (BTreeMap::new(), BTreeMap::new(), Revision(0));
         for draw in &draws {
             let wanted = command(&state, draw);
             let _ = state.apply(UnixMillis(0), &wanted);
             if draw.a & 3 == 0 {
-                let news = state.views_since(node, known).into_iter().map(|view: View| (view.partition, view));
-                views.extend(news);
+                views.extend(state.views_since(node, known).into_iter().map(|view: View| (view.partition, view)));
+                news.extend(state.news_since(node, known).into_iter().map(|news| (news.database, news)));
                 views.retain(|id, _| !state.removals_of(node).contains(id));
                 known = state.revision;
             }
         }
         views.extend(state.views_since(node, known).into_iter().map(|view| (view.partition, view)));
+        news.extend(state.news_since(node, known).into_iter().map(|news| (news.database, news)));
         views.retain(|id, _| !state.removals_of(node).contains(id));
         let held = |id: &PartitionId| state.partitions.get(id).is_some_and(|held| held.replicas.contains(&node));
         views.retain(|id, _| held(id));
         let told: BTreeMap<PartitionId, View> = state.partitions.keys().filter(|id| held(id))
             .map(|id| (*id, state.view(*id).expect("it exists"))).collect();
         prop_assert_eq!(views, told);
+        let concerned = |id: DatabaseId| state.partitions_of(id).any(|(_, held)| held.replicas.contains(&node));
+        news.retain(|id, _| state.databases.contains_key(id) && concerned(*id));
+        let told: BTreeMap<DatabaseId, _> = state.databases.iter().filter(|(id, _)| concerned(**id))
+            .map(|(id, database)| (*id, state.news(*id, database))).collect();
+        prop_assert_eq!(news, told);
     }
 }
 

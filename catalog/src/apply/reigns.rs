@@ -124,6 +124,7 @@ impl State {
         for (id, partition) in held {
             self.begin_reign(id, partition.primary, partition.members, nonce);
         }
+        self.touch_news(database);
     }
 
     pub(super) fn recover_to_cut(&mut self, recover: &RecoverToCut) -> Applying {

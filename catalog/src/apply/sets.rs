@@ -121,6 +121,7 @@ impl State {
         }
         partition.version.0 += 1;
         self.touch(id);
+        self.touch_news(id.database);
         if let (Side::Sink { link }, true) = (self.databases[&id.database].side, incomplete)
             && let Some(link) = self.sinks.get_mut(&link)
             && link.tier != Tier::Full
