@@ -13,7 +13,7 @@ use catalog::link::{Credentials, SinkLink, SourceAddress, Tier};
 use catalog::{Command, State};
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
-use types::{ClusterId, LinkId, Timestamp};
+use types::{ClusterId, DatabaseId, LinkId, Timestamp};
 
 use super::guard;
 use super::peer::{Peer, pinned};
@@ -135,7 +135,7 @@ async fn poll(region: &Region, state: &State, link: LinkId, sink: &SinkLink, pee
         }
     }
     settle(region, state, link, sink).await?;
-    measure(region, state, link, sink, &source, cut).await?;
+    measure_copy(region, sink.database, link).await?;
     let applied = || {
         let reports = state.partitions_of(sink.database).filter_map(|(id, _)| region.detector.primary(state, id));
         reports.map(|replica| replica.applied.0).sum()
@@ -170,22 +170,18 @@ async fn settle(region: &Region, state: &State, link: LinkId, sink: &SinkLink) -
 }
 
 /// A full copy that has come to its end is measured.
-async fn measure(
-    region: &Region,
-    state: &State,
-    link: LinkId,
-    sink: &SinkLink,
-    source: &Source,
-    cut: Timestamp,
-) -> Result<(), String> {
-    let known = region.links.state(link);
-    let copied = sink.tier == Tier::Full && !state.partitions_of(sink.database).any(|(_, p)| p.incomplete);
-    let target = known.target.unwrap_or(Timestamp::MAX);
-    if !known.to_measure || !copied || cut < target {
+pub(super) async fn measure_copy(region: &Region, database: DatabaseId, link: LinkId) -> Result<(), String> {
+    let (state, known) = (region.catalog.state(), region.links.state(link));
+    let complete = !state.partitions_of(database).any(|(_, partition)| partition.incomplete);
+    let full = state.sinks.get(&link).is_some_and(|sink| sink.tier == Tier::Full);
+    let Some(source) = known.source.filter(|_| known.to_measure && complete && full) else { return Ok(()) };
+    if region.detector.served(&state, database)
+        < known.target.unwrap_or(Timestamp::MAX).min(source.end.unwrap_or(Timestamp::MAX))
+    {
         return Ok(());
     }
     let copy = FullCopy { shipped_bytes: region.links.received(link).bytes, live_bytes: source.live_bytes };
-    let command = Command::MeasureCopy { database: sink.database, copy };
+    let command = Command::MeasureCopy { database, copy };
     region.catalog.propose(command).await.map_err(|error| error.to_string())?.map_err(|refusal| refusal.to_string())?;
     region.links.note(link, |known| known.to_measure = false);
     Ok(())

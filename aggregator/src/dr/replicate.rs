@@ -109,6 +109,7 @@ pub async fn replicate(region: &Region, order: Order) -> Result<Replicated> {
     });
     if !order.no_wait {
         wait(region, database, &opened, limit).await?;
+        super::keeper::measure_copy(region, database, opened.link).await.map_err(link_error)?;
     }
     Ok(result(region, database, &opened, common_point, begun))
 }

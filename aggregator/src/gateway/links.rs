@@ -135,7 +135,7 @@ fn sink_state(
         "copying"
     } else if state.partitions_of(sink.database).any(repairing) {
         "rewinding"
-    } else if !region.detector.joined(state, sink.database, id) {
+    } else if !region.detector.streams(state, sink.database, id) {
         "comparing"
     } else if lag.caught_up() {
         "caught up"

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ::catalog::database::Side;
 use ::catalog::event::UnixMillis;
+use ::catalog::partition::Partition;
 use ::catalog::{Command, Refusal, State};
 use parking_lot::Mutex;
 use types::{DatabaseId, LinkId, PartitionId, Promotion, Timestamp};
@@ -109,15 +110,21 @@ impl Detector {
     /// Whether every partition of a sink has been compared with the source of this link, in the catalog's present word.
     pub fn joined(&self, state: &State, database: DatabaseId, link: LinkId) -> bool {
         let Some(known) = state.databases.get(&database) else { return false };
+        let obeys = |partition: &Partition| self.obeyed(partition.primary).is_some_and(|seen| seen >= known.changed);
+        self.streams(state, database, link) && state.partitions_of(database).all(|(_, partition)| obeys(partition))
+    }
+
+    /// The same, as it was heard last: for people.
+    pub fn streams(&self, state: &State, database: DatabaseId, link: LinkId) -> bool {
+        let Some(known) = state.databases.get(&database) else { return false };
         state.partitions_of(database).all(|(id, partition)| {
-            let obeys = self.obeyed(partition.primary).is_some_and(|revision| revision >= known.changed);
             let joined = self.following(state, id, link).is_some_and(|(replica, leading)| {
                 leading.joined
                     && leading.promotions == known.promotions
                     && !replica.repairing
                     && replica.reign == partition.reign
             });
-            obeys && joined && !partition.incomplete
+            joined && !partition.incomplete
         })
     }
 }

@@ -1,5 +1,7 @@
 //! A real playground for tests: the binary, its processes, and the `mariadb` client.
 
+#![allow(dead_code, reason = "each test binary uses a part of it")]
+
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
@@ -59,6 +61,13 @@ impl Playground {
         self.wait("its end is noticed", || self.pid(name).is_none());
     }
 
+    /// Sends a node a signal.
+    pub fn signal(&self, name: &str, signal: &str) {
+        let pid = self.pid(name).expect("the node runs");
+        let status = Command::new("kill").args([&format!("-{signal}"), &pid.to_string()]).status().expect("kill runs");
+        assert!(status.success(), "{name} could not be sent {signal}");
+    }
+
     /// Starts a node that was stopped or killed.
     pub fn start_node(&self, name: &str) {
         let status = Command::new(env!("CARGO_BIN_EXE_perennial"))
@@ -77,7 +86,9 @@ impl Playground {
 
     /// Runs statements with the `mariadb` client; the output without column names, tabs between columns.
     pub fn try_sql(&self, region: usize, text: &str) -> Output {
-        Command::new("mariadb")
+        // A statement that hangs is a failure, not the end of the tests.
+        Command::new("timeout")
+            .args([&PATIENCE.as_secs().to_string(), "mariadb"])
             .args(["--host", "127.0.0.1", "--port", &self.port(region), "--user", "root"])
             .args(["--batch", "--skip-column-names", "--local-infile=1", "--execute", text])
             .output()
