@@ -9,4 +9,7 @@ pub mod mysql;
 pub mod protocol;
 pub mod region;
 mod rows;
+mod sessions;
+mod stamps;
 mod transaction;
+mod writable;

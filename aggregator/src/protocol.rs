@@ -3,6 +3,10 @@
 //! Replicas talk in frames of their own (`replication`); everything else is a request here and its answer.
 //! Unknown variants are refused by the codec, versions by the session's handshake.
 
+mod divergence;
+
+pub use divergence::{DivergenceAbout, DivergenceFile, ExchangeId, Fate, SetAside};
+
 use bytes::Bytes;
 use catalog::Refusal as CatalogRefusal;
 use catalog::command::SetChange;
@@ -120,6 +124,17 @@ pub struct Report {
     pub replicas: Vec<ReplicaReport>,
     /// Bytes used and free on its disk.
     pub disk: (u64, u64),
+    /// Of the last orders that it obeyed: the report was made after them.
+    pub round: Round,
+}
+
+/// Names orders of one master: a report that names them was made after them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Round {
+    /// Random bits of the process that leads.
+    pub master: u64,
+    /// Rises with every order.
+    pub number: u64,
 }
 
 /// Where a replica's log ends.
@@ -221,6 +236,10 @@ pub struct Orders {
     pub peers: Vec<Peer>,
     /// A fresh timestamp: primaries of databases that are followed publish their marks with it.
     pub publish: Option<Timestamp>,
+    /// Final resolved timestamps of sealed databases: said with every order, for a new primary must hear it, too.
+    pub finals: Vec<(DatabaseId, Timestamp)>,
+    /// Names these orders.
+    pub round: Round,
     /// Where the sources of this leaf's databases are.
     pub routes: Vec<Route>,
 }
@@ -295,6 +314,20 @@ pub enum LeafRequest {
         /// The statement, and every later one.
         statement: u32,
     },
+    /// Which divergence files the leaf has.
+    Divergences,
+    /// The writes of one of them, in order, as a stream.
+    DivergenceEntries {
+        /// Its name.
+        name: String,
+    },
+    /// Removes the files of an exchange that are about a database.
+    DiscardDivergence {
+        /// Which exchange.
+        id: ExchangeId,
+        /// Which database.
+        database: DatabaseId,
+    },
     /// Where a replica stands.
     Status {
         /// Of which partition.
@@ -354,6 +387,12 @@ pub enum LeafAnswer {
     Chunk(Bytes),
     /// To `Status`.
     Status(Box<PartitionStatus>),
+    /// To `Divergences`: the files, and what is wrong with those that cannot be read.
+    Divergences(Vec<DivergenceFile>, Vec<String>),
+    /// To `DivergenceEntries`: some of them; the stream's end is the last.
+    DivergenceEntries(Vec<SetAside>),
+    /// To `DiscardDivergence`: how many files there were.
+    Discarded(u64),
     /// It was not done, certainly.
     Refused(LeafRefusal),
     /// It may or may not have been done.

@@ -13,7 +13,9 @@ use types::DatabaseId;
 
 use crate::dr::{Guard, Links, Peering};
 use crate::leaves::Leaves;
-use crate::master::{Catalog, Detector, Timestamps};
+use crate::master::{Catalog, Detector, Fences, Timestamps};
+use crate::sessions::Sessions;
+use crate::stamps::Stamps;
 
 /// How statements wait, and what CREATE DATABASE takes where nothing is said.
 #[derive(Clone, Debug)]
@@ -58,8 +60,14 @@ pub struct Region {
     pub peering: Peering,
     /// Databases that wait for the word of those who followed them.
     pub guard: Guard,
+    /// Fences on their way.
+    pub fences: Arc<Fences>,
     /// Waits and defaults.
     pub options: RegionOptions,
+    /// Transactions that write.
+    pub(crate) stamps: Arc<Stamps>,
+    /// Clients.
+    pub(crate) sessions: Arc<Sessions>,
     schemas: Schemas,
     /// A statement holds its database's lock shared until its transaction ends, DDL alone: rows are never written
     /// under a definition that has changed meanwhile.
@@ -80,7 +88,24 @@ impl Region {
         let Parts { catalog, timestamps, detector, leaves, links, peering } = parts;
         let guard = Guard::new(&catalog.state());
         let (schemas, definitions) = (Schemas::default(), Mutex::default());
-        Arc::new(Region { catalog, timestamps, detector, leaves, links, peering, guard, options, schemas, definitions })
+        let stamps: Arc<Stamps> = Arc::default();
+        let fences = Fences::new(catalog.clone(), timestamps.clone(), detector.clone(), leaves.clone(), stamps.clone());
+        let sessions = Arc::default();
+        Arc::new(Region {
+            catalog,
+            timestamps,
+            detector,
+            leaves,
+            links,
+            peering,
+            guard,
+            fences,
+            options,
+            stamps,
+            sessions,
+            schemas,
+            definitions,
+        })
     }
 
     /// The lock that protects a database's definitions.

@@ -18,6 +18,8 @@ use sql::{Error, Result};
 use tokio::sync::{Mutex, OnceCell};
 use types::{DatabaseId, Ordinal, PartitionId, TableId, Timestamp};
 
+use crate::gateway::{may_use, twin};
+use crate::mysql::Client;
 use crate::protocol::{LeafAnswer, LeafRequest, Read};
 use crate::region::Region;
 use crate::transaction::{Transaction, refused, unreachable_partition};
@@ -28,6 +30,8 @@ const READ_TIME: Duration = Duration::from_secs(3600);
 /// The rows that one statement sees and writes.
 pub struct StatementRows {
     region: Arc<Region>,
+    /// Who asks: it sees what it may use.
+    client: Arc<Client>,
     transaction: Arc<Mutex<Transaction>>,
     view: OnceCell<Timestamp>,
     /// Of databases that follow another region: the cut at which this statement reads each.
@@ -38,8 +42,14 @@ pub struct StatementRows {
 
 impl StatementRows {
     /// For a statement of a transaction.
-    pub fn new(region: Arc<Region>, transaction: Arc<Mutex<Transaction>>, definitions: bool) -> StatementRows {
-        StatementRows { region, transaction, view: OnceCell::new(), cuts: Default::default(), definitions }
+    pub fn new(
+        region: Arc<Region>,
+        client: Arc<Client>,
+        transaction: Arc<Mutex<Transaction>>,
+        definitions: bool,
+    ) -> StatementRows {
+        let (view, cuts) = (OnceCell::new(), Default::default());
+        StatementRows { region, client, transaction, view, cuts, definitions }
     }
 
     fn id(&self, name: &str) -> Result<DatabaseId> {
@@ -111,7 +121,8 @@ impl StatementRows {
 impl Cluster for StatementRows {
     async fn databases(&self) -> Result<Vec<String>> {
         let state = self.region.catalog.state();
-        let mut names: Vec<String> = state.databases.values().map(|database| database.name.clone()).collect();
+        let names = state.databases.values().map(|database| database.name.clone());
+        let mut names: Vec<String> = names.filter(|name| may_use(&state, &self.client, name)).collect();
         names.sort();
         Ok(names)
     }
@@ -168,7 +179,7 @@ impl Cluster for StatementRows {
     }
 
     async fn sheet(&self, name: &str) -> Result<Option<Sheet>> {
-        crate::gateway::twin(&self.region, name)
+        twin(&self.region, &self.client, name).await
     }
 
     async fn allocate(&self, database: &str, table: TableId, count: u64, at_least: u64) -> Result<u64> {
@@ -177,8 +188,9 @@ impl Cluster for StatementRows {
         let writes = vec![RowWrite::Advance { key: sequence_key(table), count, at_least }];
         let batch = WriteBatch { layout, zone: Default::default(), strict: true, program: None, writes };
         // A transaction of its own: the values are not given back.
-        let mut own = Transaction::begin_count(self.region.clone());
-        own.begin_statement();
+        let outer = self.transaction.lock().await.stamp();
+        let mut own = Transaction::begin_count(self.region.clone(), outer);
+        own.begin_statement()?;
         let written = own.write(partition, batch).await?;
         own.commit().await?;
         let old = written.into_iter().next().and_then(|written| written.old);

@@ -1,7 +1,7 @@
 //! A transaction as its coordinator knows it: where it has written, how it commits.
 //!
 //! - Nothing is written before a partition's primary has locked the row; the first write stamps the transaction with
-//!   the catalog's revision, which a fence compares.
+//!   the catalog's revision, which a fence compares, and is refused where the catalog knows that it would be.
 //! - One partition: it commits there, in one record. Several: all prepare, then a timestamp is taken, then the first
 //!   participant decides; the client is answered when that decision is committed, the others are told afterwards.
 //! - What may or may not have happened is never guessed: a decision is asked for again, and a commit in one record
@@ -10,21 +10,25 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::future::join_all;
 use sql::Error;
 use sql::cluster::{WriteBatch, Written};
 use tokio::sync::OwnedRwLockReadGuard;
 use types::txn::{Answer, Refusal, Touch, TxnRequest};
-use types::{DatabaseId, Ordinal, PartitionId, Revision, Timestamp, TxnId};
+use types::{DatabaseId, Ordinal, PartitionId, Timestamp, TxnId};
 
 use crate::leaves::LeavesError;
 use crate::protocol::{LeafAnswer, LeafRefusal, LeafRequest, WriteRequest};
 use crate::region::Region;
+use crate::stamps::Stamp;
+use crate::writable;
 
 /// How long a step of a transaction may take at a leaf, lock waits aside.
 const STEP_TIME: Duration = Duration::from_secs(10);
+/// Between two attempts where a leaf has not heard yet that a fence was lifted.
+const RETRY_TIME: Duration = Duration::from_millis(20);
 /// How often a participant is told a decision before the inquiry of its primary is relied on.
 const TELL_TRIES: u32 = 20;
 
@@ -32,7 +36,7 @@ const TELL_TRIES: u32 = 20;
 pub struct Transaction {
     region: Arc<Region>,
     id: TxnId,
-    stamp: Option<Revision>,
+    stamp: Option<Arc<Stamp>>,
     statement: u32,
     touched: BTreeMap<PartitionId, Touch>,
     /// Where the present statement has written.
@@ -61,11 +65,18 @@ impl Transaction {
         }
     }
 
-    /// A transaction that takes values of counters, and changes no definition.
-    pub fn begin_count(region: Arc<Region>) -> Transaction {
+    /// A transaction that takes values of counters, and changes no definition. Under the stamp of the one that needs
+    /// them: it may finish what it has begun.
+    pub fn begin_count(region: Arc<Region>, outer: Option<Arc<Stamp>>) -> Transaction {
         let mut counting = Transaction::begin(region);
         counting.counts_only = true;
+        counting.stamp = outer;
         counting
+    }
+
+    /// What a transaction within it is stamped with.
+    pub fn stamp(&self) -> Option<Arc<Stamp>> {
+        self.stamp.clone()
     }
 
     /// Its id, once it has written somewhere: then its reads see its own writes.
@@ -85,10 +96,11 @@ impl Transaction {
         Ok(())
     }
 
-    /// A new statement begins: what it writes can be taken back.
-    pub fn begin_statement(&mut self) {
+    /// A new statement begins: what it writes can be taken back. An error: nothing is left but to roll back.
+    pub fn begin_statement(&mut self) -> Result<(), Error> {
         self.statement += 1;
         self.statement_touched.clear();
+        self.check()
     }
 
     /// Writes rows of one partition. An error means that the statement has failed.
@@ -98,15 +110,22 @@ impl Transaction {
         if self.touched.keys().any(|known| known.database != partition.database) {
             return Err(Error::unsupported("one transaction that writes to several databases"));
         }
-        self.region.guard.admit(&self.region.catalog.state(), partition.database).await?;
-        let stamp = *self.stamp.get_or_insert_with(|| self.region.catalog.state().revision);
+        let stamp = match &self.stamp {
+            Some(stamp) => stamp.clone(),
+            None => {
+                self.region.guard.admit(&self.region.catalog.state(), partition.database).await?;
+                let made = self.region.stamps.stamp(self.id, partition.database, &self.region.catalog)?;
+                self.stamp.insert(Arc::new(made)).clone()
+            }
+        };
+        let work = stamp.work().ok_or_else(fence_timeout)?;
         let touch = self.touched.get(&partition).copied().unwrap_or(Touch { epoch: None, count: 0 });
         let lock_wait = self.region.options.lock_wait;
         let request = LeafRequest::Write(WriteRequest {
             partition,
             txn: self.id,
             touch,
-            stamp,
+            stamp: stamp.revision,
             lock_wait_millis: u64::try_from(lock_wait.as_millis()).unwrap_or(u64::MAX),
             statement: self.statement,
             batch,
@@ -114,14 +133,20 @@ impl Transaction {
         });
         self.touched.insert(partition, touch);
         self.statement_touched.insert(partition);
-        match self.region.leaves.ask(partition, &request, lock_wait + STEP_TIME, false).await {
+        let answer = self.ask_to_write(partition, &request).await;
+        let cancelled = stamp.is_cancelled();
+        drop(work);
+        match answer {
+            // Whoever cancelled it may have been here before the write: it is rolled back once more.
+            _ if cancelled => Err(fence_timeout()),
             Ok(LeafAnswer::Written { touch, written, .. }) => {
                 self.touched.insert(partition, touch);
                 written
             }
             Ok(LeafAnswer::Refused(refusal)) => {
                 self.doomed |= refusal == LeafRefusal::Protocol(Refusal::Stale);
-                Err(refused(partition, &refusal))
+                let named = || writable::refusal(&self.region.catalog.state(), partition.database);
+                Err(is_read_only(&refusal).then(named).flatten().unwrap_or_else(|| refused(partition, &refusal)))
             }
             Ok(_) | Err(LeavesError::Unknown { .. }) => {
                 self.doomed = true;
@@ -131,8 +156,36 @@ impl Transaction {
         }
     }
 
+    /// A leaf may not have heard yet that a fence was lifted: it is asked again.
+    async fn ask_to_write(&self, partition: PartitionId, request: &LeafRequest) -> Result<LeafAnswer, LeavesError> {
+        let options = &self.region.options;
+        let begun = Instant::now();
+        loop {
+            let answer = self.region.leaves.ask(partition, request, options.lock_wait + STEP_TIME, false).await;
+            let read_only = matches!(&answer, Ok(LeafAnswer::Refused(refusal)) if is_read_only(refusal));
+            let state = self.region.catalog.state();
+            let late = read_only && writable::refusal(&state, partition.database).is_none();
+            if !late || begun.elapsed() >= options.partition_wait {
+                return answer;
+            }
+            tokio::time::sleep(RETRY_TIME).await;
+        }
+    }
+
     fn check(&self) -> Result<(), Error> {
-        if self.doomed { Err(rolled_back("a partition has lost track of it")) } else { Ok(()) }
+        match &self.stamp {
+            _ if self.doomed => Err(rolled_back("a partition has lost track of it")),
+            Some(stamp) if stamp.is_cancelled() => Err(fence_timeout()),
+            _ => Ok(()),
+        }
+    }
+
+    /// From now on it is not cancelled. A transaction within another one leaves that to it.
+    fn decide(&self) -> Result<(), Error> {
+        match &self.stamp {
+            Some(stamp) if !self.counts_only && !stamp.decide() => Err(fence_timeout()),
+            _ => Ok(()),
+        }
     }
 
     /// The statement has failed: what it has written is taken back everywhere. If that cannot be done, the whole
@@ -150,7 +203,7 @@ impl Transaction {
 
     /// Commits. `Ok(None)`: it had written nothing. The transaction is over, whatever is answered.
     pub async fn commit(&mut self) -> Result<Option<Timestamp>, Error> {
-        if let Err(error) = self.check() {
+        if let Err(error) = self.check().and_then(|()| self.decide()) {
             self.roll_back().await;
             return Err(error);
         }
@@ -169,6 +222,7 @@ impl Transaction {
                 self.region.forget_schema(partition.database);
             }
         }
+        self.stamp = None;
         outcome
     }
 
@@ -265,6 +319,7 @@ impl Transaction {
         let _definitions = std::mem::take(&mut self.definitions);
         let touched: Vec<PartitionId> = std::mem::take(&mut self.touched).into_keys().collect();
         release(&self.region, self.id, &touched).await;
+        self.stamp = None;
     }
 }
 
@@ -272,10 +327,11 @@ impl Drop for Transaction {
     fn drop(&mut self) {
         let touched: Vec<PartitionId> = std::mem::take(&mut self.touched).into_keys().collect();
         if !touched.is_empty() {
-            let (region, id, held) = (self.region.clone(), self.id, std::mem::take(&mut self.definitions));
+            let (region, id, stamp) = (self.region.clone(), self.id, self.stamp.take());
+            let held = std::mem::take(&mut self.definitions);
             tokio::spawn(async move {
                 release(&region, id, &touched).await;
-                drop(held);
+                drop((stamp, held));
             });
         }
     }
@@ -292,8 +348,17 @@ async fn release(region: &Region, txn: TxnId, partitions: &[PartitionId]) {
     join_all(each).await;
 }
 
+/// Whether a leaf says that the database takes no writes.
+fn is_read_only(refusal: &LeafRefusal) -> bool {
+    matches!(refusal, LeafRefusal::Protocol(Refusal::Fenced | Refusal::Sink))
+}
+
 fn rolled_back(why: &str) -> Error {
     Error::new(1213, format!("The transaction was rolled back ({why}); repeat it"))
+}
+
+fn fence_timeout() -> Error {
+    rolled_back("the database was fenced, and the fence's TIMEOUT has passed")
 }
 
 fn lock_wait() -> Error {

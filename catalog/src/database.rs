@@ -8,6 +8,7 @@ use types::{Fence, LinkId, Lsn, Mode, Ordinal, Promotion, PromotionId, Revision,
 
 use crate::claim::Claim;
 use crate::command::HandoverAnswer;
+use crate::event::UnixMillis;
 
 /// Settings that a user may give and change.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -100,6 +101,8 @@ pub struct Fenced {
     pub fence: Fence,
     /// Who holds it.
     pub holders: BTreeSet<Holder>,
+    /// Since when, for people.
+    pub since: UnixMillis,
     /// Reported after every primary had acknowledged the seal.
     pub finals: Option<Finals>,
 }

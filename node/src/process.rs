@@ -189,6 +189,7 @@ async fn start_aggregator(config: &Config, process: &Process) -> Result<Arc<Regi
         fingerprint: process.credentials.node.fingerprint()?.0,
     };
     let region = Region::new(Parts { catalog, timestamps, detector, leaves, links, peering }, options);
+    tokio::spawn(region.fences.clone().run());
     let password = match &config.cluster.root_password_file {
         Some(path) => Some(std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?),
         None => None,

@@ -423,23 +423,40 @@ pub(crate) async fn show(
         Show::Engines => engines(),
         Show::CharacterSets => character_sets(),
         Show::Collations => collations(),
-        Show::Databases { .. } | Show::CreateDatabase(_) | Show::Status | Show::ProcessList | Show::Grants(_) => {
+        Show::Databases { extended: true } => return of_cluster("PERENNIAL_DATABASES", filter, session, cluster).await,
+        Show::Status => return of_cluster("SESSION_STATUS", filter, session, cluster).await,
+        Show::ProcessList => return of_cluster("PROCESSLIST", filter, session, cluster).await,
+        Show::CreateDatabase { .. } | Show::Grants(_) => {
             return Err(Error::unsupported("this SHOW without a cluster"));
         }
     };
     let rows = filtered(&columns, rows, filter, session)?;
-    let mut columns: Vec<ResultColumn> = columns
-        .iter()
-        .map(|(name, ty)| match ty {
-            Ty::Int => ResultColumn::int(name),
-            _ => ResultColumn::text(name),
-        })
-        .collect();
+    let mut columns = result_columns(&columns);
     if let Show::Tables { database, .. } = show {
         let database = database.as_deref().or(session.database.as_deref()).unwrap_or_default();
         columns[0].name = format!("Tables_in_{database}");
     }
     Ok(Answer::Rows(Rows::of(columns, rows)))
+}
+
+/// A SHOW that the cluster answers: the same rows as its table in information_schema.
+async fn of_cluster(
+    name: &str,
+    filter: Option<&Filter>,
+    session: &Session,
+    cluster: &Arc<dyn Cluster>,
+) -> Result<Answer> {
+    let sheet = cluster.sheet(name).await?.ok_or_else(|| Error::unsupported("this SHOW without a cluster"))?;
+    let rows = filtered(&sheet.columns, sheet.rows, filter, session)?;
+    Ok(Answer::Rows(Rows::of(result_columns(&sheet.columns), rows)))
+}
+
+fn result_columns<N: AsRef<str>>(columns: &[(N, Ty)]) -> Vec<ResultColumn> {
+    let column = |(name, ty): &(N, Ty)| match ty {
+        Ty::Int => ResultColumn::int(name.as_ref()),
+        _ => ResultColumn::text(name.as_ref()),
+    };
+    columns.iter().map(column).collect()
 }
 
 async fn find(name: &TableName, session: &Session, cluster: &Arc<dyn Cluster>) -> Result<Arc<Table>> {
@@ -583,8 +600,8 @@ fn warnings(warnings: &[Warning], errors: bool, count: bool) -> Sheet {
 }
 
 /// The rows that a LIKE or WHERE leaves.
-fn filtered(
-    columns: &[(&'static str, Ty)],
+fn filtered<N: AsRef<str>>(
+    columns: &[(N, Ty)],
     rows: Vec<Vec<Datum>>,
     filter: Option<&Filter>,
     session: &Session,
@@ -611,11 +628,11 @@ fn filtered(
     }
 }
 
-struct SheetNames<'a>(&'a [(&'static str, Ty)]);
+struct SheetNames<'a, N>(&'a [(N, Ty)]);
 
-impl Names for SheetNames<'_> {
+impl<N: AsRef<str>> Names for SheetNames<'_, N> {
     fn column(&self, _: Option<&str>, column: &str) -> Result<(usize, Ty)> {
-        let place = self.0.iter().position(|(name, _)| name.eq_ignore_ascii_case(column));
+        let place = self.0.iter().position(|(name, _)| name.as_ref().eq_ignore_ascii_case(column));
         let first = column.to_lowercase().starts_with("tables_in_").then_some(0);
         let place = place.or(first).ok_or_else(|| Error::unknown_column(column, "where clause"))?;
         Ok((place, self.0[place].1))

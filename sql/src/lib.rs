@@ -28,5 +28,6 @@ mod write;
 
 pub use error::{Error, Result};
 pub use execute::{apply_set, describe, execute};
+pub use info::create_table;
 pub use tables::databases_named;
 pub use write::Loader;

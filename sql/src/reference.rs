@@ -256,7 +256,7 @@ pub const STATEMENTS: &[Entry] = &[
         "LOCK TABLES",
         "LOCK TABLES t {READ | WRITE}, …",
         "–",
-        "Accepted for tools; rows are protected by transactions.",
+        "Accepted for tools, with a warning: rows are protected by transactions.",
         "LOCK TABLES t READ, u AS v WRITE",
     ),
     now(
@@ -392,7 +392,7 @@ pub const STATEMENTS: &[Entry] = &[
         "Writes that were set aside.",
         "SHOW DIVERGENCE RECORDS '0001' LIMIT 10",
     ),
-    later(
+    now(
         "EXPORT DIVERGENCE",
         "EXPORT DIVERGENCE 'id' AS SQL | DISCARD DIVERGENCE 'id'",
         "SUPER",
@@ -410,7 +410,7 @@ pub const STATEMENTS: &[Entry] = &[
         "SHOW PARTITIONS ON d",
     ),
     now("SHOW CLUSTER STATUS", "SHOW CLUSTER STATUS", "–", "One row a region.", "SHOW CLUSTER STATUS"),
-    later(
+    now(
         "SHOW CLUSTER EVENTS",
         "SHOW CLUSTER EVENTS [LIMIT n]",
         "–",

@@ -143,8 +143,13 @@ pub enum Show {
         /// With the cluster's columns.
         extended: bool,
     },
-    /// `SHOW CREATE DATABASE`.
-    CreateDatabase(String),
+    /// `SHOW CREATE DATABASE [IF NOT EXISTS]`.
+    CreateDatabase {
+        /// Of which.
+        name: String,
+        /// Whether the statement shown says IF NOT EXISTS.
+        if_not_exists: bool,
+    },
     /// `SHOW [FULL] TABLES [FROM db]`.
     Tables {
         /// With the table's kind.
@@ -402,7 +407,7 @@ pub enum ClusterShow {
     Divergence(Option<String>),
     /// `SHOW DIVERGENCE RECORDS 'id' [LIMIT n]`.
     DivergenceRecords {
-        /// Which file.
+        /// Which exchange.
         id: String,
         /// How many at most.
         limit: Option<u64>,
@@ -415,6 +420,11 @@ pub enum ClusterShow {
     Partitions(Option<String>),
     /// `SHOW CLUSTER STATUS`.
     ClusterStatus,
+    /// `SHOW CLUSTER EVENTS [LIMIT n]`.
+    ClusterEvents {
+        /// How many at most, the newest.
+        limit: Option<u64>,
+    },
 }
 
 /// A query and how its columns are called.
@@ -508,7 +518,7 @@ pub enum Statement {
         /// Which connection.
         id: u64,
     },
-    /// `LOCK TABLES`: accepted for tools that send it; rows are protected by transactions.
+    /// `LOCK TABLES`: accepted with a warning for tools that send it; rows are protected by transactions.
     LockTables(Vec<TableName>),
     /// `CREATE USER`.
     CreateUser {
@@ -560,6 +570,10 @@ pub enum Statement {
     },
     /// A SHOW of the cluster's.
     ClusterShow(ClusterShow),
+    /// `EXPORT DIVERGENCE 'id' AS SQL`.
+    ExportDivergence(String),
+    /// `DISCARD DIVERGENCE 'id'`.
+    DiscardDivergence(String),
     /// Understood, and refused with 1235: it comes with a later version.
     Later(&'static str),
 }
@@ -602,6 +616,7 @@ impl Statement {
                 | Show::TableStatus(_)
                 | Show::Columns { .. }
                 | Show::CreateTable(_)
+                | Show::CreateDatabase { .. }
                 | Show::Indexes(_) => Need::Database,
                 _ => Need::Nothing,
             },
@@ -612,6 +627,8 @@ impl Statement {
             | Statement::Revoke(_)
             | Statement::Replicate(_)
             | Statement::StopReplicating { .. }
+            | Statement::ExportDivergence(_)
+            | Statement::DiscardDivergence(_)
             | Statement::Fence { .. } => Need::Super,
             Statement::ClusterShow(ClusterShow::Divergence(_) | ClusterShow::DivergenceRecords { .. }) => Need::Super,
             Statement::ClusterShow(_)

@@ -17,7 +17,8 @@ use types::{ClusterId, DatabaseId, LinkId, Timestamp};
 
 use super::guard;
 use super::peer::{Peer, pinned};
-use super::protocol::{LinkAnswer, LinkRefusal, LinkRequest, Poll, Source};
+use super::protocol::{LinkAnswer, LinkRefusal, LinkRequest, Poll};
+use crate::gateway::set_aside_since;
 use crate::region::Region;
 
 /// Between two polls of a source.
@@ -135,6 +136,10 @@ async fn poll(region: &Region, state: &State, link: LinkId, sink: &SinkLink, pee
         }
     }
     settle(region, state, link, sink).await?;
+    if region.detector.streams(state, sink.database, link) && !region.links.state(link).looked_aside {
+        let set_aside = set_aside_since(region, sink.database, sink.since.0).await;
+        region.links.note(link, |known| (known.set_aside, known.looked_aside) = (set_aside, true));
+    }
     measure_copy(region, sink.database, link).await?;
     let applied = || {
         let reports = state.partitions_of(sink.database).filter_map(|(id, _)| region.detector.primary(state, id));

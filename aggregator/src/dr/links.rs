@@ -29,6 +29,8 @@ pub struct LinkState {
     pub began: Option<Instant>,
     /// Records that were set aside when the sides parted, and in which divergence.
     pub set_aside: Option<(u64, String)>,
+    /// It was looked whether there are any.
+    pub looked_aside: bool,
     /// When the sink's cut has reached this, what the source had at the beginning is there.
     pub target: Option<Timestamp>,
     /// The link began under this master, so that a full copy can be measured; until it is.

@@ -15,6 +15,7 @@ use types::{DatabaseId, LinkId, Mode, Timestamp, parting_cut};
 
 use super::peer::{Peer, first_trust};
 use super::protocol::{LinkAnswer, LinkRequest, Open, Opened};
+use crate::gateway::set_aside_since;
 use crate::region::Region;
 
 /// Between two looks at how far the sink is.
@@ -110,6 +111,10 @@ pub async fn replicate(region: &Region, order: Order) -> Result<Replicated> {
     if !order.no_wait {
         wait(region, database, &opened, limit).await?;
         super::keeper::measure_copy(region, database, opened.link).await.map_err(link_error)?;
+    }
+    if let Some(sink) = region.catalog.state().sinks.get(&opened.link) {
+        let set_aside = set_aside_since(region, database, sink.since.0).await;
+        region.links.note(opened.link, |known| known.set_aside = set_aside);
     }
     Ok(result(region, database, &opened, common_point, begun))
 }

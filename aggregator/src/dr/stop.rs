@@ -15,6 +15,7 @@ use tokio::time::sleep;
 use types::{DatabaseId, LinkId, Promotion, PromotionId, Timestamp};
 
 use super::replicate::link_error;
+use crate::gateway::set_aside_by;
 use crate::region::Region;
 
 /// Between two looks.
@@ -59,7 +60,7 @@ pub async fn stop(region: &Region, name: &str) -> Result<Stopped> {
         cut: promotion.cut,
         behind_millis: ordered.saturating_sub(promotion.cut.millis()),
         promotion: promotion.id,
-        dropped_records: 0,
+        dropped_records: set_aside_by(region, database, promotion.id.0).await.map_or(0, |(records, _)| records),
         epoch: epochs.map(|grant| grant.epoch.number).max().unwrap_or_default(),
     })
 }

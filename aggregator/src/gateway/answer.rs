@@ -6,6 +6,7 @@ use sql::scalar::SessionZone;
 use types::Datum;
 use types::value::{ColumnType, Zone};
 
+use super::run::interrupted;
 use super::{ClientSession, wire};
 use crate::mysql::constants::{Capabilities, column_flag};
 use crate::mysql::{Column, ColumnKind, Completion, ResultSink, Session, SqlError, Value};
@@ -50,19 +51,19 @@ impl ClientSession {
     async fn send_rows(&mut self, rows: Rows, more: bool, out: &mut dyn ResultSink) -> Result<(), SqlError> {
         let Rows { columns, mut rows, env } = rows;
         let zone = self.variables.zone();
-        let mut first = Some(rows.next().await.transpose().map_err(wire)?.unwrap_or_default());
+        let mut first = Some(self.until_killed(rows.next()).await?.transpose().map_err(wire)?.unwrap_or_default());
         out.columns(columns.iter().map(column).collect()).await?;
         let mut count = 0u64;
         loop {
             let portion = match first.take() {
                 Some(portion) => portion,
-                None => match rows.next().await.transpose().map_err(wire)? {
+                None => match self.until_killed(rows.next()).await?.transpose().map_err(wire)? {
                     Some(portion) => portion,
                     None => break,
                 },
             };
-            if self.client.killed.is_cancelled() {
-                return Err(SqlError::new(1317, "Query execution was interrupted"));
+            if self.stop.is_cancelled() {
+                return Err(wire(interrupted()));
             }
             for row in &portion {
                 let values: Vec<Value<'_>> =
@@ -76,6 +77,13 @@ impl ClientSession {
         self.variables.row_count = -1;
         let completion = self.completion(more);
         out.end(completion).await
+    }
+
+    async fn until_killed<T>(&self, run: impl Future<Output = T>) -> Result<T, SqlError> {
+        tokio::select! {
+            done = run => Ok(done),
+            () = self.stop.cancelled() => Err(wire(interrupted())),
+        }
     }
 
     async fn send_done(&mut self, done: Done, more: bool, out: &mut dyn ResultSink) -> Result<(), SqlError> {

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use catalog::command::CreateDatabase;
-use catalog::database::Options;
+use catalog::database::{Holder, Options};
 use catalog::decide::placement;
 use catalog::{Command, Refusal};
 use sql::answer::{Answer, Done};
@@ -12,6 +12,7 @@ use sql::{Error, Result};
 use types::{DatabaseId, Datum, Mode};
 
 use crate::region::Region;
+use crate::writable;
 
 /// Partitions for each leaf where nothing is said.
 const PARTITIONS_PER_LEAF: u32 = 4;
@@ -48,6 +49,12 @@ pub async fn change(region: &Region, statement: &Statement) -> Result<Answer> {
                     false => Err(Error::new(1008, format!("Can't drop database '{name}'; database doesn't exist"))),
                 };
             };
+            // The guard's database may be dropped: it is somebody else's by now. A person's order and a token are kept.
+            let state = region.catalog.state();
+            let held = |known: &catalog::database::Database| known.fenced.holders.iter().any(|h| *h != Holder::Guard);
+            if let Some(refusal) = writable::refusal(&state, id).filter(|_| held(&state.databases[&id])) {
+                return Err(refusal);
+            }
             decide(region, Command::DropDatabase { name: name.clone() }).await?;
             region.forget_schema(id);
         }

@@ -1,39 +1,48 @@
 //! A client's session: text in, results out. One statement after the other, each in a transaction.
 //!
 //! - `run` statements on rows and definitions, and the transaction they belong to
-//! - `databases`, `users` what the catalog decides
+//! - `databases`, `users` what the catalog decides; `accounts` what a user is and may, as statements
+//! - `fence` the orders that stop writes; `divergence` what was set aside
 //! - `replication` what regions agree on; `links` how that goes
-//! - `shows` what the cluster knows of itself
+//! - `shows`, `seen` what the cluster knows of itself; `condition` how a database is
 //! - `answer` results as the wire wants them
 
+mod accounts;
 mod answer;
+mod condition;
 mod databases;
+mod divergence;
+mod fence;
 mod links;
 mod replication;
 mod run;
+mod seen;
 mod shows;
 mod users;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use sql::session::Session as Variables;
 use tokio::sync::Mutex;
-use types::Datum;
+use tokio_util::sync::CancellationToken;
+use types::{DatabaseId, Datum};
 
 use crate::mysql::{
     Account, Authenticator, Client, Column, Prepared, Query, ResultSink, Session, SessionFactory, SqlError,
     StatementId, Status, Value,
 };
 use crate::region::Region;
+use crate::sessions::Seat;
 use crate::transaction::Transaction;
 
 pub(crate) use databases::{decide, duration_millis};
+pub(crate) use divergence::{set_aside_by, set_aside_since};
 pub(crate) use shows::twin;
 pub use users::make_root;
-pub(crate) use users::{account, log_in};
+pub(crate) use users::{account, log_in, may_use};
 
 /// Opens sessions on a region, and knows its accounts. Cheap to clone.
 #[derive(Clone)]
@@ -57,12 +66,18 @@ impl Authenticator for Gateway {
 #[async_trait]
 impl SessionFactory for Gateway {
     async fn open(&self, client: Arc<Client>) -> Result<Box<dyn Session>, SqlError> {
+        let seat = self.region.sessions.enter(client.clone());
+        let stop = client.killed.child_token();
         let variables = Variables::new(u64::from(client.connection.0), client.user.clone(), client.host.clone());
         Ok(Box::new(ClientSession {
             region: self.region.clone(),
             client,
+            seat,
+            stop,
             variables,
             transaction: None,
+            fences: BTreeSet::new(),
+            tables_locked: false,
             prepared: HashMap::new(),
         }))
     }
@@ -72,9 +87,16 @@ impl SessionFactory for Gateway {
 pub struct ClientSession {
     region: Arc<Region>,
     client: Arc<Client>,
+    seat: Seat,
+    /// Of the present statement: cancelled by KILL.
+    stop: CancellationToken,
     variables: Variables,
     /// The one that BEGIN or autocommit=0 has begun.
     transaction: Option<Arc<Mutex<Transaction>>>,
+    /// Databases that this session has fenced.
+    fences: BTreeSet<DatabaseId>,
+    /// LOCK TABLES was said.
+    tables_locked: bool,
     prepared: HashMap<StatementId, String>,
 }
 
@@ -132,7 +154,9 @@ impl Session for ClientSession {
     }
 
     async fn init_db(&mut self, database: &str) -> Result<(), SqlError> {
-        self.use_database(database).map_err(wire)
+        self.use_database(database).map_err(wire)?;
+        self.seat.set_database(Some(database));
+        Ok(())
     }
 
     async fn field_list(&mut self, table: &str, pattern: &str) -> Result<Vec<Column>, SqlError> {
@@ -142,6 +166,8 @@ impl Session for ClientSession {
     async fn reset(&mut self) -> Result<(), SqlError> {
         self.roll_back().await;
         self.prepared.clear();
+        self.fences.clear();
+        self.tables_locked = false;
         let database = self.variables.database.take();
         let client = &self.client;
         self.variables = Variables::new(u64::from(client.connection.0), client.user.clone(), client.host.clone());

@@ -8,7 +8,7 @@ use sql::statement::{LoadData, Statement};
 use sql::{Error, Loader, Result};
 use tokio::sync::{Mutex, OwnedRwLockWriteGuard};
 
-use super::{ClientSession, answer, databases, replication, shows, users, wire};
+use super::{ClientSession, answer, databases, divergence, replication, shows, users, wire};
 use crate::mysql::{Column, ResultSink, SqlError};
 use crate::rows::StatementRows;
 use crate::transaction::Transaction;
@@ -45,6 +45,8 @@ impl ClientSession {
     /// Parses and runs one statement, and sends its answer.
     pub(super) async fn run_text(&mut self, text: &str, more: bool, out: &mut dyn ResultSink) -> Result<(), SqlError> {
         self.variables.begin_statement();
+        let running = self.seat.begin(text, self.variables.database.as_deref());
+        self.stop = running.stop.clone();
         let statement = sql::parse::parse(text).map_err(wire)?;
         users::allow(&self.region, &self.client, &statement, &self.variables).map_err(wire)?;
         let keeps_warnings = matches!(statement, Statement::Show { .. });
@@ -55,6 +57,10 @@ impl ClientSession {
             return self.load(load, more, out).await;
         }
         match kind(&statement) {
+            Kind::Rows if self.is_of_cluster(&statement) => {
+                let done = self.show_of_cluster(&statement).map_err(wire)?;
+                self.send(done, more, out).await
+            }
             Kind::Rows => self.run_rows(&statement, more, out).await,
             Kind::Definitions => {
                 let done = self.run_definitions(&statement).await.map_err(wire)?;
@@ -79,14 +85,19 @@ impl ClientSession {
     }
 
     fn rows(&self, transaction: &Arc<Mutex<Transaction>>, definitions: bool) -> Arc<dyn Cluster> {
-        Arc::new(StatementRows::new(self.region.clone(), transaction.clone(), definitions))
+        let (region, client) = (self.region.clone(), self.client.clone());
+        Arc::new(StatementRows::new(region, client, transaction.clone(), definitions))
     }
 
     async fn run_rows(&mut self, statement: &Statement, more: bool, out: &mut dyn ResultSink) -> Result<(), SqlError> {
         let transaction = self.current();
-        transaction.lock().await.begin_statement();
+        self.begin_statement(&transaction).await.map_err(wire)?;
         let rows = self.rows(&transaction, false);
-        match sql::execute(statement, &self.variables, &rows).await {
+        let done = tokio::select! {
+            done = sql::execute(statement, &self.variables, &rows) => done,
+            () = self.stop.cancelled() => Err(interrupted()),
+        };
+        match done {
             Ok(Answer::Rows(found)) => {
                 // The rows are read while they are sent; the view and the definitions hold until then.
                 self.send(Answer::Rows(found), more, out).await
@@ -98,6 +109,14 @@ impl ClientSession {
             }
             Err(error) => Err(wire(self.fail_statement(transaction, error).await)),
         }
+    }
+
+    async fn begin_statement(&mut self, transaction: &Arc<Mutex<Transaction>>) -> Result<()> {
+        let begun = transaction.lock().await.begin_statement();
+        if begun.is_err() {
+            self.roll_back().await;
+        }
+        begun
     }
 
     /// A statement outside of BEGIN is committed before its answer is sent.
@@ -123,7 +142,7 @@ impl ClientSession {
 
     async fn load(&mut self, load: &LoadData, more: bool, out: &mut dyn ResultSink) -> Result<(), SqlError> {
         let transaction = self.current();
-        transaction.lock().await.begin_statement();
+        self.begin_statement(&transaction).await.map_err(wire)?;
         let rows = self.rows(&transaction, false);
         let done = self.load_rows(load, &rows, out).await;
         drop(rows);
@@ -149,8 +168,8 @@ impl ClientSession {
         out.infile(&load.file).await?;
         while let Some(piece) = out.chunk().await? {
             loader.push(&piece).await.map_err(wire)?;
-            if self.client.killed.is_cancelled() {
-                return Err(SqlError::new(1317, "Query execution was interrupted"));
+            if self.stop.is_cancelled() {
+                return Err(wire(interrupted()));
             }
         }
         loader.finish().await.map_err(wire)
@@ -160,7 +179,7 @@ impl ClientSession {
         self.commit().await?;
         let _alone = self.lock_definitions(statement).await?;
         let transaction = Arc::new(Mutex::new(Transaction::begin(self.region.clone())));
-        transaction.lock().await.begin_statement();
+        transaction.lock().await.begin_statement()?;
         let rows = self.rows(&transaction, true);
         let done = sql::execute(statement, &self.variables, &rows).await;
         drop(rows);
@@ -212,8 +231,9 @@ impl ClientSession {
                 self.roll_back().await;
                 Ok(nothing())
             }
-            Statement::LockTables(_) | Statement::FlushNothing => Ok(nothing()),
-            Statement::ClusterShow(show) => shows::cluster(&self.region, show),
+            Statement::LockTables(_) => self.lock_tables().await,
+            Statement::FlushNothing => Ok(nothing()),
+            Statement::ClusterShow(show) => shows::cluster(&self.region, &self.client, show).await,
             Statement::CreateDatabase(_) | Statement::AlterDatabase(_) | Statement::DropDatabase { .. } => {
                 self.commit().await?;
                 let done = databases::change(&self.region, statement).await?;
@@ -232,7 +252,10 @@ impl ClientSession {
                 self.commit().await?;
                 users::change(&self.region, statement).await
             }
-            Statement::Unlock { .. } => Ok(nothing()),
+            Statement::Fence { database, timeout_ms } => self.fence(database.as_deref(), *timeout_ms).await,
+            Statement::Unlock { target, force } => self.unlock(target, *force).await,
+            Statement::ExportDivergence(id) => divergence::export(&self.region, &self.client, id).await,
+            Statement::DiscardDivergence(id) => divergence::discard(&self.region, id).await,
             Statement::Replicate(replicate) => {
                 self.commit().await?;
                 replication::replicate(&self.region, replicate).await
@@ -241,8 +264,7 @@ impl ClientSession {
                 self.commit().await?;
                 replication::stop(&self.region, database).await
             }
-            Statement::Fence { .. } => Err(Error::unsupported("FLUSH TABLES WITH READ ONLY")),
-            Statement::Kill { .. } => Err(Error::unsupported("KILL")),
+            Statement::Kill { query, id } => self.kill(*id, *query).map(|()| nothing()),
             other => sql::execute(other, &self.variables, &self.rows(&self.idle(), false)).await,
         }
     }
@@ -270,6 +292,9 @@ impl ClientSession {
     pub(super) fn use_database(&mut self, name: &str) -> Result<()> {
         let known = name.eq_ignore_ascii_case("information_schema")
             || self.region.catalog.state().database_named(name).is_some();
+        if !users::may_use(&self.region.catalog.state(), &self.client, name) {
+            return Err(users::no_access(&self.client, name));
+        }
         if !known {
             return Err(Error::unknown_database(name));
         }
@@ -294,6 +319,11 @@ impl ClientSession {
             |column: &Column| pattern.is_empty() || pattern == "%" || column.name.eq_ignore_ascii_case(pattern);
         Ok(columns.into_iter().filter(wanted).collect())
     }
+}
+
+/// 1317: KILL.
+pub(super) fn interrupted() -> Error {
+    Error::new(1317, "Query execution was interrupted")
 }
 
 fn nothing() -> Answer {

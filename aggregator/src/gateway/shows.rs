@@ -1,31 +1,41 @@
 //! What the cluster knows of itself, as rows: the catalog's word beside the leaves'.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use catalog::State;
+use catalog::user::Privilege;
 use sql::answer::{Answer, ResultColumn};
 use sql::cluster::Sheet;
 use sql::scalar::Ty;
 use sql::statement::ClusterShow;
 use sql::{Error, Result};
-use types::{Datum, PartitionId};
+use types::Datum;
 
 use super::answer::table;
-use super::links;
+use super::condition::condition;
+use super::seen::{counters, databases, events, processes};
+use super::users::{may_use, no_access};
+use super::{divergence, links};
+use crate::mysql::Client;
 use crate::region::Region;
 
 /// Answers a SHOW of the cluster's.
-pub fn cluster(region: &Region, show: &ClusterShow) -> Result<Answer> {
-    let Sheet { columns, rows } = of_show(region, show)?;
+pub async fn cluster(region: &Arc<Region>, client: &Arc<Client>, show: &ClusterShow) -> Result<Answer> {
+    let (Sheet { columns, rows }, troubles) = match show {
+        ClusterShow::Divergence(database) => divergence::show(region, database.as_deref()).await?,
+        show => (of_show(region, client, show).await?, vec![]),
+    };
     let columns = columns.iter().map(|(name, ty)| match ty {
         Ty::Int => ResultColumn::int(name),
         _ => ResultColumn::text(name),
     });
-    Ok(table(columns.collect(), rows))
+    Ok(divergence::with_troubles(table(columns.collect(), rows), troubles))
 }
 
 /// The twin of a SHOW in information_schema; `None` if there is none of that name.
-pub fn twin(region: &Region, name: &str) -> Result<Option<Sheet>> {
+pub async fn twin(region: &Arc<Region>, client: &Arc<Client>, name: &str) -> Result<Option<Sheet>> {
+    let state = region.catalog.state();
     let show = match name {
         "PERENNIAL_LEAVES" => ClusterShow::Leaves,
         "PERENNIAL_AGGREGATORS" => ClusterShow::Aggregators,
@@ -35,34 +45,45 @@ pub fn twin(region: &Region, name: &str) -> Result<Option<Sheet>> {
         "PERENNIAL_REPLICATION_STATUS_PARTITIONS" => {
             ClusterShow::ReplicationStatus { partitions: true, database: None }
         }
+        "PERENNIAL_DIVERGENCE" => {
+            super::users::require(region, client, Privilege::Super)?;
+            ClusterShow::Divergence(None)
+        }
+        "PERENNIAL_CLUSTER_EVENTS" => ClusterShow::ClusterEvents { limit: None },
+        "PERENNIAL_DATABASES" => return Ok(Some(databases(region, &state, client))),
+        "PROCESSLIST" => return Ok(Some(processes(region, &state, client))),
+        "SESSION_STATUS" | "GLOBAL_STATUS" => return Ok(Some(counters(region))),
         _ => return Ok(None),
     };
-    of_show(region, &show).map(Some)
+    of_show(region, client, &show).await.map(Some)
 }
 
-fn of_show(region: &Region, show: &ClusterShow) -> Result<Sheet> {
+async fn of_show(region: &Arc<Region>, client: &Arc<Client>, show: &ClusterShow) -> Result<Sheet> {
     let state = region.catalog.state();
     match show {
         ClusterShow::Leaves => Ok(leaves(region, &state)),
         ClusterShow::Aggregators => Ok(aggregators(&state)),
-        ClusterShow::Partitions(database) => partitions(region, &state, database.as_deref()),
+        ClusterShow::Partitions(database) => partitions(region, &state, client, database.as_deref()),
         ClusterShow::ClusterStatus => Ok(status(region, &state)),
+        ClusterShow::ClusterEvents { limit } => Ok(events(&state, client, *limit)),
         ClusterShow::ReplicationStatus { partitions: true, database } => {
             Ok(links::partitions(region, database.as_deref()))
         }
         ClusterShow::ReplicationStatus { partitions: false, database } => {
             Ok(links::status(region, database.as_deref()))
         }
-        ClusterShow::Divergence(_) => Err(Error::unsupported("SHOW DIVERGENCE")),
-        ClusterShow::DivergenceRecords { .. } => Err(Error::unsupported("SHOW DIVERGENCE RECORDS")),
+        ClusterShow::Divergence(database) => {
+            divergence::show(region, database.as_deref()).await.map(|(sheet, _)| sheet)
+        }
+        ClusterShow::DivergenceRecords { id, limit } => divergence::records(region, client, id, *limit).await,
     }
 }
 
-fn text(value: impl Into<String>) -> Datum {
+pub(super) fn text(value: impl Into<String>) -> Datum {
     Datum::Text(value.into())
 }
 
-fn count(value: u64) -> Datum {
+pub(super) fn count(value: u64) -> Datum {
     Datum::Int(i64::try_from(value).unwrap_or(i64::MAX))
 }
 
@@ -72,7 +93,7 @@ fn host_port(address: &str) -> (Datum, Datum) {
 }
 
 /// Columns by name; true for numbers.
-fn sheet(names: &[(&str, bool)], rows: Vec<Vec<Datum>>) -> Sheet {
+pub(super) fn sheet(names: &[(&str, bool)], rows: Vec<Vec<Datum>>) -> Sheet {
     let columns = names.iter().map(|(name, number)| (name.to_string(), if *number { Ty::Int } else { Ty::Text }));
     Sheet { columns: columns.collect(), rows }
 }
@@ -165,17 +186,18 @@ fn aggregators(state: &State) -> Sheet {
     sheet(&names, rows.collect())
 }
 
-fn partitions(region: &Region, state: &State, database: Option<&str>) -> Result<Sheet> {
-    if let Some(name) = database
-        && state.database_named(name).is_none()
-    {
-        return Err(Error::unknown_database(name));
+fn partitions(region: &Region, state: &State, client: &Client, database: Option<&str>) -> Result<Sheet> {
+    if let Some(name) = database {
+        if !may_use(state, client, name) {
+            return Err(no_access(client, name));
+        }
+        state.database_named(name).ok_or_else(|| Error::unknown_database(name))?;
     }
     let heard = region.detector.leaves();
     let mut rows = Vec::new();
     for (id, partition) in &state.partitions {
         let name = &state.databases[&id.database].name;
-        if database.is_some_and(|wanted| wanted != name) {
+        if database.is_some_and(|wanted| wanted != name) || !may_use(state, client, name) {
             continue;
         }
         let member = |node| state.nodes.get(&node).map(|node| node.addresses.rpc.clone()).unwrap_or_default();
@@ -235,27 +257,6 @@ fn partitions(region: &Region, state: &State, database: Option<&str>) -> Result<
     Ok(sheet(&names, rows))
 }
 
-/// How a database is, in one word.
-fn database_state(region: &Region, state: &State, database: types::DatabaseId) -> &'static str {
-    let known = &state.databases[&database];
-    let serves = |id: PartitionId| {
-        let primary = region.detector.primary(state, id).and_then(|replica| replica.leading);
-        primary.is_some_and(|leading| leading.serving)
-    };
-    let whole = |p: &catalog::partition::Partition| p.members.len() >= usize::from(known.options.redundancy);
-    if state.partitions_of(database).any(|(id, _)| !serves(id)) {
-        "unavailable"
-    } else if known.is_sink() {
-        "sink"
-    } else if known.fenced.fence != types::Fence::None {
-        "read only"
-    } else if state.partitions_of(database).any(|(_, partition)| !whole(partition)) {
-        "degraded"
-    } else {
-        "online"
-    }
-}
-
 fn status(region: &Region, state: &State) -> Sheet {
     let heard = region.detector.leaves();
     let nodes = state.nodes.iter().filter(|(_, node)| !node.removed);
@@ -264,7 +265,7 @@ fn status(region: &Region, state: &State) -> Sheet {
         .partition(|up| *up);
     let mut states: std::collections::BTreeMap<&str, u64> = Default::default();
     for id in state.databases.keys() {
-        *states.entry(database_state(region, state, *id)).or_default() += 1;
+        *states.entry(condition(region, state, *id).state).or_default() += 1;
     }
     let databases: Vec<String> = states.iter().map(|(word, number)| format!("{number} {word}")).collect();
     let row = vec![

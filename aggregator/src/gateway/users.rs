@@ -86,7 +86,9 @@ pub fn databases_of(statement: &Statement, variables: &Variables) -> Vec<String>
     match statement {
         Statement::CreateDatabase(create) => vec![create.name.clone()],
         Statement::AlterDatabase(alter) => vec![alter.name.clone()],
-        Statement::DropDatabase { name, .. } | Statement::Use(name) => vec![name.clone()],
+        Statement::DropDatabase { name, .. }
+        | Statement::Use(name)
+        | Statement::Show { show: Show::CreateDatabase { name, .. }, .. } => vec![name.clone()],
         Statement::CreateTable(create) => of(&create.name).into_iter().collect(),
         Statement::CreateTableLike { name, like, .. } => [of(name), of(like)].into_iter().flatten().collect(),
         Statement::AlterTable { name, .. } | Statement::Truncate(name) => of(name).into_iter().collect(),
@@ -108,34 +110,52 @@ pub fn databases_of(statement: &Statement, variables: &Variables) -> Vec<String>
 /// Whether the client may run a statement.
 pub fn allow(region: &Region, client: &Client, statement: &Statement, variables: &Variables) -> Result<()> {
     let state = region.catalog.state();
-    let hosts = hosts(client.address);
-    let hosts: Vec<&str> = hosts.iter().map(String::as_str).collect();
-    let Some((account, user)) = state.account_of(&client.user, &hosts) else {
+    let Some((_, user)) = user(&state, client) else {
         return Err(Error::new(1045, format!("Access denied for user '{}'@'{}'", client.user, client.host)));
-    };
-    let denied = |what: &str| {
-        Error::new(
-            1227,
-            format!("Access denied; you need (at least one of) the {what} privilege(s) for this operation"),
-        )
     };
     match statement.need() {
         Need::Nothing => Ok(()),
         Need::Super if user.may(Privilege::Super, None) => Ok(()),
-        Need::Super => Err(denied("SUPER")),
+        Need::Super => Err(lacks("SUPER")),
         Need::Cluster if user.may(Privilege::Cluster, None) => Ok(()),
-        Need::Cluster => Err(denied("CLUSTER")),
+        Need::Cluster => Err(lacks("CLUSTER")),
         Need::Database => {
-            let refused = databases_of(statement, variables).into_iter().find(|name| {
-                !name.eq_ignore_ascii_case("information_schema")
-                    && !Privilege::ALL.iter().any(|p| user.may(*p, Some(name)))
-            });
-            match refused {
-                None => Ok(()),
-                Some(name) => Err(Error::new(1044, format!("Access denied for user {account} to database '{name}'"))),
-            }
+            let refused = databases_of(statement, variables).into_iter().find(|name| !may_use(&state, client, name));
+            refused.map_or(Ok(()), |name| Err(no_access(client, &name)))
         }
     }
+}
+
+/// 1227 unless the client has a privilege on the cluster.
+pub fn require(region: &Region, client: &Client, privilege: Privilege) -> Result<()> {
+    match user(&region.catalog.state(), client).is_some_and(|(_, user)| user.may(privilege, None)) {
+        true => Ok(()),
+        false => Err(lacks(&format!("{privilege:?}").to_uppercase())),
+    }
+}
+
+/// Who the client is.
+pub fn user<'a>(state: &'a State, client: &Client) -> Option<(&'a Account, &'a User)> {
+    let hosts = hosts(client.address);
+    let hosts: Vec<&str> = hosts.iter().map(String::as_str).collect();
+    state.account_of(&client.user, &hosts)
+}
+
+/// Whether the client may see and use a database.
+pub fn may_use(state: &State, client: &Client, database: &str) -> bool {
+    let any = |user: &User| Privilege::ALL.iter().any(|privilege| user.may(*privilege, Some(database)));
+    database.eq_ignore_ascii_case("information_schema") || user(state, client).is_some_and(|(_, user)| any(user))
+}
+
+/// 1044: the client may not use a database.
+pub fn no_access(client: &Client, database: &str) -> Error {
+    let text = format!("Access denied for user '{}'@'{}' to database '{database}'", client.user, client.host);
+    Error::new(1044, text)
+}
+
+fn lacks(what: &str) -> Error {
+    let text = format!("Access denied; you need (at least one of) the {what} privilege(s) for this operation");
+    Error::new(1227, text)
 }
 
 /// CREATE, ALTER and DROP USER, GRANT and REVOKE.

@@ -5,19 +5,22 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use ::catalog::command::{Loss, NamePrimary};
+use ::catalog::database::Database;
 use ::catalog::decide::failover;
 use ::catalog::decide::heard::{Heard, Report as EndHeard};
+use ::catalog::partition::Partition;
 use ::catalog::{Command, State};
 use parking_lot::Mutex;
-use types::{Member, NodeId, PartitionId, Revision};
+use types::{DatabaseId, Member, NodeId, PartitionId, Revision, Timestamp, View};
 
 use super::catalog::Catalog;
 use super::served::Served;
 use crate::dr::Links;
-use crate::protocol::{Orders, Peer, ReplicaReport, Report};
+use crate::protocol::{LeadingReport, Orders, Peer, ReplicaReport, Report, Round};
 
 /// Between two looks at what has failed.
 const LOOK: Duration = Duration::from_millis(25);
@@ -44,8 +47,10 @@ pub struct LeafState {
     pub replicas: Vec<ReplicaReport>,
     /// Bytes used and free on its disk.
     pub disk: (u64, u64),
-    /// Its replicas have obeyed the catalog up to here.
+    /// Its replicas had obeyed the catalog up to here.
     pub revision: Revision,
+    /// It was said after these orders.
+    pub round: Round,
     /// When.
     pub at: Instant,
 }
@@ -59,13 +64,21 @@ pub struct Detector {
     started: Instant,
     heard: Mutex<Heard>,
     leaves: Mutex<BTreeMap<NodeId, LeafState>>,
+    master: u64,
+    rounds: AtomicU64,
 }
 
 impl Detector {
     /// A master that begins to lead now has heard nobody.
     pub fn new(catalog: Catalog, links: Arc<Links>, options: DetectorOptions) -> Arc<Detector> {
         let (heard, served, started) = (Mutex::new(Heard::new(0)), Served::default(), Instant::now());
-        Arc::new(Detector { catalog, served, links, options, started, heard, leaves: Mutex::default() })
+        let (leaves, master, rounds) = (Mutex::default(), rand::random(), AtomicU64::new(1));
+        Arc::new(Detector { catalog, served, links, options, started, heard, leaves, master, rounds })
+    }
+
+    /// Begins a round: a report that names this one or a later one was made after this moment.
+    pub fn begin_round(&self) -> Round {
+        Round { master: self.master, number: self.rounds.fetch_add(1, Ordering::AcqRel) }
     }
 
     /// Silence of this length is a failure.
@@ -102,6 +115,7 @@ impl Detector {
         let mut orders = orders(&state, node, sent, obeyed);
         orders.routes = self.links.routes(&state, node);
         orders.gone = gone;
+        orders.round = self.begin_round();
         orders.ends_wanted = wanted.into_iter().filter(|(of, _)| of.node == node).map(|(_, id)| id).collect();
         Some(orders)
     }
@@ -119,8 +133,8 @@ impl Detector {
         self.links.hear(report.member, &report.replicas);
         heard.answered(report.member, now);
         let gone = heard.gone().iter().copied().collect();
-        let Report { member, replicas, disk, revision, .. } = report;
-        let state = LeafState { member, replicas, disk, revision, at: Instant::now() };
+        let Report { member, replicas, disk, revision, round, .. } = report;
+        let state = LeafState { member, replicas, disk, revision, round, at: Instant::now() };
         self.leaves.lock().insert(member.node, state);
         gone
     }
@@ -174,6 +188,28 @@ impl Detector {
         leaf.replicas.iter().find(|replica| replica.partition == partition).cloned()
     }
 
+    /// What a partition's primary has said as such in its present reign, having obeyed the catalog up to `obeyed`, and
+    /// after `round` if one is named.
+    pub fn primary_since(
+        &self,
+        state: &State,
+        partition: PartitionId,
+        obeyed: Revision,
+        round: Option<Round>,
+    ) -> Option<LeadingReport> {
+        let reign = state.partitions.get(&partition)?.reign;
+        let node = state.partitions.get(&partition)?.primary.node;
+        {
+            let leaves = self.leaves.lock();
+            let leaf = leaves.get(&node)?;
+            let after = |round: Round| leaf.round.master == round.master && leaf.round.number >= round.number;
+            if leaf.revision < obeyed || !round.is_none_or(after) {
+                return None;
+            }
+        }
+        self.primary(state, partition).filter(|replica| replica.reign == reign)?.leading
+    }
+
     /// The primary's last word on a partition, if it was heard.
     pub fn primary(&self, state: &State, partition: PartitionId) -> Option<ReplicaReport> {
         let primary = state.partitions.get(&partition)?.primary;
@@ -206,18 +242,36 @@ impl Detector {
     }
 }
 
+/// Views that a node knows and is told again. ASYNC REPLICATION: a primary may answer only for as long after such a word
+/// as nobody else is named by the standing order.
+fn leased(state: &State, node: NodeId, obeyed: Revision) -> Vec<View> {
+    let waits = |database: DatabaseId| !state.databases[&database].mode.sync_replication;
+    let known = |partition: &Partition| partition.primary.node == node && partition.changed <= obeyed;
+    let leased = state.partitions.iter().filter(|(id, partition)| known(partition) && waits(id.database));
+    leased.filter_map(|(id, _)| state.view(*id)).collect()
+}
+
+/// Of all sealed databases whose end is known.
+fn finals(state: &State) -> Vec<(DatabaseId, Timestamp)> {
+    let known = |(id, database): (&DatabaseId, &Database)| Some((*id, database.fenced.finals.as_ref()?.time));
+    state.databases.iter().filter_map(known).collect()
+}
+
 fn orders(state: &State, node: NodeId, sent: u64, obeyed: types::Revision) -> Orders {
     let others = state.nodes.iter().filter(|(id, other)| **id != node && other.holds_replicas());
     let peers = others.map(|(id, other)| Peer {
         member: Member { node: *id, incarnation: other.incarnation },
         rpc: other.addresses.rpc.clone(),
     });
+    let mut views = state.views_since(node, obeyed);
+    views.extend(leased(state, node, obeyed));
     Orders {
         sent,
         revision: state.revision,
-        views: state.views_since(node, obeyed),
+        views,
         news: state.news_since(node, obeyed),
         removals: state.removals_of(node),
+        finals: finals(state),
         peers: peers.collect(),
         ..Orders::default()
     }

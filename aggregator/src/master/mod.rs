@@ -3,6 +3,7 @@
 mod catalog;
 mod detector;
 mod driver;
+mod fences;
 mod served;
 mod service;
 mod store;
@@ -10,6 +11,7 @@ mod timestamps;
 
 pub use self::catalog::{Catalog, CatalogError};
 pub use self::detector::{Detector, DetectorOptions, LeafState};
+pub use self::fences::{Fences, TIMEOUT as FENCE_TIMEOUT};
 pub use self::service::MasterService;
 pub use self::store::StoreError;
 pub use self::timestamps::{Timestamps, TimestampsError};

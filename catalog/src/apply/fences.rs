@@ -26,13 +26,14 @@ impl State {
 
     /// Fences a writable database for one more holder.
     pub(super) fn hold(&mut self, id: DatabaseId, holder: Holder) {
-        let revision = self.revision;
+        let (revision, at) = (self.revision, self.clock);
         let database = self.databases.get_mut(&id).expect("the caller has looked it up");
         let fresh = database.fenced.holders.is_empty();
         database.fenced.holders.insert(holder);
         let text = format!("database `{}` is fenced by {holder}", database.name);
         if fresh {
             database.fenced.fence = Fence::Draining(revision);
+            database.fenced.since = at;
             self.touch_database(id);
         }
         self.say(Severity::Warning, "fence", id.into(), text);

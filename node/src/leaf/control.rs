@@ -1,12 +1,13 @@
 //! The leaf's heartbeat: tells the master what it holds, obeys what comes back, ticks its replicas.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use aggregator::protocol::{EndReport, MasterAnswer, MasterRequest, Orders, ReplicaReport, Report};
+use aggregator::protocol::{EndReport, MasterAnswer, MasterRequest, Orders, ReplicaReport, Report, Round};
 use catalog::node::Roles;
 use replication::{Input, Instant};
 use tokio::sync::oneshot;
-use types::{PartitionId, Revision};
+use types::{DatabaseId, PartitionId, Revision, Timestamp};
 
 use super::Leaf;
 use super::partition::{Event, PartitionHandle};
@@ -16,6 +17,7 @@ use crate::clock;
 #[derive(Default)]
 struct Debts {
     revision: Revision,
+    round: Round,
     ends: Vec<EndReport>,
     removed: Vec<PartitionId>,
 }
@@ -72,6 +74,7 @@ fn report(leaf: &Leaf, debts: &mut Debts, sent: Instant) -> Report {
         removed: std::mem::take(&mut debts.removed),
         replicas,
         disk,
+        round: debts.round,
     }
 }
 
@@ -102,6 +105,7 @@ async fn obey(leaf: &Leaf, debts: &mut Debts, orders: Orders) {
         let _ = told.await;
     }
     debts.revision = orders.revision;
+    debts.round = orders.round;
     leaf.shared.leases.lock().obeyed(orders.revision);
     for id in orders.removals {
         if leaf.remove(id).await {
@@ -113,7 +117,11 @@ async fn obey(leaf: &Leaf, debts: &mut Debts, orders: Orders) {
         debts.ends = ends(leaf, orders.ends_wanted).await;
     }
     if let Some(ts) = orders.publish {
-        tell_all(leaf, || Input::Publish { ts }).await;
+        tell(leaf, |_| Some(Input::Publish { ts }));
+    }
+    if !orders.finals.is_empty() {
+        let finals: BTreeMap<DatabaseId, Timestamp> = orders.finals.into_iter().collect();
+        tell(leaf, |id| finals.get(&id.database).map(|ts| Input::Final { ts: *ts }));
     }
 }
 
@@ -141,15 +149,16 @@ async fn tick(leaf: Leaf) {
     loop {
         ticks.tick().await;
         leaf.shared.peers.send_heartbeats();
-        tell_all(&leaf, || Input::Tick).await;
+        tell(&leaf, |_| Some(Input::Tick));
     }
 }
 
-async fn tell_all(leaf: &Leaf, input: impl Fn() -> Input) {
-    let handles: Vec<PartitionHandle> = leaf.partitions.read().values().cloned().collect();
-    for handle in handles {
-        // A task that is busy will be ticked again; one that has ended needs none.
-        let _ = handle.events.try_send(Event::Input(input()));
+/// Tells replicas what is repeated: a task that is busy hears it the next time, one that has ended needs none.
+fn tell(leaf: &Leaf, input: impl Fn(PartitionId) -> Option<Input>) {
+    for (id, handle) in leaf.partitions.read().iter() {
+        if let Some(input) = input(*id) {
+            let _ = handle.events.try_send(Event::Input(input));
+        }
     }
 }
 

@@ -6,17 +6,21 @@ use storage::divergence::DivergenceId;
 use storage::rewind::{Aside, PartitionLog, RewindError};
 use storage::state::{PartitionState, StateError};
 use types::entry::Intent;
-use types::{Body, Lineage, Lsn, PartitionId, PromotionId, Record, StartKind, TxnId};
+use types::{Body, Epoch, Lineage, Lsn, PartitionId, PromotionId, Record, StartKind, TxnId};
 
 use super::partition::Shared;
 
-/// The exchange that drops something: the promotion that is followed from now on, the same on all partitions and
-/// replicas; inside a region the epoch.
-fn exchange(lineage: &Lineage) -> DivergenceId {
-    DivergenceId(lineage.last().map_or(0, |last| match last.kind {
-        StartKind::Promotion { id: PromotionId(id), .. } => id,
-        StartKind::Failover => u128::from(last.epoch.number) << 64 | u128::from(last.epoch.nonce),
-    }))
+/// The exchange that drops what lies above `to`: what the other history did there first. That is the promotion that
+/// it parted by, the same on all partitions and replicas whatever happened to them later; inside a region the epoch.
+fn exchange(to: Lsn, other: &Lineage) -> DivergenceId {
+    let above = || other.entries().iter().filter(|entry| entry.start_lsn > to);
+    let promotion = above().find_map(|entry| match entry.kind {
+        StartKind::Promotion { id: PromotionId(id), .. } => Some(id),
+        StartKind::Failover => None,
+    });
+    let failover = above().next().or(other.last());
+    let of_epoch = |epoch: Epoch| u128::from(epoch.number) << 64 | u128::from(epoch.nonce);
+    DivergenceId(promotion.unwrap_or_else(|| failover.map_or(0, |entry| of_epoch(entry.epoch))))
 }
 
 /// Begins a rewind, or goes on with the one that the log promises.
@@ -31,7 +35,7 @@ pub fn rewind(
     let begun = shared.log.summary(id).and_then(|summary| summary.intent);
     let database = id.database.to_string();
     let dir = &shared.divergence_dir;
-    let aside = Aside { dir, database: &database, partition: id, id: exchange(&other), created: wall_millis() };
+    let aside = Aside { dir, database: &database, partition: id, id: exchange(to, &other), created: wall_millis() };
     let intent = Intent { to, lineage: other };
     let kept = match begun {
         Some(_) => storage::rewind::resume(state, &mut log, &aside, &intent)?,
@@ -74,4 +78,38 @@ pub fn decision(state: &PartitionState, txn: TxnId) -> Result<Option<types::stat
 
 fn wall_millis() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use types::{ClusterId, LineageEntry, Timestamp};
+
+    use super::*;
+
+    fn lineage(entries: &[(u64, Option<u128>)]) -> Lineage {
+        let mut lineage = Lineage::new();
+        for (number, (start, promotion)) in entries.iter().enumerate() {
+            let kind = match promotion {
+                Some(id) => StartKind::Promotion { id: PromotionId(*id), cut: Timestamp(1) },
+                None => StartKind::Failover,
+            };
+            let epoch = Epoch { number: number as u64 + 1, cluster: ClusterId(1), nonce: 5 };
+            lineage.push(LineageEntry { epoch, start_lsn: Lsn(*start), start_ts: Timestamp(1), kind });
+        }
+        lineage
+    }
+
+    #[test]
+    fn an_exchange_has_one_name_whatever_came_before_and_after() {
+        let plain = lineage(&[(1, None), (40, Some(7))]);
+        assert_eq!(exchange(Lsn(39), &plain), DivergenceId(7));
+        let failed_over = lineage(&[(1, None), (20, None), (40, Some(7)), (50, None), (60, None)]);
+        assert_eq!(exchange(Lsn(39), &failed_over), DivergenceId(7), "failovers after the promotion");
+        assert_eq!(exchange(Lsn(10), &failed_over), DivergenceId(7), "a failover before it that is missing here");
+        let twice = lineage(&[(1, None), (40, Some(7)), (50, Some(8))]);
+        assert_eq!(exchange(Lsn(39), &twice), DivergenceId(7), "the first promotion is where they parted");
+        assert_eq!(exchange(Lsn(45), &twice), DivergenceId(8));
+        let region = lineage(&[(1, None), (40, None), (50, None)]);
+        assert_eq!(exchange(Lsn(39), &region), DivergenceId(2 << 64 | 5), "the failover that dropped it");
+    }
 }

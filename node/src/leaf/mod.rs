@@ -6,8 +6,9 @@
 //! - `links` streams between regions
 //! - `master` calls to the master; `control` the heartbeat and the orders that answer it
 //! - `rules` what the catalog says of databases, and what the disk allows
-//! - `requests` what aggregators ask; `overlay` what their transactions have not committed
+//! - `requests` what aggregators ask; `overlay` what their transactions have not committed; `aside` what was set aside
 
+mod aside;
 mod control;
 mod history;
 mod links;
@@ -36,6 +37,7 @@ use transport::tcp::TcpDialler;
 use types::entry::{Entry, Summary};
 use types::{Lsn, Member, PartitionId};
 
+use self::aside::Asides;
 use self::links::Links;
 use self::master::MasterClient;
 use self::overlay::AllOverlays;
@@ -121,7 +123,9 @@ impl Leaf {
 
     /// Serves the calls of an aggregator or another leaf until the session ends.
     pub async fn serve_calls(&self, session: Session) {
-        let calls = Arc::new(LeafCalls::new(self.partitions.clone(), self.overlays.clone(), self.rules.clone()));
+        let asides = Asides { dir: self.shared.divergence_dir.clone(), partitions: self.partitions.clone() };
+        let (partitions, overlays, rules) = (self.partitions.clone(), self.overlays.clone(), self.rules.clone());
+        let calls = Arc::new(LeafCalls::new(partitions, overlays, rules, asides));
         let (_control, incoming, ..) = session.split();
         transport::rpc::serve(incoming, calls.clone()).await;
         calls.roll_back().await;

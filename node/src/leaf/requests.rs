@@ -19,6 +19,7 @@ use transport::rpc::{Failure, Handler, ReplySender};
 use types::txn::{Answer, Refusal, Touch, TxnRequest};
 use types::{PartitionId, TxnId, Write};
 
+use super::aside::Asides;
 use super::overlay::{AllOverlays, Overlays, Undone, Written as Own};
 use super::partition::PartitionHandle;
 use super::peers::Partitions;
@@ -39,14 +40,15 @@ struct Inner {
     partitions: Partitions,
     overlays: AllOverlays,
     rules: Arc<Rules>,
+    asides: Asides,
     /// Where the transactions of this session may hold locks.
     touched: Mutex<BTreeSet<(TxnId, PartitionId)>>,
 }
 
 impl LeafCalls {
     /// For a session that begins.
-    pub fn new(partitions: Partitions, overlays: AllOverlays, rules: Arc<Rules>) -> LeafCalls {
-        LeafCalls { inner: Arc::new(Inner { partitions, overlays, rules, touched: Mutex::default() }) }
+    pub fn new(partitions: Partitions, overlays: AllOverlays, rules: Arc<Rules>, asides: Asides) -> LeafCalls {
+        LeafCalls { inner: Arc::new(Inner { partitions, overlays, rules, asides, touched: Mutex::default() }) }
     }
 
     /// The session has ended: nobody will commit what it has locked.
@@ -68,11 +70,10 @@ impl Handler for LeafCalls {
     async fn handle(&self, request: LeafRequest, replies: &ReplySender<LeafAnswer>) -> Result<(), Failure> {
         let inner = self.inner.clone();
         match request {
-            LeafRequest::Scan { partition, read, scan } => match inner.scan(partition, read, scan, replies).await {
-                Ok(()) => Ok(()),
-                Err(Stop::Refused(refusal)) => Ok(replies.send(&LeafAnswer::Refused(refusal)).await?),
-                Err(Stop::Caller(failure)) => Err(failure),
-            },
+            LeafRequest::Scan { partition, read, scan } => {
+                ended(inner.scan(partition, read, scan, replies).await, replies).await
+            }
+            LeafRequest::DivergenceEntries { name } => ended(inner.set_aside(&name, replies).await, replies).await,
             request => {
                 let answer = tokio::spawn(async move { inner.answer(request).await }).await?;
                 Ok(replies.send(&answer).await?)
@@ -81,7 +82,16 @@ impl Handler for LeafCalls {
     }
 }
 
-/// Why a scan ends early.
+/// The end of a stream of answers: what was refused is its last one.
+async fn ended(run: Result<(), Stop>, replies: &ReplySender<LeafAnswer>) -> Result<(), Failure> {
+    match run {
+        Ok(()) => Ok(()),
+        Err(Stop::Refused(refusal)) => Ok(replies.send(&LeafAnswer::Refused(refusal)).await?),
+        Err(Stop::Caller(failure)) => Err(failure),
+    }
+}
+
+/// Why a stream of answers ends early.
 enum Stop {
     Refused(LeafRefusal),
     Caller(Failure),
@@ -104,7 +114,13 @@ impl Inner {
             LeafRequest::Get { partition, read, keys } => self.get(partition, read, keys).await,
             LeafRequest::Pairs { partition, read, start, end } => self.pairs(partition, read, start, end).await,
             LeafRequest::Status { partition } => self.status(partition),
-            LeafRequest::Scan { .. } => Err(LeafRefusal::Invalid("a scan is answered by a stream".into())),
+            LeafRequest::Divergences => tokio::task::block_in_place(|| self.asides.files()),
+            LeafRequest::DiscardDivergence { id, database } => {
+                tokio::task::block_in_place(|| self.asides.discard(id, database))
+            }
+            LeafRequest::Scan { .. } | LeafRequest::DivergenceEntries { .. } => {
+                Err(LeafRefusal::Invalid("it is answered by a stream".into()))
+            }
         };
         answer.unwrap_or_else(LeafAnswer::Refused)
     }
@@ -279,6 +295,19 @@ impl Inner {
         match scanner.finish().map_err(refused)? {
             Some(batch) => send(replies, &batch).await,
             None => Ok(()),
+        }
+    }
+
+    /// Sends the writes of a divergence file.
+    async fn set_aside(&self, name: &str, replies: &ReplySender<LeafAnswer>) -> Result<(), Stop> {
+        let mut entries = tokio::task::block_in_place(|| self.asides.open(name)).map_err(Stop::Refused)?;
+        loop {
+            let some = tokio::task::block_in_place(|| entries.next()).map_err(Stop::Refused)?;
+            if some.is_empty() {
+                return Ok(());
+            }
+            let answer = LeafAnswer::DivergenceEntries(some);
+            replies.send(&answer).await.map_err(|error| Stop::Caller(error.into()))?;
         }
     }
 

@@ -2,9 +2,11 @@
 
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::path::PathBuf;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, ChildStdin, Command, Output, Stdio};
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 /// What a test waits for at the most: generous, for it only turns a hang into a failure.
@@ -125,6 +127,68 @@ impl Playground {
         }
         words
     }
+}
+
+/// One client that stays connected: statements go in, and what comes back is read line by line.
+pub struct Session {
+    client: Child,
+    input: ChildStdin,
+    lines: mpsc::Receiver<String>,
+    errors: mpsc::Receiver<String>,
+}
+
+impl Session {
+    /// Connects to a region's aggregator; goes on after errors.
+    pub fn open(playground: &Playground, region: usize) -> Session {
+        let mut client = Command::new("mariadb")
+            .args(["--host", "127.0.0.1", "--port", &playground.port(region), "--user", "root"])
+            .args(["--batch", "--skip-column-names", "--unbuffered", "--force", "--skip-reconnect"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the mariadb client is installed (scripts/clients.sh)");
+        let input = client.stdin.take().expect("it is piped");
+        let lines = lines_of(client.stdout.take().expect("it is piped"));
+        let errors = lines_of(client.stderr.take().expect("it is piped"));
+        Session { client, input, lines, errors }
+    }
+
+    /// Sends statements.
+    pub fn say(&mut self, text: &str) {
+        writeln!(self.input, "{text}").and_then(|()| self.input.flush()).expect("the client reads");
+    }
+
+    /// Waits for a line of output.
+    pub fn hear(&self, wanted: &str) {
+        loop {
+            let line = self.lines.recv_timeout(PATIENCE).expect("the client is answered");
+            if line == wanted {
+                return;
+            }
+        }
+    }
+
+    /// Waits for a line on the error output.
+    pub fn hear_error(&self) -> String {
+        self.errors.recv_timeout(PATIENCE).expect("the client is refused")
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        let _ = self.client.kill();
+        let _ = self.client.wait();
+    }
+}
+
+fn lines_of(output: impl Read + Send + 'static) -> mpsc::Receiver<String> {
+    let (sender, lines) = mpsc::channel();
+    std::thread::spawn(move || {
+        let read = BufReader::new(output).lines().map_while(Result::ok);
+        read.take_while(|line| sender.send(line.clone()).is_ok()).for_each(drop);
+    });
+    lines
 }
 
 impl Drop for Playground {

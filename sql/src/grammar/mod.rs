@@ -76,7 +76,7 @@ impl<'a> Parser<'a> {
             "PAUSE" | "CONTINUE" => self.pause_or_continue()?,
             "WAIT" => self.wait_for_replication()?,
             "SWITCHOVER" => self.switchover()?,
-            "EXPORT" | "DISCARD" => self.divergence_order()?,
+            "EXPORT" | "DISCARD" => self.divergence_order(&first)?,
             "ADD" | "REMOVE" => self.add_or_remove()?,
             "DETACH" => self.detach()?,
             "ATTACH" => self.attach()?,

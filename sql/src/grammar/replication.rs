@@ -126,11 +126,14 @@ impl Parser<'_> {
     }
 
     /// `EXPORT DIVERGENCE 'id' AS SQL`, `DISCARD DIVERGENCE 'id'`.
-    pub(super) fn divergence_order(&mut self) -> Result<Statement> {
+    pub(super) fn divergence_order(&mut self, first: &str) -> Result<Statement> {
         self.expect_words(&["DIVERGENCE"])?;
-        self.string()?;
-        self.words(&["AS", "SQL"]);
-        Ok(Statement::Later("EXPORT and DISCARD DIVERGENCE"))
+        let id = self.string()?;
+        if first == "DISCARD" {
+            return Ok(Statement::DiscardDivergence(id));
+        }
+        self.expect_words(&["AS", "SQL"])?;
+        Ok(Statement::ExportDivergence(id))
     }
 
     /// `CHECK DATABASE`, `CHECK REPLICA`, `CHECK TABLE`.

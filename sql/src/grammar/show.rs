@@ -15,8 +15,8 @@ impl Parser<'_> {
         let show = if self.one_of(&["DATABASES", "SCHEMAS"]).is_some() {
             Show::Databases { extended: extended || self.word("EXTENDED") }
         } else if self.words(&["CREATE", "DATABASE"]) || self.words(&["CREATE", "SCHEMA"]) {
-            self.if_not_exists();
-            Show::CreateDatabase(self.name()?)
+            let if_not_exists = self.if_not_exists();
+            Show::CreateDatabase { name: self.name()?, if_not_exists }
         } else if self.words(&["CREATE", "TABLE"]) {
             Show::CreateTable(self.table_name()?)
         } else if self.words(&["TABLE", "STATUS"]) {
@@ -102,7 +102,6 @@ impl Parser<'_> {
             ("MILESTONES", "SHOW MILESTONES"),
             ("STORAGE", "SHOW STORAGE STATUS"),
             ("REBALANCE", "SHOW REBALANCE STATUS"),
-            ("CLUSTER", "SHOW CLUSTER EVENTS"),
             ("TRANSACTION", "SHOW TRANSACTION"),
             ("TRIGGERS", "stored programs"),
             ("PROCEDURE", "stored programs"),
@@ -149,9 +148,7 @@ impl Parser<'_> {
             let partitions = self.word("PARTITIONS");
             ClusterShow::ReplicationStatus { partitions, database: self.for_database()? }
         } else if self.words(&["DIVERGENCE", "RECORDS"]) {
-            let id = self.string()?;
-            let limit = if self.word("LIMIT") { Some(self.integer()?) } else { None };
-            ClusterShow::DivergenceRecords { id, limit }
+            ClusterShow::DivergenceRecords { id: self.string()?, limit: self.row_limit()? }
         } else if self.word("DIVERGENCE") {
             ClusterShow::Divergence(self.for_database()?)
         } else if self.word("LEAVES") {
@@ -162,10 +159,16 @@ impl Parser<'_> {
             ClusterShow::Partitions(if self.word("ON") { Some(self.name()?) } else { None })
         } else if self.words(&["CLUSTER", "STATUS"]) {
             ClusterShow::ClusterStatus
+        } else if self.words(&["CLUSTER", "EVENTS"]) {
+            ClusterShow::ClusterEvents { limit: self.row_limit()? }
         } else {
             return Ok(None);
         };
         Ok(Some(Statement::ClusterShow(show)))
+    }
+
+    fn row_limit(&mut self) -> Result<Option<u64>> {
+        if self.word("LIMIT") { self.integer().map(Some) } else { Ok(None) }
     }
 
     fn for_database(&mut self) -> Result<Option<String>> {
