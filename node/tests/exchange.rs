@@ -20,7 +20,11 @@ fn pair() -> Playground {
 }
 
 fn rows(from: u32, to: u32, word: &str) -> String {
-    let rows: Vec<String> = (from..to).map(|id| format!("({id},'{word} {id}')")).collect();
+    // Text that does not compress away.
+    let noise =
+        |id: u32| (1..8u64).map(|k| format!("{:x}", (u64::from(id) + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15 / k)));
+    let rows: Vec<String> =
+        (from..to).map(|id| format!("({id},'{word} {id} {}')", noise(id).collect::<String>())).collect();
     format!("INSERT INTO app.t VALUES {}", rows.join(","))
 }
 
@@ -112,17 +116,17 @@ fn leaves_die_on_both_sides_and_the_stream_goes_on() {
     pair.sql(EAST, &rows(0, 100, "first"));
     follow(&pair, WEST, EAST, false);
     pair.kill("west-leaf-0");
-    pair.sql(EAST, &rows(100, 200, "without a sink's leaf"));
+    pair.sql(EAST, &rows(100, 200, "without a leaf of the sink"));
     equal(&pair, EAST, WEST);
     pair.start_node("west-leaf-0");
     pair.kill("east-leaf-1");
-    pair.sql(EAST, &rows(200, 300, "without a source's leaf"));
+    pair.sql(EAST, &rows(200, 300, "without a leaf of the source"));
     equal(&pair, EAST, WEST);
     pair.start_node("east-leaf-1");
     pair.kill("west-aggregator-0");
     pair.kill("east-aggregator-0");
     pair.start_node("east-aggregator-0");
-    pair.sql(EAST, &rows(300, 400, "without the sink's aggregator"));
+    pair.sql(EAST, &rows(300, 400, "without the aggregator of the sink"));
     pair.start_node("west-aggregator-0");
     equal(&pair, EAST, WEST);
 }

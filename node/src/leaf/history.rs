@@ -1,23 +1,29 @@
 //! Where log and state of a partition meet: apply with its set-aside, rewind, decisions.
 
+use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use storage::divergence::DivergenceId;
+use storage::divergence::{DivergenceId, Reason};
 use storage::rewind::{Aside, PartitionLog, RewindError};
 use storage::state::{PartitionState, StateError};
 use types::entry::Intent;
-use types::{Body, Epoch, Lineage, Lsn, PartitionId, PromotionId, Record, StartKind, TxnId};
+use types::{Body, Epoch, Lineage, LineageEntry, Lsn, PartitionId, Promotion, PromotionId, Record, StartKind, TxnId};
 
 use super::partition::Shared;
 
 /// The exchange that drops what lies above `to`: what the other history did there first. That is the promotion that
 /// it parted by, the same on all partitions and replicas whatever happened to them later; inside a region the epoch.
-fn exchange(to: Lsn, other: &Lineage) -> DivergenceId {
+/// A primary of the region that has rewound and not received the promotion yet shows none: then the catalog's list
+/// names the one that is still to come.
+fn exchange(to: Lsn, other: &Lineage, promotions: &[Promotion]) -> DivergenceId {
     let above = || other.entries().iter().filter(|entry| entry.start_lsn > to);
-    let promotion = above().find_map(|entry| match entry.kind {
+    let id_of = |entry: &LineageEntry| match entry.kind {
         StartKind::Promotion { id: PromotionId(id), .. } => Some(id),
         StartKind::Failover => None,
-    });
+    };
+    let carried_out = |id: u128| other.entries().iter().any(|entry| entry.start_lsn <= to && id_of(entry) == Some(id));
+    let to_come = promotions.iter().map(|promotion| promotion.id.0).find(|id| !carried_out(*id));
+    let promotion = above().find_map(id_of).or(to_come);
     let failover = above().next().or(other.last());
     let of_epoch = |epoch: Epoch| u128::from(epoch.number) << 64 | u128::from(epoch.nonce);
     DivergenceId(promotion.unwrap_or_else(|| failover.map_or(0, |entry| of_epoch(entry.epoch))))
@@ -30,12 +36,16 @@ pub fn rewind(
     id: PartitionId,
     to: Lsn,
     other: Lineage,
+    promotions: &[Promotion],
 ) -> Result<(), RewindError> {
     let mut log = PartitionLog::new(&shared.log, id);
     let begun = shared.log.summary(id).and_then(|summary| summary.intent);
     let database = id.database.to_string();
     let dir = &shared.divergence_dir;
-    let aside = Aside { dir, database: &database, partition: id, id: exchange(to, &other), created: wall_millis() };
+    // One that was begun before a restart may have kept everything already, when more was known of the exchange.
+    let kept = begun.as_ref().and_then(|_| begun_as(dir, id, to));
+    let exchange = kept.unwrap_or_else(|| exchange(to, &other, promotions));
+    let aside = Aside { dir, database: &database, partition: id, id: exchange, created: wall_millis() };
     let intent = Intent { to, lineage: other };
     let kept = match begun {
         Some(_) => storage::rewind::resume(state, &mut log, &aside, &intent)?,
@@ -43,6 +53,14 @@ pub fn rewind(
     };
     tracing::info!(partition = %id, %to, transactions = kept.summary.transactions, file = ?kept.file, "rewound");
     Ok(())
+}
+
+/// The exchange under which a complete file holds what a partition had above `to`.
+fn begun_as(dir: &Path, id: PartitionId, to: Lsn) -> Option<DivergenceId> {
+    let listed = storage::divergence::list(dir).unwrap_or_default();
+    let headers = listed.into_iter().filter_map(|file| file.content.ok()).map(|(header, _)| header);
+    let about = headers.filter(|h| h.partition == id && h.reason == Reason::Rewind && h.parted_from == to);
+    about.max_by_key(|header| header.created).map(|header| header.id)
 }
 
 /// Applies committed records. Before the `EpochStart` of a promotion, what it declares dead is set aside.
@@ -102,14 +120,19 @@ mod tests {
     #[test]
     fn an_exchange_has_one_name_whatever_came_before_and_after() {
         let plain = lineage(&[(1, None), (40, Some(7))]);
-        assert_eq!(exchange(Lsn(39), &plain), DivergenceId(7));
+        assert_eq!(exchange(Lsn(39), &plain, &[]), DivergenceId(7));
         let failed_over = lineage(&[(1, None), (20, None), (40, Some(7)), (50, None), (60, None)]);
-        assert_eq!(exchange(Lsn(39), &failed_over), DivergenceId(7), "failovers after the promotion");
-        assert_eq!(exchange(Lsn(10), &failed_over), DivergenceId(7), "a failover before it that is missing here");
+        assert_eq!(exchange(Lsn(39), &failed_over, &[]), DivergenceId(7), "failovers after the promotion");
+        assert_eq!(exchange(Lsn(10), &failed_over, &[]), DivergenceId(7), "a failover before it that is missing here");
         let twice = lineage(&[(1, None), (40, Some(7)), (50, Some(8))]);
-        assert_eq!(exchange(Lsn(39), &twice), DivergenceId(7), "the first promotion is where they parted");
-        assert_eq!(exchange(Lsn(45), &twice), DivergenceId(8));
+        assert_eq!(exchange(Lsn(39), &twice, &[]), DivergenceId(7), "the first promotion is where they parted");
+        assert_eq!(exchange(Lsn(45), &twice, &[]), DivergenceId(8));
+        let list = [7, 8].map(|id| Promotion { id: PromotionId(id), cut: Timestamp(1) });
+        let rewound = lineage(&[(1, None)]);
+        assert_eq!(exchange(Lsn(39), &rewound, &list), DivergenceId(7), "as its primary, before the promotion is here");
+        let joined = lineage(&[(1, None), (40, Some(7))]);
+        assert_eq!(exchange(Lsn(45), &joined, &list), DivergenceId(8), "the next one");
         let region = lineage(&[(1, None), (40, None), (50, None)]);
-        assert_eq!(exchange(Lsn(39), &region), DivergenceId(2 << 64 | 5), "the failover that dropped it");
+        assert_eq!(exchange(Lsn(39), &region, &[]), DivergenceId(2 << 64 | 5), "the failover that dropped it");
     }
 }

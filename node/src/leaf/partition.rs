@@ -16,7 +16,7 @@ use storage::log::{AppendError, Flush, NodeLog};
 use storage::state::PartitionState;
 use tokio::sync::{mpsc, oneshot, watch};
 use types::entry::Entry;
-use types::{Lsn, Ordinal, PartitionId, Record, TxnId, View};
+use types::{Lsn, Ordinal, PartitionId, Promotion, Record, TxnId, View};
 
 use super::history;
 use super::links::Links;
@@ -158,6 +158,8 @@ pub struct PartitionTask {
     answers: BTreeMap<Ticket, oneshot::Sender<Answer>>,
     next_ticket: u64,
     sync_durability: bool,
+    /// Of the database's history, as the catalog said last.
+    promotions: Vec<Promotion>,
     flushing: Arc<AtomicBool>,
 }
 
@@ -186,6 +188,7 @@ impl PartitionTask {
             answers: BTreeMap::new(),
             next_ticket: 0,
             sync_durability: true,
+            promotions: vec![],
             flushing: Arc::default(),
         };
         tokio::spawn(task.run(effects));
@@ -219,6 +222,7 @@ impl PartitionTask {
                     Event::Input(input) => inputs.push(input),
                     Event::View(view, sent, done) => {
                         self.sync_durability = view.mode.sync_durability;
+                        self.promotions.clone_from(&view.promotions);
                         inputs.push(Input::View { view: *view, sent });
                         obeyed.push(done);
                     }
@@ -306,7 +310,8 @@ impl PartitionTask {
             Effect::Rewind { to, lineage } => {
                 self.to_apply.clear();
                 let (shared, state, id) = (self.shared.clone(), self.state.clone(), self.id);
-                self.blocking(move || match history::rewind(&shared, &state, id, to, lineage) {
+                let promotions = self.promotions.clone();
+                self.blocking(move || match history::rewind(&shared, &state, id, to, lineage, &promotions) {
                     Ok(()) => Input::Rewound { to },
                     Err(error) => Input::LogFailed { reason: error.to_string() },
                 });

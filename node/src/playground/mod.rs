@@ -129,7 +129,7 @@ fn supervise(arguments: Arguments) -> Result<()> {
     registry.ready()?;
     greet(&layout);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(watch(&registry, &mut children))?;
+    runtime.block_on(watch(&layout, &registry, &mut children))?;
     println!("stopping");
     for node in layout.nodes() {
         if let Some(pid) = registry.running(node) {
@@ -148,8 +148,8 @@ fn supervise(arguments: Arguments) -> Result<()> {
     Ok(())
 }
 
-/// Until Ctrl-C: reaps children that die.
-async fn watch(registry: &Registry<'_>, children: &mut Vec<(&Node, Started)>) -> Result<()> {
+/// Until Ctrl-C: reaps children that die, and notices others that do.
+async fn watch(layout: &Layout, registry: &Registry<'_>, children: &mut Vec<(&Node, Started)>) -> Result<()> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut looks = tokio::time::interval(LOOK);
@@ -163,19 +163,23 @@ async fn watch(registry: &Registry<'_>, children: &mut Vec<(&Node, Started)>) ->
         for (node, mut started) in children.drain(..) {
             match started.exited()? {
                 None => living.push((node, started)),
-                Some(how) => {
-                    println!(
-                        "{} has ended ({how}); start it again with: perennial playground start-node {} --dir {}",
-                        node.name,
-                        node.name,
-                        registry.dir().display()
-                    );
-                    registry.clear(node, started.pid())?;
-                }
+                Some(how) => ended(registry, node, started.pid(), &format!(" ({how})"))?,
             }
         }
         *children = living;
+        // Those that start-node began are children of nobody here.
+        for node in layout.nodes() {
+            if let Some(pid) = registry.dead(node) {
+                ended(registry, node, pid, "")?;
+            }
+        }
     }
+}
+
+fn ended(registry: &Registry<'_>, node: &Node, pid: u32, how: &str) -> Result<()> {
+    let (name, dir) = (&node.name, registry.dir().display());
+    println!("{name} has ended{how}; start it again with: perennial playground start-node {name} --dir {dir}");
+    registry.clear(node, pid)
 }
 
 fn greet(layout: &Layout) {

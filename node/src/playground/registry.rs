@@ -67,6 +67,12 @@ impl<'a> Registry<'a> {
         pid_of(&content, &node.name).filter(|pid| nodes::is_process_of(node, *pid))
     }
 
+    /// The noted process of a node, if it lives no longer.
+    pub fn dead(&self, node: &Node) -> Option<u32> {
+        let content = self.read();
+        pid_of(&content, &node.name).filter(|pid| !nodes::is_process_of(node, *pid))
+    }
+
     /// Notes that a node's process is this one, or none.
     pub fn set(&self, node: &Node, pid: Option<u32>) -> Result<()> {
         self.change(|content| *pid_mut(content, &node.name) = pid)

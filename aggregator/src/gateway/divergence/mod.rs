@@ -9,7 +9,7 @@
 mod decode;
 mod export;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -126,7 +126,11 @@ pub async fn show(region: &Region, database: Option<&str>) -> Result<(Sheet, Vec
     let mut exchanges: Vec<&Exchange> = found.exchanges.values().filter(|exchange| exchange.records() > 0).collect();
     exchanges.sort_by_key(|exchange| std::cmp::Reverse(exchange.created()));
     let of_database = |exchange: &&Exchange| database.is_none_or(|name| name_of(&state, exchange.database) == name);
-    let rows = exchanges.into_iter().filter(of_database).map(|exchange| exchange.row(&state));
+    let mut rows = Vec::new();
+    for exchange in exchanges.into_iter().filter(of_database) {
+        let records = exchange.count(region).await;
+        rows.push(exchange.row(&state, records));
+    }
     let names = [
         ("id", false),
         ("database", false),
@@ -138,7 +142,7 @@ pub async fn show(region: &Region, database: Option<&str>) -> Result<(Sheet, Vec
         ("records", true),
         ("bytes", true),
     ];
-    Ok((sheet(&names, rows.collect()), found.troubles))
+    Ok((sheet(&names, rows), found.troubles))
 }
 
 /// Records of a database that were set aside since a time, in milliseconds since 1970, and by which exchanges.
@@ -157,7 +161,11 @@ async fn set_aside(region: &Region, database: DatabaseId, wanted: impl Fn(&Excha
         found.exchanges.values().filter(|known| known.database == database && known.records() > 0 && wanted(known));
     let of: Vec<&Exchange> = of.collect();
     let ids: Vec<String> = of.iter().map(|exchange| exchange.id.to_string()).collect();
-    (!of.is_empty()).then(|| (of.iter().map(|exchange| exchange.records()).sum(), ids.join(",")))
+    let mut records = 0;
+    for exchange in &of {
+        records += exchange.count(region).await;
+    }
+    (!of.is_empty()).then(|| (records, ids.join(",")))
 }
 
 impl Exchange {
@@ -173,7 +181,7 @@ impl Exchange {
         self.files().map(|file| file.about.created).min().unwrap_or_default()
     }
 
-    fn row(&self, state: &State) -> Vec<Datum> {
+    fn row(&self, state: &State, records: u64) -> Vec<Datum> {
         let written = || self.files().filter(|file| file.about.records > 0);
         let from = written().map(|file| file.about.times.0).min().unwrap_or_default();
         let to = written().map(|file| file.about.times.1).max().unwrap_or_default();
@@ -186,9 +194,19 @@ impl Exchange {
             text(time(UnixMillis(from.millis()))),
             text(time(UnixMillis(to.millis()))),
             count(self.files().map(|file| file.about.transactions).sum()),
-            count(self.records()),
+            count(records),
             count(self.files().map(|file| file.bytes).sum()),
         ]
+    }
+
+    /// How many writes there are. Files say how many each holds; where two of a partition may hold the same, they are
+    /// read.
+    async fn count(&self, region: &Region) -> u64 {
+        let mut seen = BTreeSet::new();
+        if self.files.keys().all(|(ordinal, ..)| seen.insert(*ordinal)) {
+            return self.records();
+        }
+        self.writes(region).await.map_or_else(|_| self.records(), |writes| writes.len() as u64)
     }
 
     /// All its writes, in the order of their commits.
@@ -207,10 +225,30 @@ impl Exchange {
             }
             writes.extend(read.into_iter().map(|write| Aside { ordinal, write }));
         }
+        once(&mut writes);
         // Stable: the writes of a transaction to one partition stay in their order.
         writes.sort_by_key(|aside| (aside.write.ts, aside.write.txn, aside.ordinal));
         Ok(writes)
     }
+}
+
+/// A write may have been set aside twice: its commit was undone, and later the Prepare that both sides had was aborted.
+/// What says most about it stays.
+fn once(writes: &mut Vec<Aside>) {
+    let says = |aside: &Aside| match aside.write.fate {
+        Fate::Alive => 3,
+        Fate::Dropped => 2,
+        Fate::Aborted => 1,
+        Fate::Prepared => 0,
+    };
+    writes.sort_by(|a, b| {
+        let key = |aside: &Aside| (aside.ordinal, aside.write.txn, aside.write.key.clone());
+        key(a).cmp(&key(b)).then(says(b).cmp(&says(a)))
+    });
+    writes.dedup_by(|later, first| {
+        let same = |aside: &Aside| (aside.ordinal, aside.write.txn, aside.write.key.clone());
+        same(later) == same(first) && says(later) < says(first)
+    });
 }
 
 fn size(row: &Option<bytes::Bytes>) -> usize {
