@@ -157,7 +157,12 @@ fn shown(statement: &str) -> String {
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        self.sessions.open.lock().remove(&self.entry.client.connection.0);
+        let id = self.entry.client.connection.0;
+        let mut open = self.sessions.open.lock();
+        // COM_CHANGE_USER seats its new session before the old one leaves.
+        if open.get(&id).is_some_and(|entry| Arc::ptr_eq(entry, &self.entry)) {
+            open.remove(&id);
+        }
     }
 }
 

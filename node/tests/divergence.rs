@@ -2,14 +2,7 @@
 
 mod playground;
 
-use std::process::Command;
-
 use playground::Playground;
-
-fn signal(region: &Playground, name: &str, signal: &str) {
-    let pid = region.pid(name).expect("the node runs").to_string();
-    assert!(Command::new("kill").args([signal, &pid]).status().expect("kill runs").success());
-}
 
 /// The leaf whose port a partition's primary listens at.
 fn primary(region: &Playground, ordinal: i32) -> String {
@@ -43,12 +36,12 @@ fn what_a_standing_order_gave_up_can_be_seen_taken_out_and_discarded() {
                      WHERE `database` = 'app' AND ordinal = 0";
     region.wait("both copies are equal", || region.sql(0, positions) == "1");
 
-    signal(&region, other, "-STOP");
+    region.kill(other);
     region.sql(0, "INSERT INTO app.t VALUES (3, 'it''s lost', 3.5)");
     region.sql(0, "UPDATE app.t SET name = 'changed' WHERE id = 1");
     region.sql(0, "DELETE FROM app.t WHERE id = 2");
     region.kill(holder);
-    signal(&region, other, "-CONT");
+    region.start_node(other);
     let rows = "SELECT GROUP_CONCAT(name ORDER BY id) FROM app.t";
     region.wait("the other copy serves without what it never had", || {
         String::from_utf8_lossy(&region.try_sql(0, rows).stdout).trim() == "kept,kept"

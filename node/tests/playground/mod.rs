@@ -60,7 +60,7 @@ impl Playground {
         let pid = self.pid(name).expect("the node runs");
         let status = Command::new("kill").args(["-9", &pid.to_string()]).status().expect("kill runs");
         assert!(status.success(), "{name} could not be killed");
-        self.wait("its end is noticed", || self.pid(name).is_none());
+        self.wait("its end is noticed", || self.pid(name) != Some(pid) || has_ended(pid));
     }
 
     /// Sends a node a signal.
@@ -169,9 +169,14 @@ impl Session {
         }
     }
 
-    /// Waits for a line on the error output.
+    /// Waits for an error.
     pub fn hear_error(&self) -> String {
-        self.errors.recv_timeout(PATIENCE).expect("the client is refused")
+        loop {
+            let line = self.errors.recv_timeout(PATIENCE).expect("the client is refused");
+            if line.starts_with("ERROR") {
+                return line;
+            }
+        }
     }
 }
 
@@ -180,6 +185,12 @@ impl Drop for Session {
         let _ = self.client.kill();
         let _ = self.client.wait();
     }
+}
+
+/// The supervisor notices the end of its own children alone; another command may have started the process.
+fn has_ended(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit(')').next().is_none_or(|rest| rest.trim().is_empty() || rest.trim_start().starts_with('Z'))
 }
 
 fn lines_of(output: impl Read + Send + 'static) -> mpsc::Receiver<String> {
