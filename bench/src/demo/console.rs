@@ -40,9 +40,14 @@ impl Console {
         }
     }
 
-    /// Shows a command that somebody types.
-    pub fn typed(&self, prompt: &str, text: &str) {
-        println!("            {prompt}> {text}");
+    /// Shows a statement that somebody types at a region.
+    pub fn typed(&self, region: Region, text: &str) {
+        println!("            {}> {text};", region.name());
+    }
+
+    /// Shows a command that somebody types in a shell.
+    pub fn command(&self, text: &str) {
+        println!("            $ {text}");
     }
 }
 
@@ -93,7 +98,7 @@ impl Session {
     }
 
     fn show(&self, sql: &str) {
-        self.console.typed(self.region.name(), &format!("{sql};"));
+        self.console.typed(self.region, sql);
     }
 
     fn failed(&self, sql: &str) -> String {

@@ -138,7 +138,7 @@ impl<'a> Scenario<'a> {
         let alone = own.keys().filter(|id| !west.contains_key(id)).count();
         self.console.say(&format!("east has {alone} writes that west never received"));
         let forbidden = format!("INSERT INTO ledger VALUES ({FORBIDDEN}, 'east', NOW(6), 0)");
-        self.console.typed(Region::East.name(), &format!("{forbidden};"));
+        self.console.typed(Region::East, &forbidden);
         match east.client().run(&forbidden) {
             Ok(_) => self.findings.push("east took a write although west has taken over".into()),
             Err(ClientError::Server(error)) if error.code == 1290 => self.console.say(&format!("refused: {error}")),
@@ -210,7 +210,7 @@ impl<'a> Scenario<'a> {
     /// Promotes a region; gives the number of records that it dropped.
     fn stop_replicating(&mut self, sink: &mut Session) -> Result<u64> {
         let sql = format!("STOP REPLICATING {DATABASE}");
-        self.console.typed(sink.region().name(), &format!("{sql};"));
+        self.console.typed(sink.region(), &sql);
         let result = repeated(|| sink.quiet(&sql))?;
         let of = |column: &str| result.get(0, column).unwrap_or("?").to_string();
         self.console.say(&format!(
@@ -245,7 +245,7 @@ impl<'a> Scenario<'a> {
     }
 
     fn type_commands(&self, verb: &str, nodes: &[String]) {
-        nodes.iter().for_each(|node| self.console.typed("$", &self.regions.node_command(verb, node)));
+        nodes.iter().for_each(|node| self.console.command(&self.regions.node_command(verb, node)));
     }
 
     /// The last check of both sides: the sums of the accounts, and their ledgers.
