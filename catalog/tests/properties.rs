@@ -180,8 +180,7 @@ fn about_partition(state: &State, draw: &Draw) -> Command {
 fn about_database(state: &State, draw: &Draw) -> Command {
     let database = draw.database(state);
     let held = state.databases.get(&database);
-    let fence = held.map_or(Fence::None, |held| held.fenced.fence);
-    let since = match fence {
+    let since = match held.map_or(Fence::None, |held| held.fenced.fence) {
         Fence::Draining(since) | Fence::Sealed(since) => since,
         Fence::None => Revision(0),
     };
