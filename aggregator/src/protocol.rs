@@ -79,6 +79,15 @@ pub enum MasterRequest {
         /// The transaction.
         txn: TxnId,
     },
+    /// A primary begins a copy of its state, or has ended it.
+    MarkIncomplete {
+        /// Of which partition.
+        partition: PartitionId,
+        /// Its reign.
+        reign: Reign,
+        /// Whether its state is good for nothing yet.
+        incomplete: bool,
+    },
 }
 
 /// The master's answer.

@@ -93,6 +93,8 @@ pub struct Replication {
     pub renew: Span,
     /// Silence of this length is a failure.
     pub failure_timeout: Span,
+    /// A replica with an empty log is fed a log of up to this many records; a longer one is copied as state.
+    pub copy_records_min: u64,
 }
 
 /// The node log.
@@ -138,6 +140,7 @@ impl Default for Replication {
             lease: Span(options.lease),
             renew: Span(options.renew),
             failure_timeout: Span(options.failure_timeout),
+            copy_records_min: options.copy_records_min,
         }
     }
 }
@@ -246,6 +249,7 @@ impl Config {
             lease: self.replication.lease.0,
             renew: self.replication.renew.0,
             failure_timeout: self.replication.failure_timeout.0,
+            copy_records_min: self.replication.copy_records_min,
             ..ReplicaOptions::default()
         }
     }

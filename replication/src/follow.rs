@@ -8,7 +8,8 @@
 
 use types::{Lineage, Lsn, Member, StartKind, Timestamp};
 
-use crate::replica::{Office, Repair, Starting};
+use crate::copy::Origin;
+use crate::replica::{Office, Starting};
 use crate::{Ack, Append, Effect, Frame, Instant, Leases, Message, Planted, Replica, Resume, Stream};
 
 /// What a secondary knows of its primary.
@@ -47,6 +48,11 @@ impl Following {
             differ_end: Lsn::ZERO,
             acked: None,
         }
+    }
+
+    /// The log is a copy now: what was matched and acknowledged is about the one before.
+    pub fn forget(&mut self) {
+        (self.matched, self.mark, self.mark_durable, self.acked) = (None, None, Timestamp::ZERO, None);
     }
 }
 
@@ -262,8 +268,7 @@ impl Replica {
             self.cursors.committed
         );
         if common < resume.trimmed.max(self.log.trimmed) {
-            self.repair = Some(Repair::Installing);
-            effects.push(Effect::Install { link: None, primary: Some(primary), common });
+            self.install(Origin::Primary(primary), common, effects);
         } else if common < self.log.end {
             self.rewind(common, resume.lineage, effects);
         } else {

@@ -338,21 +338,22 @@ impl Replica {
         effects: &mut Vec<Effect>,
     ) {
         let common = self.log.lineage.common_point(self.log.end, lineage, end);
-        let must_change = end > common || common < self.log.trimmed;
+        let begin = self.fed_from(end, self.log.end);
+        let must_change = end > common || common < begin;
         let Some(feed) = self.leading().and_then(|leading| leading.feeds.get_mut(&from.node)) else { return };
         feed.resume_member(from, common, now);
         if must_change {
             feed.suspend();
-            self.send_resume(from.node, effects);
+            self.send_resume(from.node, begin, effects);
         }
     }
 
-    fn send_resume(&self, to: NodeId, effects: &mut Vec<Effect>) {
+    fn send_resume(&self, to: NodeId, begin: Lsn, effects: &mut Vec<Effect>) {
         let Office::Leading(leading) = &self.office else { return };
         let resume = Resume {
             lineage: self.log.lineage.clone(),
             end: self.log.end,
-            trimmed: self.log.trimmed,
+            trimmed: begin,
             promotions: vec![],
             relay: false,
         };
@@ -410,7 +411,7 @@ impl Replica {
                 let Office::Leading(leading) = &mut self.office else { return };
                 let feed = leading.feeds.get_mut(&node).expect("its key was just read");
                 if feed.passed_by(self.log.trimmed) {
-                    self.send_resume(node, effects);
+                    self.send_resume(node, self.log.trimmed, effects);
                     break;
                 }
                 let prev = feed.prev();

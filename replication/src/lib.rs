@@ -9,15 +9,17 @@
 //! - `follow` the secondary: frames, promises, the common point
 //! - `source`, `sink` the two ends of a DR stream between regions, on the same messages
 //! - `txn` locks, registration, two-phase commit, the resolved timestamp
+//! - `copy` taking over another replica's state where the log does not suffice
 //! - `feed` sending to one follower, of either kind
 //! - `lease` leases between two nodes
 //!
 //! What this crate does not do: choose primaries (the catalog), keep bytes (storage), or move state between nodes
-//! when the log does not reach back far enough (`Effect::Install` asks the host).
+//! (`Effect::Install` asks the host).
 #![warn(missing_docs)]
 #![forbid(unsafe_code)]
 
 pub mod codec;
+mod copy;
 mod cursors;
 mod effect;
 mod feed;

@@ -81,7 +81,7 @@ pub struct Resume {
     pub lineage: Lineage,
     /// The last record that it would send.
     pub end: Lsn,
-    /// Records at and below this are gone from its log.
+    /// It sends none of the records at and below this: they are gone from its log, or too many for a follower with nothing.
     pub trimmed: Lsn,
     /// Between regions: the promotions of the sender's history.
     pub promotions: Vec<Promotion>,

@@ -27,6 +27,8 @@ pub struct ReplicaOptions {
     pub tail_bytes_max: usize,
     /// A follower with fewer records to go may become a candidate.
     pub join_records_max: u64,
+    /// A follower with an empty log is fed a log of up to this many records; a longer one is copied as state.
+    pub copy_records_min: u64,
     /// A planted bug, for tests of the tests alone.
     pub planted: Option<Planted>,
 }
@@ -134,6 +136,7 @@ impl Default for ReplicaOptions {
             window_bytes_max: 8 << 20,
             tail_bytes_max: 4 << 20,
             join_records_max: 1000,
+            copy_records_min: 100_000,
             planted: None,
         }
     }

@@ -11,6 +11,7 @@ use types::{
     Lineage, LogEnd, Lsn, Mark, Member, NodeId, PartitionId, Promotion, Reign, Role, StartKind, Timestamp, View,
 };
 
+use crate::copy::Origin;
 use crate::follow::Following;
 use crate::lead::Leading;
 use crate::log::Log;
@@ -48,8 +49,8 @@ pub(crate) enum Starting {
 pub(crate) enum Repair {
     /// Dropping everything above this.
     Rewinding(Lsn),
-    /// Taking over a copy.
-    Installing,
+    /// Taking over a copy, and of whom it was asked; nobody yet where a process finds one that was not ended.
+    Installing(Option<Origin>),
 }
 
 /// One replica of one partition.
@@ -69,7 +70,7 @@ pub struct Replica {
     pub(crate) mark: Mark,
     pub(crate) mark_durable: Timestamp,
     /// Marks that are noted and not yet on disk: number of the note, time.
-    marks_noted: Vec<(u64, Timestamp)>,
+    pub(crate) marks_noted: Vec<(u64, Timestamp)>,
     pub(crate) notes: u64,
     pub(crate) notes_durable: u64,
     /// The note that keeps the promise; nothing is acknowledged before it is on disk.
@@ -159,7 +160,7 @@ impl Replica {
             promised: if forgets { Reign::default() } else { found.promised },
             view: None,
             office: Office::Idle,
-            repair: repair.or(found.incomplete.then_some(Repair::Installing)),
+            repair: repair.or(found.incomplete.then_some(Repair::Installing(None))),
             losses: 0,
             mark_durable: found.mark.ts,
             mark: found.mark,
@@ -195,6 +196,7 @@ impl Replica {
         }
         if !self.halted {
             self.try_start(now, leases, effects);
+            self.ask_copy(effects);
             self.flush(now, effects);
         }
         self.cursors.check(self.log.end);
@@ -448,7 +450,7 @@ impl Replica {
     fn in_log(&self, end: Lsn) -> Lsn {
         match self.repair {
             Some(Repair::Rewinding(to)) => end.min(to),
-            Some(Repair::Installing) => Lsn::ZERO,
+            Some(Repair::Installing(_)) => Lsn::ZERO,
             None => end.min(self.log.end),
         }
     }
@@ -503,28 +505,15 @@ impl Replica {
         self.after_repair(now, effects);
     }
 
-    fn on_installed(&mut self, now: Instant, lineage: Lineage, end: Lsn, effects: &mut Vec<Effect>) {
-        if self.repair != Some(Repair::Installing) {
-            return;
-        }
-        self.repair = None;
-        let received = self.log.received;
-        self.log = Log::new(lineage, end, end, self.options.tail_bytes_max);
-        self.receive(received);
-        self.cursors = Cursors { committed: end, applied: end, written: end, durable: end };
-        self.turn(now);
-        self.after_repair(now, effects);
-    }
-
     /// The log is another one now: what followers acknowledged before is about the old one.
-    fn turn(&mut self, now: Instant) {
+    pub(crate) fn turn(&mut self, now: Instant) {
         let end = self.log.end;
         if let Office::Leading(leading) = &mut self.office {
             leading.turn(end, &self.mark.promotions, self.options.has(Planted::StaleTurn), now);
         }
     }
 
-    fn after_repair(&mut self, now: Instant, effects: &mut Vec<Effect>) {
+    pub(crate) fn after_repair(&mut self, now: Instant, effects: &mut Vec<Effect>) {
         match &self.office {
             Office::Following(_) => self.send_differ(now, effects),
             Office::Leading(_) => self.open_upstream(now, effects),
@@ -679,6 +668,11 @@ impl Replica {
     /// Bytes of records kept in memory.
     pub fn memory(&self) -> usize {
         self.log.tail_bytes()
+    }
+
+    /// Which process.
+    pub fn member(&self) -> Member {
+        self.me
     }
 
     /// Which partition.

@@ -10,7 +10,8 @@
 
 use types::{Body, Epoch, Lineage, LinkId, Lsn, Promotion, Role, StartKind, Timestamp};
 
-use crate::replica::{Office, Repair};
+use crate::copy::Origin;
+use crate::replica::Office;
 use crate::{Ack, Append, Effect, Instant, Message, Planted, Replica, Resume};
 
 /// What a sink's primary knows of its stream.
@@ -120,19 +121,13 @@ impl Replica {
             upstream.offered = resume.lineage.clone();
         }
         let common = self.log.lineage.common_point(self.log.end, &resume.lineage, resume.end);
+        if common < self.log.end && self.is_merely_longer(common, &resume) {
+            return;
+        }
         if common < resume.trimmed.max(self.log.trimmed) {
-            self.repair = Some(Repair::Installing);
-            effects.push(Effect::Install { link: Some(link), primary: None, common });
+            self.install(Origin::Source(link), common, effects);
         } else if common < self.log.end {
-            // Longer, but perhaps not another history: what is above may be under way there still, or the source's
-            // primary was replaced and does not know it. Its cluster mints numbers in order.
-            let next = self.log.epoch_at(common.next());
-            let theirs = resume.lineage.last().map(|entry| entry.epoch);
-            let newer = |next: Epoch, last: Epoch| next.cluster == last.cluster && next.number > last.number;
-            let replaced = !resume.relay && next.zip(theirs).is_some_and(|(next, last)| newer(next, last));
-            if !(replaced || resume.end == common && (resume.relay || next == theirs)) {
-                self.rewind(common, resume.lineage, effects);
-            }
+            self.rewind(common, resume.lineage, effects);
         } else {
             if let Some(upstream) = self.upstream() {
                 upstream.joined = true;
@@ -140,6 +135,16 @@ impl Replica {
             }
             self.acknowledge_source(now, effects);
         }
+    }
+
+    /// Longer than the source's log, but perhaps not another history: what is above may be under way there still, or the
+    /// source's primary was replaced and does not know it. Its cluster mints numbers in order.
+    fn is_merely_longer(&self, common: Lsn, source: &Resume) -> bool {
+        let next = self.log.epoch_at(common.next());
+        let theirs = source.lineage.last().map(|entry| entry.epoch);
+        let newer = |next: Epoch, last: Epoch| next.cluster == last.cluster && next.number > last.number;
+        let replaced = !source.relay && next.zip(theirs).is_some_and(|(next, last)| newer(next, last));
+        replaced || source.end == common && (source.relay || next == theirs)
     }
 
     fn on_source_append(&mut self, now: Instant, append: Append, effects: &mut Vec<Effect>) {

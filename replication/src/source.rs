@@ -40,15 +40,15 @@ impl Replica {
             Message::Differ { lineage, end } => {
                 let Some(limit) = shippable else { return };
                 let common = self.log.lineage.common_point(limit, &lineage, end);
-                let trimmed = self.log.trimmed;
+                let begin = self.fed_from(end, limit);
                 let Some(leading) = self.leading() else { return };
                 let feed = leading.sinks.entry(number).or_insert_with(|| Feed::new(FeedId::Sink(number), common, now));
                 feed.resume(common, now);
-                if end > common || common < trimmed {
+                if end > common || common < begin {
                     feed.suspend();
                     feed.told = Some((limit, Timestamp::ZERO));
                 }
-                let resume = self.resume(limit);
+                let resume = Resume { trimmed: begin, ..self.resume(limit) };
                 effects.push(Effect::ToSink { feed: number, message: Message::Resume(resume) });
             }
             Message::Ack(ack) => {

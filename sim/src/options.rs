@@ -255,6 +255,7 @@ impl Options {
             window_bytes_max: 4000,
             tail_bytes_max: 1500,
             join_records_max: 50,
+            copy_records_min: u64::MAX,
             planted,
         }
     }

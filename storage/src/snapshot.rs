@@ -195,10 +195,19 @@ impl Export {
     /// Flushes the state and links its files into `dir`, which must be on the same file system and must not exist;
     /// what an interrupted attempt left there is removed. `log_durable` as in `PartitionState::flush`.
     pub fn create(state: &PartitionState, dir: &Path, log_durable: Lsn) -> Result<Export, SnapshotError> {
+        Export::create_synced(state, dir, || Ok(log_durable))
+    }
+
+    /// The same, with the log synced on the way, as in `PartitionState::flush_synced`.
+    pub fn create_synced(
+        state: &PartitionState,
+        dir: &Path,
+        sync: impl FnOnce() -> Result<Lsn, StateError>,
+    ) -> Result<Export, SnapshotError> {
         if dir.exists() && !dir.join(MANIFEST_NAME).exists() {
             fs::remove_dir_all(dir).map_err(failed("removing", dir))?;
         }
-        let (applied, lineage) = state.checkpoint(dir, log_durable)?;
+        let (applied, lineage) = state.checkpoint(dir, sync)?;
         let mut names: Vec<String> = Vec::new();
         for entry in fs::read_dir(dir).map_err(failed("listing", dir))? {
             names.push(entry.map_err(failed("listing", dir))?.file_name().to_string_lossy().into_owned());

@@ -73,6 +73,9 @@ impl MasterService {
                     Ok(Some(reason)) | Err(reason) => MasterAnswer::NotNow(reason),
                 }
             }
+            MasterRequest::MarkIncomplete { partition, reign, incomplete } => {
+                self.decide(Command::MarkIncomplete { partition, reign, incomplete }).await
+            }
             MasterRequest::Inquire { partition, txn } => self.inquire(partition, txn).await,
         }
     }

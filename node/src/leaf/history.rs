@@ -1,15 +1,21 @@
-//! Where log and state of a partition meet: apply with its set-aside, rewind, decisions.
+//! Where log and state of a partition meet: apply with its set-aside, flush, rewind, decisions.
 
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use storage::divergence::{DivergenceId, Reason};
+use storage::log::NodeLog;
 use storage::rewind::{Aside, PartitionLog, RewindError};
 use storage::state::{PartitionState, StateError};
 use types::entry::Intent;
-use types::{Body, Epoch, Lineage, LineageEntry, Lsn, PartitionId, Promotion, PromotionId, Record, StartKind, TxnId};
+use types::{
+    Body, Epoch, Lineage, LineageEntry, Lsn, PartitionId, Promotion, PromotionId, Record, StartKind, Timestamp, TxnId,
+};
 
 use super::partition::Shared;
+
+/// About how many bytes of records are read from the log at once.
+pub const READ_BYTES: usize = 1 << 20;
 
 /// The exchange that drops what lies above `to`: what the other history did there first. That is the promotion that
 /// it parted by, the same on all partitions and replicas whatever happened to them later; inside a region the epoch.
@@ -92,6 +98,28 @@ pub fn decision(state: &PartitionState, txn: TxnId) -> Result<Option<types::stat
     let Some(outcome) = state.outcome(txn)? else { return Ok(None) };
     let dead = outcome.decision.is_some_and(|ts| state.lineage().is_dead(ts, outcome.lsn));
     Ok(Some(types::state::Outcome { decision: outcome.decision.filter(|_| !dead), ..outcome }))
+}
+
+/// Syncs the log before a flush; returns the last record that it then keeps through a power failure.
+pub fn sync(log: &NodeLog, id: PartitionId) -> Result<Lsn, StateError> {
+    // What is appended from here on is not waited for.
+    let end = log.summary(id).map(|summary| summary.end).unwrap_or_default();
+    log.wait_durable().map_err(|error| StateError::LogFailed { reason: error.to_string() })?;
+    Ok(end)
+}
+
+/// The highest time that the state, or the log above it, speaks of.
+pub fn newest(log: &NodeLog, state: &PartitionState, id: PartitionId) -> Result<Timestamp, String> {
+    let mut newest = state.newest().map_err(|error| error.to_string())?;
+    let end = log.summary(id).map(|summary| summary.end).unwrap_or_default();
+    let mut next = state.applied().next();
+    while next <= end {
+        let records = log.read(id, next, READ_BYTES).map_err(|error| error.to_string())?;
+        let last = records.last().ok_or_else(|| format!("record {next} is not in the log, which ends at {end}"))?;
+        next = last.lsn.next();
+        newest = records.iter().filter_map(|record| record.body.timestamp()).fold(newest, Timestamp::max);
+    }
+    Ok(newest)
 }
 
 fn wall_millis() -> u64 {

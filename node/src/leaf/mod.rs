@@ -1,7 +1,8 @@
 //! A leaf: the replicas of one node, its log, its sessions with other leaves, its heartbeat to the master.
 //!
 //! - `partition` the task that owns one replica
-//! - `history` log and state of a partition together: recovery, apply, rewind
+//! - `history` log and state of a partition together: apply, flush, rewind; `state` which directory holds the state
+//! - `copy` copies of state from and to other replicas
 //! - `peers` frames and heartbeats between leaves
 //! - `links` streams between regions
 //! - `master` calls to the master; `control` the heartbeat and the orders that answer it
@@ -10,6 +11,7 @@
 
 mod aside;
 mod control;
+mod copy;
 mod history;
 mod links;
 mod master;
@@ -18,6 +20,7 @@ mod partition;
 mod peers;
 mod requests;
 mod rules;
+mod state;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -27,7 +30,7 @@ use catalog::node::Addresses;
 use parking_lot::{Mutex, RwLock};
 use replication::{Leases, Recovered, Replica, ReplicaOptions};
 use storage::log::{LogOptions, NodeLog, Report};
-use storage::state::{LogPosition, PartitionState, StateConfig, StateEnv};
+use storage::state::{StateConfig, StateEnv};
 use thiserror::Error;
 use tokio::sync::mpsc;
 use transport::limits::Limits;
@@ -38,6 +41,7 @@ use types::entry::{Entry, Summary};
 use types::{Lsn, Member, PartitionId};
 
 use self::aside::Asides;
+use self::copy::Copies;
 use self::links::Links;
 use self::master::MasterClient;
 use self::overlay::AllOverlays;
@@ -45,6 +49,7 @@ use self::partition::{Event, PartitionHandle, PartitionTask, Shared};
 use self::peers::{Partitions, Peers};
 use self::requests::LeafCalls;
 use self::rules::Rules;
+use self::state::{Found, StateDirs};
 use crate::clock;
 
 /// What a leaf is told when it starts.
@@ -111,10 +116,18 @@ impl Leaf {
         let leases = Arc::new(Mutex::new(leases));
         let peers = Peers::new(options.dialler.clone(), options.limits.clone(), leases.clone(), partitions.clone());
         let master = MasterClient::new(options.dialler.clone(), options.aggregators.clone());
-        let divergence_dir = options.data_dir.join("divergence");
+        let (log, divergence_dir) = (Arc::new(log), options.data_dir.join("divergence"));
         let rules: Arc<Rules> = Arc::default();
         let links = Links::new(options.link_dialler.clone(), partitions.clone(), rules.clone());
-        let shared = Shared { log: Arc::new(log), leases, peers, master, links, divergence_dir, fatal };
+        let copies = Copies::new(
+            &options.data_dir.join("copies"),
+            env.clone(),
+            log.clone(),
+            peers.clone(),
+            partitions.clone(),
+            links.clone(),
+        );
+        let shared = Shared { log, leases, peers, master, links, copies, divergence_dir, fatal };
         let options = Arc::new(options);
         let leaf = Leaf { options, shared, env, partitions, overlays: Arc::default(), rules };
         tokio::spawn(control::run(leaf.clone()));
@@ -135,10 +148,13 @@ impl Leaf {
     pub fn metrics(&self) -> Vec<crate::http::Metric> {
         let status = self.shared.log.status();
         let replicas = self.partitions.read().len();
+        let (sent, taken) = self.shared.copies.bytes();
         vec![
             ("perennial_replicas", "Replicas on this leaf", replicas as u64),
             ("perennial_log_bytes", "Bytes of the node log's files", status.bytes),
             ("perennial_log_in_flight_bytes", "Bytes of entries that wait for the disk", status.in_flight_bytes as u64),
+            ("perennial_copy_sent_bytes", "Bytes of state that were copied from this leaf", sent),
+            ("perennial_copy_taken_bytes", "Bytes of state that were copied to this leaf", taken),
             ("perennial_state_memtable_bytes", "Bytes of state that are not in files yet", self.env.memtable_bytes()),
         ]
     }
@@ -158,7 +174,7 @@ impl Leaf {
 
     /// Takes a session of another leaf.
     pub fn accept_peer(&self, session: Session) {
-        self.shared.peers.accept(session);
+        self.shared.peers.accept(session, self.shared.copies.clone());
     }
 
     /// Serves a session of another region's leaf until it ends.
@@ -171,23 +187,19 @@ impl Leaf {
         if let Some(handle) = self.partitions.read().get(&id) {
             return Ok(handle.clone());
         }
-        let summary = self.shared.log.summary(id);
-        let lineage = summary.as_ref().map(|summary| summary.lineage.clone()).unwrap_or_default();
-        let end = summary.as_ref().map(|summary| summary.end).unwrap_or_default();
-        let dir = self.state_dir(id);
-        let state = PartitionState::open(&self.env, &dir, id.ordinal, LogPosition { end, lineage: &lineage })?;
-        let state = Arc::new(state);
-        let found = recovered(summary, state.applied());
+        let (summary, dirs) = (self.shared.log.summary(id), self.state_dirs(id));
+        let Found { state, whole } = dirs.open(&self.env, summary.as_ref())?;
+        let found = recovered(summary, state.applied(), whole);
         let mut effects = Vec::new();
         let options = self.rules.replica_options(id.database, &self.options.replica);
         let replica = Replica::new(id, self.options.member, options, found, &mut effects);
-        let handle = PartitionTask::spawn(id, replica, state, self.shared.clone(), effects);
+        let handle = PartitionTask::spawn(id, replica, (state, dirs), self.shared.clone(), effects);
         self.partitions.write().insert(id, handle.clone());
         Ok(handle)
     }
 
-    fn state_dir(&self, id: PartitionId) -> PathBuf {
-        self.options.data_dir.join("partitions").join(format!("{}.{}", id.database, id.ordinal))
+    fn state_dirs(&self, id: PartitionId) -> StateDirs {
+        StateDirs::new(&self.options.data_dir.join("partitions"), id)
     }
 
     /// Deletes a copy, as ordered. True when nothing of it is left.
@@ -206,16 +218,16 @@ impl Leaf {
             Some(_) => self.shared.log.append(&[(id, Entry::Drop)], storage::log::Flush::Now).is_ok(),
             None => true,
         };
-        let dir = self.state_dir(id);
-        let deleted = tokio::task::spawn_blocking(move || match std::fs::remove_dir_all(&dir) {
-            Ok(()) => true,
-            Err(error) => error.kind() == std::io::ErrorKind::NotFound,
+        let (dirs, copies) = (self.state_dirs(id), self.shared.copies.clone());
+        let deleted = tokio::task::spawn_blocking(move || {
+            copies.forget(id);
+            dirs.remove()
         });
         dropped && deleted.await.unwrap_or(false)
     }
 }
 
-fn recovered(summary: Option<Summary>, applied: Lsn) -> Recovered {
+fn recovered(summary: Option<Summary>, applied: Lsn, whole: bool) -> Recovered {
     let Some(summary) = summary else { return Recovered { applied, ..Recovered::default() } };
     Recovered {
         end: summary.end,
@@ -224,8 +236,9 @@ fn recovered(summary: Option<Summary>, applied: Lsn) -> Recovered {
         applied,
         promised: summary.promise.unwrap_or_default(),
         mark: summary.mark.unwrap_or_default(),
-        intent: summary.intent.map(|intent| (intent.to, intent.lineage)),
-        incomplete: summary.damaged,
+        // A copy takes the place of what there was to rewind.
+        intent: summary.intent.filter(|_| whole).map(|intent| (intent.to, intent.lineage)),
+        incomplete: !whole,
     }
 }
 

@@ -16,20 +16,20 @@ use storage::log::{AppendError, Flush, NodeLog};
 use storage::state::PartitionState;
 use tokio::sync::{mpsc, oneshot, watch};
 use types::entry::Entry;
-use types::{Lsn, Ordinal, PartitionId, Promotion, Record, TxnId, View};
+use types::{LinkId, Lsn, Member, Ordinal, PartitionId, Promotion, Record, Reign, Role, TxnId, View};
 
-use super::history;
+use super::copy::{Copies, Copy, Job, Origin, Word, Words};
+use super::history::{self, READ_BYTES};
 use super::links::Links;
 use super::master::MasterClient;
 use super::peers::Peers;
+use super::state::{StateDirs, StateSlot};
 use crate::clock;
 
 /// Events that may wait for a partition's task.
 pub const EVENTS_MAX: usize = 4096;
 /// Events that are obeyed in one step at the most.
 const BATCH_MAX: usize = 256;
-/// About how many bytes of records are read from the log at once.
-const READ_BYTES: usize = 1 << 20;
 
 /// What a partition's task is told.
 pub enum Event {
@@ -39,6 +39,8 @@ pub enum Event {
     View(Box<View>, replication::Instant, oneshot::Sender<()>),
     /// A step of a transaction; answered by the replica.
     Txn(TxnRequest, oneshot::Sender<Answer>, oneshot::Sender<Ticket>),
+    /// A copy of another replica's state is complete.
+    Copied(Copy),
     /// May a value that was read after `Settled` be shown?
     MayRead(oneshot::Sender<bool>),
     /// The task ends; the state is closed when this is answered.
@@ -54,7 +56,7 @@ pub struct PartitionHandle {
     /// wait; there are no more of them than batches of the log.
     pub reports: mpsc::UnboundedSender<Input>,
     /// For reads.
-    pub state: Arc<PartitionState>,
+    pub state: StateSlot,
     /// As of the last step.
     pub status: watch::Receiver<Arc<Status>>,
 }
@@ -114,7 +116,7 @@ impl PartitionHandle {
             appended: status.appended,
             durable: status.cursors.durable,
             applied: status.cursors.applied,
-            bytes: self.state.size(),
+            bytes: self.state.get().size(),
             repairing: status.repairing,
             received: status.received,
             leading,
@@ -137,6 +139,8 @@ pub struct Shared {
     pub master: MasterClient,
     /// Streams between regions.
     pub links: Links,
+    /// Copies from and to other leaves.
+    pub copies: Copies,
     /// Where divergence files go.
     pub divergence_dir: PathBuf,
     /// The leaf must end, with this reason.
@@ -147,7 +151,8 @@ pub struct Shared {
 pub struct PartitionTask {
     id: PartitionId,
     replica: Replica,
-    state: Arc<PartitionState>,
+    state: StateSlot,
+    dirs: StateDirs,
     shared: Shared,
     events: mpsc::Receiver<Event>,
     reports: mpsc::UnboundedReceiver<Input>,
@@ -161,6 +166,11 @@ pub struct PartitionTask {
     /// Of the database's history, as the catalog said last.
     promotions: Vec<Promotion>,
     flushing: Arc<AtomicBool>,
+    /// Gets a copy, while one is missing.
+    job: Option<Job>,
+    words: Words,
+    /// The reign of the catalog's last word, if this replica was named the primary of a sink by it.
+    leads_sink: Option<Reign>,
 }
 
 impl PartitionTask {
@@ -168,10 +178,11 @@ impl PartitionTask {
     pub fn spawn(
         id: PartitionId,
         replica: Replica,
-        state: Arc<PartitionState>,
+        (state, dirs): (PartitionState, StateDirs),
         shared: Shared,
         effects: Vec<Effect>,
     ) -> PartitionHandle {
+        let state = StateSlot::new(Arc::new(state));
         let (sender, events) = mpsc::channel(EVENTS_MAX);
         let (report, reports) = mpsc::unbounded_channel();
         let (status, watcher) = watch::channel(Arc::new(replica.status()));
@@ -179,6 +190,8 @@ impl PartitionTask {
             id,
             replica,
             state: state.clone(),
+            dirs,
+            words: Words::new(shared.master.clone(), id),
             shared,
             events,
             reports,
@@ -190,12 +203,15 @@ impl PartitionTask {
             sync_durability: true,
             promotions: vec![],
             flushing: Arc::default(),
+            job: None,
+            leads_sink: None,
         };
         tokio::spawn(task.run(effects));
         PartitionHandle { events: sender, reports: report, state, status: watcher }
     }
 
     async fn run(mut self, effects: Vec<Effect>) {
+        self.look_back().await;
         let mut pending = self.carry_out(effects).await;
         let mut batch = Vec::with_capacity(BATCH_MAX);
         loop {
@@ -221,8 +237,7 @@ impl PartitionTask {
                 match event {
                     Event::Input(input) => inputs.push(input),
                     Event::View(view, sent, done) => {
-                        self.sync_durability = view.mode.sync_durability;
-                        self.promotions.clone_from(&view.promotions);
+                        self.learn(&view);
                         inputs.push(Input::View { view: *view, sent });
                         obeyed.push(done);
                     }
@@ -237,7 +252,11 @@ impl PartitionTask {
                     Event::MayRead(reply) => {
                         let _ = reply.send(self.replica.may_read(clock::now(), &self.shared.leases.lock()));
                     }
+                    Event::Copied(copy) => inputs.extend(self.take_over(copy).await),
                     Event::Stop(done) => {
+                        if let Some(job) = self.job.take() {
+                            job.stop().await;
+                        }
                         let _ = done.send(());
                         return;
                     }
@@ -249,7 +268,9 @@ impl PartitionTask {
                 let mut leases = self.shared.leases.lock();
                 self.replica.step_all(clock::now(), inputs, &mut leases, &mut effects);
             }
-            self.status.send_replace(Arc::new(self.replica.status()));
+            let status = self.replica.status();
+            self.say_complete(&status);
+            self.status.send_replace(Arc::new(status));
             obeyed.into_iter().for_each(|done| {
                 let _ = done.send(());
             });
@@ -309,7 +330,7 @@ impl PartitionTask {
             }
             Effect::Rewind { to, lineage } => {
                 self.to_apply.clear();
-                let (shared, state, id) = (self.shared.clone(), self.state.clone(), self.id);
+                let (shared, state, id) = (self.shared.clone(), self.state.get(), self.id);
                 let promotions = self.promotions.clone();
                 self.blocking(move || match history::rewind(&shared, &state, id, to, lineage, &promotions) {
                     Ok(()) => Input::Rewound { to },
@@ -320,11 +341,11 @@ impl PartitionTask {
                 let master = self.shared.master.clone();
                 self.later(async move { Input::Timestamps { request, first: master.timestamps(count).await, count } });
             }
-            Effect::Prepared { reign } => match self.state.open_prepared() {
+            Effect::Prepared { reign } => match self.state.get().open_prepared() {
                 Ok(open) => follow.push(Input::Prepared { reign, open }),
                 Err(error) => self.damaged(error.to_string()),
             },
-            Effect::Lookup { reign, txn } => match history::decision(&self.state, txn) {
+            Effect::Lookup { reign, txn } => match history::decision(&self.state.get(), txn) {
                 Ok(outcome) => follow.push(Input::Outcome { reign, txn, outcome }),
                 Err(error) => self.damaged(error.to_string()),
             },
@@ -342,13 +363,91 @@ impl PartitionTask {
             }
             Effect::ToSink { feed, message } => self.shared.links.to_sink(feed, message),
             Effect::ToSource { link, message } => self.shared.links.to_source(self.id, link, message),
-            Effect::Install { .. } => self.beyond_region(effect),
+            Effect::Install { link, primary, .. } => self.install(link, primary),
         }
     }
 
-    /// Copies of state.
-    fn beyond_region(&mut self, effect: Effect) {
-        tracing::warn!(partition = %self.id, %effect, "not carried out: copies are not built yet");
+    /// Tells the replica the highest time that its disk speaks of.
+    async fn look_back(&mut self) {
+        if self.replica.status().repairing {
+            return;
+        }
+        let (log, state, id) = (self.shared.log.clone(), self.state.get(), self.id);
+        match tokio::task::spawn_blocking(move || history::newest(&log, &state, id)).await {
+            Ok(Ok(newest)) => self.replica.receive(newest),
+            Ok(Err(reason)) => self.damaged(reason),
+            Err(error) => self.damaged(error.to_string()),
+        }
+    }
+
+    /// What this task needs to know of the catalog's word.
+    fn learn(&mut self, view: &View) {
+        self.sync_durability = view.mode.sync_durability;
+        self.promotions.clone_from(&view.promotions);
+        let leads = view.primary == self.replica.member() && matches!(view.role, Role::Sink { .. });
+        self.leads_sink = leads.then_some(view.reign);
+    }
+
+    // ---- copies
+
+    /// Begins to get a copy, or goes on with another one who has it.
+    fn install(&mut self, link: Option<LinkId>, primary: Option<Member>) {
+        let Some(origin) = link.map(Origin::Link).or(primary.map(Origin::Primary)) else { return };
+        match &self.job {
+            // One that has ended has a copy, which is taken over next.
+            Some(job) => drop(job.turn_to(origin)),
+            None => {
+                let copies = self.shared.copies.clone();
+                let target = copies.target(self.id, self.dirs.clone());
+                let (told, own) = (self.words.told(), self.own.clone());
+                self.job = Some(Job::start(copies, target, origin, told, own));
+            }
+        }
+        if let (true, Some(reign)) = (link.is_some(), self.leads_sink) {
+            self.words.want(Word { reign, incomplete: true });
+        }
+    }
+
+    /// The primary of a sink whose state is whole says so: an earlier process may have said that it is not.
+    fn say_complete(&self, status: &Status) {
+        let from_link = self.job.as_ref().is_some_and(Job::is_from_link);
+        match self.leads_sink {
+            Some(reign) if from_link => self.words.want(Word { reign, incomplete: true }),
+            Some(reign) if status.leading.is_some() && !status.repairing => {
+                self.words.want(Word { reign, incomplete: false });
+            }
+            _ => {}
+        }
+    }
+
+    /// Log and state become a copy. The log's entry is the step that counts: before it, the next process finds the old
+    /// replica, after it the new one.
+    async fn take_over(&mut self, copy: Copy) -> Vec<Input> {
+        let Some(job) = self.job.take() else {
+            // A copy was taken over already.
+            copy.state.doom();
+            return vec![];
+        };
+        job.stop().await;
+        let (end, lineage) = (copy.state.applied(), types::Lineage::clone(&copy.state.lineage()));
+        let intended = self.shared.log.summary(self.id).is_some_and(|summary| summary.intent.is_some());
+        let mut entries: Vec<_> = intended.then_some((self.id, Entry::IntentCleared)).into_iter().collect();
+        entries.push((self.id, Entry::Installed { trimmed: end, lineage: lineage.clone() }));
+        self.append(&mut entries, &mut true).await;
+        let log = self.shared.log.clone();
+        let synced = tokio::task::spawn_blocking(move || log.wait_durable()).await;
+        if !matches!(synced, Ok(Ok(()))) {
+            self.damaged("the log could not be synced when a copy was taken over".into());
+            return vec![];
+        }
+        // What the log says of the history before must be heard before it is over.
+        let mut inputs: Vec<Input> = std::iter::from_fn(|| self.reports.try_recv().ok()).collect();
+        self.to_apply.clear();
+        self.state.replace(copy.state);
+        self.replica.receive(copy.newest);
+        tracing::info!(partition = %self.id, %end, "a copy was taken over");
+        inputs.push(Input::Installed { lineage, end });
+        inputs
     }
 
     async fn append(&mut self, entries: &mut Vec<(PartitionId, Entry)>, urgent: &mut bool) {
@@ -381,8 +480,9 @@ impl PartitionTask {
     /// Applies what is committed. Old records are read from the log where they are no longer in memory.
     fn apply(&mut self, to: Lsn) -> Vec<Input> {
         let outcome = tokio::task::block_in_place(|| {
-            while self.state.applied() < to {
-                let next = self.state.applied().next();
+            let state = self.state.get();
+            while state.applied() < to {
+                let next = state.applied().next();
                 while self.to_apply.front().is_some_and(|record| record.lsn < next) {
                     self.to_apply.pop_front();
                 }
@@ -399,7 +499,7 @@ impl PartitionTask {
                 if batch.is_empty() {
                     return Err(format!("record {next} is committed and not in the log"));
                 }
-                history::apply(&self.shared, &self.state, self.id, &batch).map_err(|error| error.to_string())?;
+                history::apply(&self.shared, &state, self.id, &batch).map_err(|error| error.to_string())?;
             }
             Ok(())
         });
@@ -407,25 +507,22 @@ impl PartitionTask {
             self.damaged(reason);
             return vec![];
         }
-        if self.state.should_flush() {
+        let state = self.state.get();
+        if state.should_flush() {
             self.start_flush();
         }
-        vec![Input::Applied { lsn: self.state.applied() }]
+        vec![Input::Applied { lsn: state.applied() }]
     }
 
     fn start_flush(&mut self) {
         if self.flushing.swap(true, Ordering::AcqRel) {
             return;
         }
-        let (log, state, flushing, id) = (self.shared.log.clone(), self.state.clone(), self.flushing.clone(), self.id);
+        let (log, state, flushing, id) = (self.shared.log.clone(), self.state.get(), self.flushing.clone(), self.id);
         tokio::task::spawn_blocking(move || {
             // The log is synced past what the memtables hold before they become files.
-            let flushed = log.wait_durable().map_err(|error| error.to_string()).and_then(|()| {
-                let end = log.summary(id).map(|summary| summary.end).unwrap_or_default();
-                state.flush(end).map_err(|error| error.to_string())
-            });
-            if let Err(reason) = flushed {
-                tracing::error!(partition = %id, reason, "the state could not be flushed");
+            if let Err(error) = state.flush_synced(|| history::sync(&log, id)) {
+                tracing::error!(partition = %id, %error, "the state could not be flushed");
             }
             flushing.store(false, Ordering::Release);
         });

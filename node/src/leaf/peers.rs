@@ -22,6 +22,7 @@ use transport::session::{Session, StreamReceiver};
 use transport::tcp::TcpDialler;
 use types::{Member, NodeId, PartitionId};
 
+use super::copy::Copies;
 use super::partition::{Event, PartitionHandle};
 use crate::clock;
 
@@ -99,6 +100,16 @@ impl Peers {
         }
     }
 
+    /// Where a node's frames and calls go.
+    pub fn address(&self, node: NodeId) -> Option<String> {
+        self.shared.peers.lock().get(&node).map(|link| link.address.clone())
+    }
+
+    /// Reaches other leaves.
+    pub fn dialler(&self) -> &TcpDialler {
+        &self.shared.dialler
+    }
+
     /// Sends a frame, if there is room; a peer that is away gets it neither now nor later.
     pub fn send(&self, to: NodeId, frame: &Frame) {
         self.post(to, FRAME, encode_frame(frame));
@@ -120,17 +131,20 @@ impl Peers {
         }
     }
 
-    /// Listens to a session that another leaf has dialled.
-    pub fn accept(&self, session: Session) {
+    /// Listens to a session that another leaf has dialled; streams beside the main one ask for copies.
+    pub fn accept(&self, session: Session, copies: Copies) {
         let from = session.peer().member();
         self.shared.leases.lock().note(clock::now(), from);
         let peers = self.clone();
         tokio::spawn(async move {
-            let (control, _incoming, _sender, mut receiver) = session.split();
+            let (control, incoming, _sender, mut receiver) = session.split();
+            let answering = tokio::spawn(copies.answer_all(incoming));
             if let Err(reason) = peers.listen(from, &mut receiver).await {
                 tracing::warn!(%from, reason, "session with a leaf ended");
                 control.close(&reason);
             }
+            // Its streams have ended with the session, or do so now.
+            answering.abort();
         });
     }
 

@@ -140,7 +140,8 @@ impl Inner {
         };
         let overlays = self.overlays(partition);
         let mut touch = Touch { epoch: Some(epoch), count: touch.count };
-        let done = tokio::task::block_in_place(|| evaluate(&handle.state, &overlays, txn, &batch)).map_err(damaged)?;
+        let done =
+            tokio::task::block_in_place(|| evaluate(&handle.state.get(), &overlays, txn, &batch)).map_err(damaged)?;
         let (writes, written) = match done {
             Ok(done) => done,
             Err(error) => return Ok(LeafAnswer::Written { touch, written: Err(error), committed: None }),
@@ -220,7 +221,7 @@ impl Inner {
         self.settled(&handle, read).await?;
         let overlays = self.overlays(partition);
         let rows = tokio::task::block_in_place(|| -> Result<Vec<_>, StateError> {
-            let view = handle.state.view(read.view)?;
+            let view = handle.state.get().view(read.view)?;
             let written = |key: &Bytes| read.txn.and_then(|txn| overlays.get(txn, key));
             keys.iter().map(|key| written(key).map_or_else(|| view.get(key), Ok)).collect()
         });
@@ -244,7 +245,7 @@ impl Inner {
         };
         let pairs = tokio::task::block_in_place(|| -> Result<_, StateError> {
             let limits = ScanLimits { rows: usize::MAX, bytes: PAIRS_BYTES_MAX };
-            let chunk = handle.state.view(read.view)?.scan(&start, Some(&end)).read(limits)?;
+            let chunk = handle.state.get().view(read.view)?.scan(&start, Some(&end)).read(limits)?;
             Ok(merge(chunk, &mut own, true))
         });
         let pairs = pairs.map_err(damaged)?;
@@ -264,7 +265,7 @@ impl Inner {
     ) -> Result<(), Stop> {
         let handle = self.handle(partition).ok_or(Stop::Refused(LeafRefusal::NoPartition))?;
         self.settled(&handle, read).await.map_err(Stop::Refused)?;
-        let view = tokio::task::block_in_place(|| handle.state.view(read.view)).map_err(failed)?;
+        let view = tokio::task::block_in_place(|| handle.state.get().view(read.view)).map_err(failed)?;
         let mut own = match read.txn {
             Some(txn) => self.overlays(partition).range(txn, &scan.start, &scan.end),
             None => BTreeMap::new(),

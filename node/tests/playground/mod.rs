@@ -3,8 +3,8 @@
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpListener;
-use std::path::PathBuf;
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Output, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
@@ -23,18 +23,46 @@ impl Playground {
     /// Starts one and waits until it is ready.
     pub fn start(regions: &[&str], leaves: u16) -> Playground {
         let dir = tempfile::tempdir().expect("a temporary directory");
-        let base = free_base(regions.len());
-        let supervisor = Command::new(env!("CARGO_BIN_EXE_perennial"))
-            .args(["playground", "--regions", &regions.join(","), "--leaves", &leaves.to_string()])
-            .args(["--port-base", &base.to_string(), "--dir"])
-            .arg(dir.path())
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .spawn()
-            .expect("the binary starts");
+        let supervisor = supervise(dir.path(), regions, leaves);
         let playground = Playground { dir, supervisor, regions: regions.len() };
         playground.wait("the playground is ready", || playground.json()["ready"] == true);
         playground
+    }
+
+    /// Starts one whose nodes have a configuration that was edited.
+    pub fn start_with(regions: &[&str], leaves: u16, edit: impl Fn(&str) -> String) -> Playground {
+        let mut playground = Playground::start(regions, leaves);
+        playground.end();
+        for entry in std::fs::read_dir(playground.dir.path()).expect("it has a directory").flatten() {
+            let path = entry.path().join("config.toml");
+            if let Ok(text) = std::fs::read_to_string(&path) {
+                std::fs::write(&path, edit(&text)).expect("a configuration can be written");
+            }
+        }
+        // It is said again when all listen.
+        let json = playground.dir.path().join("playground.json");
+        std::fs::remove_file(&json).expect("the playground has written it");
+        playground.supervisor = supervise(playground.dir.path(), regions, leaves);
+        playground.wait("the playground is ready again", || playground.json()["ready"] == true);
+        playground
+    }
+
+    /// What a leaf keeps of its partitions.
+    pub fn leaf_dir(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name).join("data").join("leaf")
+    }
+
+    /// One of a node's figures.
+    pub fn metric(&self, name: &str, metric: &str) -> u64 {
+        let json = self.json();
+        let leaves = (0..self.regions).flat_map(|region| json["regions"][region]["leaves"].as_array().cloned());
+        let leaf = leaves.flatten().find(|leaf| leaf["name"] == name).expect("the playground has this leaf");
+        let mut stream = TcpStream::connect(leaf["http"].as_str().expect("it has an address")).expect("it listens");
+        stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").expect("it reads");
+        let mut text = String::new();
+        stream.read_to_string(&mut text).expect("it answers");
+        let line = text.lines().find_map(|line| line.strip_prefix(metric)?.trim().parse().ok());
+        line.unwrap_or_else(|| panic!("{name} has no figure {metric}:\n{text}"))
     }
 
     /// `playground.json`.
@@ -70,14 +98,23 @@ impl Playground {
         assert!(status.success(), "{name} could not be sent {signal}");
     }
 
+    /// Stops a node in good order.
+    pub fn stop_node(&self, name: &str) {
+        self.node_command("stop-node", name);
+    }
+
     /// Starts a node that was stopped or killed.
     pub fn start_node(&self, name: &str) {
+        self.node_command("start-node", name);
+    }
+
+    fn node_command(&self, command: &str, name: &str) {
         let status = Command::new(env!("CARGO_BIN_EXE_perennial"))
-            .args(["playground", "start-node", name, "--dir"])
+            .args(["playground", command, name, "--dir"])
             .arg(self.dir.path())
             .status()
             .expect("the binary starts");
-        assert!(status.success(), "{name} could not be started");
+        assert!(status.success(), "{command} {name} failed\n{}", self.last_words());
     }
 
     /// The aggregator's port for MySQL.
@@ -107,10 +144,19 @@ impl Playground {
 
     /// Waits until something holds.
     pub fn wait(&self, what: &str, holds: impl Fn() -> bool) {
+        self.look(what, Duration::from_millis(50), holds);
+    }
+
+    /// Waits for something that does not hold for long.
+    pub fn watch(&self, what: &str, holds: impl Fn() -> bool) {
+        self.look(what, Duration::from_millis(1), holds);
+    }
+
+    fn look(&self, what: &str, pause: Duration, holds: impl Fn() -> bool) {
         let begun = Instant::now();
         while !holds() {
             assert!(begun.elapsed() < PATIENCE, "it does not come to this: {what}\n{}", self.last_words());
-            std::thread::sleep(Duration::from_millis(50));
+            std::thread::sleep(pause);
         }
     }
 
@@ -202,11 +248,31 @@ fn lines_of(output: impl Read + Send + 'static) -> mpsc::Receiver<String> {
     lines
 }
 
-impl Drop for Playground {
-    fn drop(&mut self) {
+impl Playground {
+    /// Stops every process.
+    fn end(&mut self) {
         let _ = Command::new("kill").args(["-INT", &self.supervisor.id().to_string()]).status();
         let _ = self.supervisor.wait();
     }
+}
+
+impl Drop for Playground {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// Starts the supervisor of a playground, which may be there already.
+fn supervise(dir: &Path, regions: &[&str], leaves: u16) -> Child {
+    let base = free_base(regions.len());
+    Command::new(env!("CARGO_BIN_EXE_perennial"))
+        .args(["playground", "--regions", &regions.join(","), "--leaves", &leaves.to_string()])
+        .args(["--port-base", &base.to_string(), "--dir"])
+        .arg(dir)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .spawn()
+        .expect("the binary starts")
 }
 
 /// A port base whose ports are free now.

@@ -29,6 +29,9 @@ pub enum Command {
         lease_percent: Option<u32>,
         #[arg(key)]
         tail_bytes: Option<usize>,
+        /// A longer log is not fed to a follower that has nothing.
+        #[arg(key)]
+        copy_records: Option<u64>,
     },
     /// A new reign for this node.
     Grant {

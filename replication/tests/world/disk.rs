@@ -121,12 +121,16 @@ impl Disk {
         self.durable = self.durable.min(to);
     }
 
-    /// Log and state become a copy: the state of another node as it stood at `end`, and no records.
+    /// Log and state become a copy: the state of another node as it stood at `end`, and no records. The mark is forgotten.
     pub fn install(&mut self, mut lineage: Lineage, end: Lsn, state: State) {
         lineage.cut(end);
         (self.records, self.trimmed, self.lineage) = (vec![], end, lineage);
         (self.written, self.durable, self.applied) = (end, end, end);
         (self.state, self.incomplete) = (state, false);
+        self.mark = Mark::default();
+        for note in self.notes.iter_mut().filter(|note| matches!(note, Note::Mark(_))) {
+            *note = Note::Mark(Mark::default());
+        }
     }
 
     pub fn trim(&mut self, to: Lsn) {

@@ -74,8 +74,17 @@ impl World {
     }
 
     fn cluster(&mut self, command: &Command) -> Done {
-        let Command::Cluster { nodes, members, replication, durability, ordinal, follows, lease_percent, tail_bytes } =
-            command
+        let Command::Cluster {
+            nodes,
+            members,
+            replication,
+            durability,
+            ordinal,
+            follows,
+            lease_percent,
+            tail_bytes,
+            copy_records,
+        } = command
         else {
             return Err("not a cluster".into());
         };
@@ -87,6 +96,7 @@ impl World {
         let mut options = ReplicaOptions { planted: self.planted, ..ReplicaOptions::default() };
         options.counted_percent = lease_percent.unwrap_or(options.counted_percent);
         options.tail_bytes_max = tail_bytes.unwrap_or(options.tail_bytes_max);
+        options.copy_records_min = copy_records.unwrap_or(options.copy_records_min);
         options.validate()?;
         let named = members.as_ref().map_or(nodes.clone(), |members| members.0.clone());
         let named: Vec<Member> = named.into_iter().map(first_process).collect();

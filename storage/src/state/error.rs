@@ -69,6 +69,12 @@ pub enum StateError {
         /// The last record that the log keeps.
         durable: Lsn,
     },
+    /// The log could not be synced before a flush.
+    #[error("the state is not flushed, for the log cannot be synced before it: {reason}")]
+    LogFailed {
+        /// The log's words.
+        reason: String,
+    },
     /// Old versions of this view are gone.
     #[error("row versions below {horizon} are collected, a view at {view} is not possible any more")]
     BelowHorizon {

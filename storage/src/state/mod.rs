@@ -169,6 +169,11 @@ impl PartitionState {
         self.store.env().over_budget(self.memtable_bytes())
     }
 
+    /// The directory is deleted when the last who reads the state has let go of it: another one has taken its place.
+    pub fn doom(&self) {
+        self.store.doom();
+    }
+
     fn position(&self) -> Position {
         self.position.read().clone()
     }
@@ -208,10 +213,16 @@ impl PartitionState {
     /// a power failure; a state above it is refused (`LogBehind`), and the caller syncs the log first. Records may be
     /// applied meanwhile and are not part of it. Returns the new `flushed`.
     pub fn flush(&self, log_durable: Lsn) -> Result<Lsn, StateError> {
+        self.flush_synced(|| Ok(log_durable))
+    }
+
+    /// The same, where the log may be behind: `sync` syncs it while nothing is applied, and returns the last record that
+    /// it then keeps through a power failure.
+    pub fn flush_synced(&self, sync: impl FnOnce() -> Result<Lsn, StateError>) -> Result<Lsn, StateError> {
         let _flusher = self.flusher.lock();
         let (applied, flush) = {
             let _writer = self.writer.lock();
-            self.start_flush(log_durable)?
+            self.start_flush(sync()?)?
         };
         self.store.finish_flush(flush)?;
         self.flushed.store(applied.0, Ordering::Release);
@@ -228,10 +239,14 @@ impl PartitionState {
     }
 
     /// Flushes, and links the files into `to`. Nothing is applied meanwhile, so that they hold exactly `applied`.
-    pub(crate) fn checkpoint(&self, to: &Path, log_durable: Lsn) -> Result<(Lsn, Arc<Lineage>), StateError> {
+    pub(crate) fn checkpoint(
+        &self,
+        to: &Path,
+        sync: impl FnOnce() -> Result<Lsn, StateError>,
+    ) -> Result<(Lsn, Arc<Lineage>), StateError> {
         let _flusher = self.flusher.lock();
         let _writer = self.writer.lock();
-        let (applied, flush) = self.start_flush(log_durable)?;
+        let (applied, flush) = self.start_flush(sync()?)?;
         self.store.finish_flush(flush)?;
         self.flushed.store(applied.0, Ordering::Release);
         self.store.checkpoint(to)?;

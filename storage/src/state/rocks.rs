@@ -13,9 +13,10 @@
 #![allow(unsafe_code)]
 
 use std::cmp::Ordering as Order;
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -145,9 +146,40 @@ fn has_row(key: &[u8]) -> bool {
     key.len() >= 9 && key[0] == Space::Version as u8
 }
 
+/// An open instance, shared by all who read it. Fields drop in order: it is closed before its directory may go.
+struct Instance {
+    db: DB,
+    home: Home,
+}
+
+impl Deref for Instance {
+    type Target = DB;
+
+    fn deref(&self) -> &DB {
+        &self.db
+    }
+}
+
+/// Where an instance is.
+struct Home {
+    dir: PathBuf,
+    /// It is deleted when nobody reads it any more.
+    doomed: AtomicBool,
+}
+
+impl Drop for Home {
+    fn drop(&mut self) {
+        if *self.doomed.get_mut()
+            && let Err(error) = std::fs::remove_dir_all(&self.dir)
+        {
+            tracing::warn!(dir = %self.dir.display(), %error, "a state that is not needed any more is left behind");
+        }
+    }
+}
+
 /// One partition's instance.
 pub(super) struct Store {
-    db: Arc<DB>,
+    db: Arc<Instance>,
     dir: PathBuf,
     env: Arc<StateEnv>,
     counted: Mutex<u64>,
@@ -160,7 +192,9 @@ impl Store {
         std::fs::create_dir_all(dir).map_err(|error| failed(error.to_string()))?;
         let db = DB::open(&env.options, dir).map_err(|error| failed(error.into_string()))?;
         env.open.fetch_add(1, Ordering::Relaxed);
-        let store = Store { db: Arc::new(db), dir: dir.into(), env, counted: Mutex::new(0) };
+        let home = Home { dir: dir.into(), doomed: AtomicBool::new(false) };
+        let db = Arc::new(Instance { db, home });
+        let store = Store { db, dir: dir.into(), env, counted: Mutex::new(0) };
         store.count_memory();
         Ok(store)
     }
@@ -173,6 +207,11 @@ impl Store {
     /// What it shares with others.
     pub(super) fn env(&self) -> &Arc<StateEnv> {
         &self.env
+    }
+
+    /// Deletes the directory once nobody reads it any more.
+    pub(super) fn doom(&self) {
+        self.db.home.doomed.store(true, Ordering::Release);
     }
 
     fn failed(&self, action: &'static str) -> impl FnOnce(rocksdb::Error) -> StateError {
@@ -237,7 +276,7 @@ impl Store {
 
     /// Hard links to the files as they are; memtables are left out.
     pub(super) fn checkpoint(&self, to: &Path) -> Result<(), StateError> {
-        let checkpoint = Checkpoint::new(&self.db).map_err(self.failed("exporting"))?;
+        let checkpoint = Checkpoint::new(&self.db.db).map_err(self.failed("exporting"))?;
         checkpoint.create_checkpoint_with_log_size(to, u64::MAX).map_err(self.failed("exporting"))
     }
 
@@ -301,7 +340,7 @@ impl Batch {
 pub(super) struct Snapshot {
     inner: SnapshotWithThreadMode<'static, DB>,
     dir: PathBuf,
-    _db: Arc<DB>,
+    _db: Arc<Instance>,
 }
 
 /// How an iterator finds its way.
@@ -363,6 +402,11 @@ impl Walker {
     /// Goes to the first key at or above `key`.
     pub(super) fn seek(&mut self, key: &[u8]) {
         self.inner.seek(key);
+    }
+
+    /// Goes to the last key.
+    pub(super) fn seek_to_last(&mut self) {
+        self.inner.seek_to_last();
     }
 
     /// Goes to the next key.

@@ -97,6 +97,29 @@ impl PartitionState {
         Ok(open)
     }
 
+    /// The highest time of all that the state speaks of: commits, shares that are or were prepared, epochs, and what
+    /// garbage collection has removed.
+    pub fn newest(&self) -> Result<Timestamp, StateError> {
+        let (snapshot, position) = self.snapshot();
+        let started = position.lineage.last().map_or(Timestamp::ZERO, |entry| entry.start_ts);
+        let mut newest = started.max(position.collected.horizon);
+        let mut walker = snapshot.walk(Walk::Range, &[Space::Commit as u8 + 1]);
+        walker.seek_to_last();
+        if let Some((key, _)) = walker.item()?
+            && let Some((ts, _)) = state::split_commit_key(key)
+        {
+            newest = newest.max(ts);
+        }
+        let mut walker = snapshot.walk(Walk::Range, &[Space::Prepared as u8 + 1]);
+        walker.seek(&[Space::Prepared as u8]);
+        while let Some((_, value)) = walker.item()? {
+            let bound = value.get(8..16).and_then(|bytes| bytes.try_into().ok()).map(u64::from_be_bytes);
+            newest = newest.max(Timestamp(bound.ok_or_else(|| damaged(&walker, "prepared entry"))?));
+            walker.next();
+        }
+        Ok(newest)
+    }
+
     /// Living commits with a timestamp strictly between the two, in the order of their times.
     pub fn commits_between(&self, above: Timestamp, below: Timestamp) -> Commits {
         let (snapshot, position) = self.snapshot();

@@ -88,6 +88,50 @@ fn a_snapshot_of_what_the_log_may_lose_is_refused() {
 }
 
 #[test]
+fn the_log_is_synced_while_nothing_is_applied() {
+    let source = Source::new();
+    let mut synced = None;
+    let sync = || {
+        synced = Some(source.state.applied());
+        Ok(source.state.applied())
+    };
+    let export = Export::create_synced(&source.state, &source.path("export"), sync).unwrap();
+    assert_eq!((synced, export.manifest().applied, source.state.flushed()), (Some(Lsn(300)), Lsn(300), Lsn(300)));
+    let failed = source.state.flush_synced(|| Err(StateError::LogFailed { reason: "no disk".into() })).unwrap_err();
+    assert!(failed.to_string().contains("no disk"), "{failed}");
+}
+
+#[test]
+fn the_newest_time_of_a_state_is_that_of_its_log() {
+    let source = Source::new();
+    for applied in [300, 350, 400] {
+        let newest = source.log[..applied].iter().filter_map(|record| record.body.timestamp()).max();
+        source.state.apply(&source.log[source.state.applied().0 as usize..applied]).unwrap();
+        assert_eq!(source.state.newest().unwrap(), newest.unwrap(), "at {applied}");
+    }
+    // What garbage collection removes is remembered by its bounds.
+    let newest = source.state.newest().unwrap();
+    while !source.state.collect(newest, Lsn(400), 1000).unwrap().finished {}
+    assert_eq!(source.state.newest().unwrap(), newest);
+    let empty = open(&source.env, &source.path("empty"), &[]);
+    assert_eq!(empty.newest().unwrap(), types::Timestamp::ZERO);
+}
+
+#[test]
+fn a_doomed_state_is_deleted_with_its_last_reader() {
+    let Source { env, dir, state, log } = Source::new();
+    let path = dir.path().join("state");
+    let view = state.view(types::Timestamp::MAX).unwrap();
+    state.doom();
+    drop(state);
+    assert!(path.exists(), "a view reads it");
+    drop(view);
+    assert!(!path.exists());
+    // The place is free for another one.
+    assert_eq!(open(&env, &path, &log).applied(), Lsn::ZERO);
+}
+
+#[test]
 fn a_transfer_that_broke_goes_on_where_it_was() {
     let source = Source::new();
     drop(source.export());

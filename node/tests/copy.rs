@@ -1,0 +1,139 @@
+//! A replica that the log cannot bring along copies the state: with real processes, killed on the way.
+
+mod playground;
+
+use std::path::{Path, PathBuf};
+
+use playground::Playground;
+
+const LEAF: &str = "east-leaf-1";
+const OTHER: &str = "east-leaf-0";
+/// A leaf says so of a partition when both leaves are in its set.
+const IN_SYNC: &str =
+    "SELECT COUNT(*) FROM information_schema.PERENNIAL_PARTITIONS WHERE `database` = 'app' AND in_sync LIKE '%,%'";
+
+/// Two leaves that do not feed more than fifty records to one that has none, and a database of one partition.
+fn region() -> Playground {
+    let edit = |text: &str| text.replace("copy_records_min = 100000", "copy_records_min = 50");
+    let region = Playground::start_with(&["east"], 2, edit);
+    region.sql(0, "CREATE DATABASE app PARTITIONS 1; CREATE TABLE app.t (id INT PRIMARY KEY, v VARCHAR(600))");
+    region
+}
+
+fn wait_in_sync(region: &Playground) {
+    region.wait("both leaves are in sync", || region.sql(0, IN_SYNC) == "2");
+}
+
+/// Rows in a single transaction each: a record each.
+fn insert(region: &Playground, ids: std::ops::Range<u32>) {
+    let statements: Vec<String> = ids.map(|id| format!("INSERT INTO app.t VALUES ({id}, 'row {id}')")).collect();
+    region.sql(0, &statements.join(";"));
+}
+
+/// What a fingerprint of all rows is, at whoever is the primary now.
+fn rows(region: &Playground) -> String {
+    region.sql(0, "SELECT COUNT(*), SUM(id), MIN(v), MAX(v), SUM(LENGTH(v)) FROM app.t")
+}
+
+fn lose_everything(region: &Playground) {
+    std::fs::remove_dir_all(region.leaf_dir(LEAF)).expect("the leaf has a directory");
+}
+
+#[test]
+fn a_leaf_that_lost_its_data_copies_it() {
+    let region = region();
+    insert(&region, 0..200);
+    let before = rows(&region);
+    region.stop_node(LEAF);
+    lose_everything(&region);
+    insert(&region, 200..220);
+    let after = rows(&region);
+    assert_ne!(before, after);
+    region.start_node(LEAF);
+    wait_in_sync(&region);
+    assert!(region.metric(LEAF, "perennial_copy_taken_bytes") > 0, "it was copied");
+    assert!(region.metric(OTHER, "perennial_copy_sent_bytes") > 0, "from the other leaf");
+    assert_eq!(under_way(&region, LEAF), Vec::<PathBuf>::new(), "nothing is left of what came in");
+    assert_eq!(under_way(&region, OTHER), Vec::<PathBuf>::new(), "nor of what was sent");
+    // What is written from now on goes through the log, and lands on what was copied.
+    insert(&region, 220..240);
+    let whole = rows(&region);
+    region.kill(OTHER);
+    assert_eq!(rows(&region), whole, "the copy has everything");
+    insert(&region, 240..250);
+    let last = rows(&region);
+    // Its log begins behind the copy: the one that comes back goes on where its own log ends.
+    region.start_node(OTHER);
+    wait_in_sync(&region);
+    region.kill(LEAF);
+    assert_eq!(rows(&region), last);
+    // And a copy survives a restart.
+    region.start_node(LEAF);
+    wait_in_sync(&region);
+    region.kill(OTHER);
+    assert_eq!(rows(&region), last);
+}
+
+#[test]
+fn a_leaf_that_is_killed_while_it_copies_copies_again() {
+    let region = region();
+    let file = region.leaf_dir(OTHER).join("rows.csv");
+    std::fs::write(&file, text(40_000)).expect("a file can be written");
+    let load = format!("LOAD DATA LOCAL INFILE '{}' INTO TABLE app.t FIELDS TERMINATED BY ','", file.display());
+    region.sql(0, &load);
+    insert(&region, 50_000..50_100);
+    let whole = rows(&region);
+    region.stop_node(LEAF);
+    lose_everything(&region);
+    let seen = std::cell::Cell::new(0);
+    // Three times it is killed with part of the copy there: at once, later, and late.
+    for least in [1, 1 << 20, 4 << 20] {
+        region.start_node(LEAF);
+        region.watch("part of the copy is there, or all of it", || {
+            let coming = size(&region.leaf_dir(LEAF).join("copies"));
+            seen.set(seen.get() + u32::from(coming >= least));
+            coming >= least || is_copied(&region)
+        });
+        region.kill(LEAF);
+        assert_eq!(rows(&region), whole, "the other leaf has everything");
+    }
+    assert!(seen.get() > 0, "it was never killed while it copied");
+    region.start_node(LEAF);
+    wait_in_sync(&region);
+    region.kill(OTHER);
+    assert_eq!(rows(&region), whole, "what was copied at last is whole");
+}
+
+/// Rows of digits that do not compress to nothing.
+fn text(rows: u32) -> String {
+    let mut state = 0x2545_f491_4f6c_dd1d_u64;
+    let mut text = String::new();
+    for id in 0..rows {
+        text += &format!("{id},");
+        for _ in 0..30 {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            text += &format!("{state:016x}");
+        }
+        text.push('\n');
+    }
+    text
+}
+
+/// A copy was put in the place of the empty state.
+fn is_copied(region: &Playground) -> bool {
+    let states = std::fs::read_dir(region.leaf_dir(LEAF).join("partitions"));
+    states.into_iter().flatten().flatten().any(|state| state.file_name().to_string_lossy().ends_with(".0-1"))
+}
+
+fn under_way(region: &Playground, leaf: &str) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(region.leaf_dir(leaf).join("copies"));
+    entries.into_iter().flatten().flatten().map(|entry| entry.path()).collect()
+}
+
+/// Bytes of all files in a directory and below.
+fn size(dir: &Path) -> u64 {
+    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    entries.map(|entry| entry.metadata().map_or(0, |m| if m.is_dir() { size(&entry.path()) } else { m.len() })).sum()
+}

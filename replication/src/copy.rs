@@ -1,0 +1,99 @@
+//! When the log cannot bring a replica along: it takes over a copy of another one's state.
+//!
+//! - While a copy is missing the replica takes, acknowledges and answers nothing, whichever process of it runs.
+//! - It is asked of whoever has it: the primary that is followed, or at the primary of a sink its source. If that
+//!   changes, it is asked again; the host stops what it was doing for the question before.
+//! - A copied log begins behind the copy. What followers acknowledged, and what this replica has matched, was about the
+//!   log before.
+//! - A follower with nothing at all is not fed a long history record by record: the feeder tells it that its log begins
+//!   further on, and the follower draws the same conclusion as from a log that was trimmed.
+
+use types::{Lineage, LinkId, Lsn, Member, Role, Timestamp};
+
+use crate::log::Log;
+use crate::replica::{Office, Repair};
+use crate::{Cursors, Effect, Instant, Replica};
+
+/// Who has what a replica lacks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// The primary of the region.
+    Primary(Member),
+    /// The primary of the source.
+    Source(LinkId),
+}
+
+impl Replica {
+    /// The log does not reach back to what both have: the state is copied.
+    pub(crate) fn install(&mut self, origin: Origin, common: Lsn, effects: &mut Vec<Effect>) {
+        self.repair = Some(Repair::Installing(Some(origin)));
+        let (link, primary) = match origin {
+            Origin::Primary(member) => (None, Some(member)),
+            Origin::Source(link) => (Some(link), None),
+        };
+        effects.push(Effect::Install { link, primary, common });
+    }
+
+    /// Asks for the copy that is missing as soon as it is known who has it, and again when that is another one.
+    pub(crate) fn ask_copy(&mut self, effects: &mut Vec<Effect>) {
+        let Some(Repair::Installing(asked)) = self.repair else { return };
+        if let Some(origin) = self.origin().filter(|origin| asked != Some(*origin)) {
+            self.install(origin, Lsn::ZERO, effects);
+        }
+    }
+
+    fn origin(&self) -> Option<Origin> {
+        match &self.office {
+            Office::Following(following) => Some(Origin::Primary(following.primary)),
+            Office::Starting(_) | Office::Leading(_) => match self.view.as_ref()?.role {
+                Role::Sink { link, broken: false, .. } => {
+                    Some(Origin::Source(link)).filter(|_| self.source_up == Some(link))
+                }
+                Role::Sink { .. } | Role::Writable { .. } => None,
+            },
+            Office::Idle => None,
+        }
+    }
+
+    /// Where the log, fed up to `limit`, begins for a follower whose own ends at `end`.
+    pub(crate) fn fed_from(&self, end: Lsn, limit: Lsn) -> Lsn {
+        let long = end == Lsn::ZERO && limit.0 > self.options.copy_records_min;
+        if long { limit } else { self.log.trimmed }
+    }
+
+    /// Log and state are the copy now.
+    pub(crate) fn on_installed(&mut self, now: Instant, lineage: Lineage, end: Lsn, effects: &mut Vec<Effect>) {
+        if !matches!(self.repair, Some(Repair::Installing(_))) {
+            return;
+        }
+        self.repair = None;
+        let received = self.log.received;
+        self.log = Log::new(lineage, end, end, self.options.tail_bytes_max);
+        self.receive(received);
+        self.cursors = Cursors { committed: end, applied: end, written: end, durable: end };
+        if let Some(following) = self.following() {
+            following.forget();
+        }
+        self.keep_mark(end, effects);
+        self.turn(now);
+        self.after_repair(now, effects);
+    }
+
+    /// The log has forgotten the mark: it is kept again, as far as the copy reaches.
+    fn keep_mark(&mut self, end: Lsn, effects: &mut Vec<Effect>) {
+        if self.mark.ts == Timestamp::ZERO {
+            return;
+        }
+        if self.mark.lsn > end {
+            self.mark.lsn = end;
+            // The records that it counts on may be missing. The mark of a primary has fallen already to the cut that both
+            // histories share.
+            if !matches!(self.office, Office::Leading(_)) {
+                self.mark.ts = Timestamp::ZERO;
+            }
+        }
+        self.mark_durable = Timestamp::ZERO;
+        self.marks_noted.clear();
+        self.note_mark(effects);
+    }
+}
