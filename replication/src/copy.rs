@@ -46,9 +46,7 @@ impl Replica {
         match &self.office {
             Office::Following(following) => Some(Origin::Primary(following.primary)),
             Office::Starting(_) | Office::Leading(_) => match self.view.as_ref()?.role {
-                Role::Sink { link, broken: false, .. } => {
-                    Some(Origin::Source(link)).filter(|_| self.source_up == Some(link))
-                }
+                Role::Sink { link, broken: false, .. } => Some(Origin::Source(link)),
                 Role::Sink { .. } | Role::Writable { .. } => None,
             },
             Office::Idle => None,

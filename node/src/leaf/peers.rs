@@ -143,8 +143,8 @@ impl Peers {
                 tracing::warn!(%from, reason, "session with a leaf ended");
                 control.close(&reason);
             }
-            // Its streams have ended with the session, or do so now.
-            answering.abort();
+            // An error: it has ended in another way.
+            let _ = answering.await;
         });
     }
 

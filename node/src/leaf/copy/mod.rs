@@ -40,7 +40,7 @@ use thiserror::Error;
 use tokio::sync::Semaphore;
 use transport::error::{DialError, StreamError};
 use transport::identity::Role;
-use transport::session::{Incoming, Session, Stream};
+use transport::session::{Control, Incoming, Stream};
 use types::{LinkId, Member, PartitionId, Timestamp};
 
 use super::partition::PartitionHandle;
@@ -180,13 +180,15 @@ impl Copies {
         }
     }
 
-    /// A session with the primary of the region, and a stream of it.
-    async fn from_primary(&self, primary: Member, id: PartitionId) -> Result<(Session, Stream), CopyError> {
+    /// A session with the primary of the region, and a stream of it. Nothing is said on its main stream.
+    async fn from_primary(&self, primary: Member, id: PartitionId) -> Result<(Control, Stream), CopyError> {
         let address = self.shared.peers.address(primary.node).ok_or(CopyError::Unknown(primary))?;
         let session = self.shared.peers.dialler().dial(&address, Some(primary.node), Role::Replication).await?;
-        let stream = session.open().await.map_err(StreamError::from)?;
+        let (control, _, main, _) = session.split();
+        main.finish();
+        let stream = control.open().await.map_err(StreamError::from)?;
         stream.sender.send(frames::ask(id)).await?;
-        Ok((session, stream))
+        Ok((control, stream))
     }
 
     /// A stream to the primary of the source.
