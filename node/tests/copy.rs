@@ -8,14 +8,16 @@ use playground::Playground;
 
 const LEAF: &str = "east-leaf-1";
 const OTHER: &str = "east-leaf-0";
+const ROWS: &str = "SELECT COUNT(*), SUM(id), MIN(v), MAX(v), SUM(LENGTH(v)) FROM app.t";
 /// A leaf says so of a partition when both leaves are in its set.
 const IN_SYNC: &str =
     "SELECT COUNT(*) FROM information_schema.PERENNIAL_PARTITIONS WHERE `database` = 'app' AND in_sync LIKE '%,%'";
 
-/// Two leaves that do not feed more than fifty records to one that has none, and a database of one partition.
-fn region() -> Playground {
+/// Regions of two leaves that do not feed more than fifty records to one that has none, and a database of one partition
+/// in the first.
+fn regions(names: &[&str]) -> Playground {
     let edit = |text: &str| text.replace("copy_records_min = 100000", "copy_records_min = 50");
-    let region = Playground::start_with(&["east"], 2, edit);
+    let region = Playground::start_with(names, 2, edit);
     region.sql(0, "CREATE DATABASE app PARTITIONS 1; CREATE TABLE app.t (id INT PRIMARY KEY, v VARCHAR(600))");
     region
 }
@@ -32,7 +34,7 @@ fn insert(region: &Playground, ids: std::ops::Range<u32>) {
 
 /// What a fingerprint of all rows is, at whoever is the primary now.
 fn rows(region: &Playground) -> String {
-    region.sql(0, "SELECT COUNT(*), SUM(id), MIN(v), MAX(v), SUM(LENGTH(v)) FROM app.t")
+    region.sql(0, ROWS)
 }
 
 fn lose_everything(region: &Playground) {
@@ -41,7 +43,7 @@ fn lose_everything(region: &Playground) {
 
 #[test]
 fn a_leaf_that_lost_its_data_copies_it() {
-    let region = region();
+    let region = regions(&["east"]);
     insert(&region, 0..200);
     let before = rows(&region);
     region.stop_node(LEAF);
@@ -51,8 +53,8 @@ fn a_leaf_that_lost_its_data_copies_it() {
     assert_ne!(before, after);
     region.start_node(LEAF);
     wait_in_sync(&region);
-    assert!(region.metric(LEAF, "perennial_copy_taken_bytes") > 0, "it was copied");
-    assert!(region.metric(OTHER, "perennial_copy_sent_bytes") > 0, "from the other leaf");
+    region.wait("the leaf says that it has copied", || region.metric(LEAF, "perennial_copy_taken_bytes") > 0);
+    region.wait("the other one says so, too", || region.metric(OTHER, "perennial_copy_sent_bytes") > 0);
     assert_eq!(under_way(&region, LEAF), Vec::<PathBuf>::new(), "nothing is left of what came in");
     assert_eq!(under_way(&region, OTHER), Vec::<PathBuf>::new(), "nor of what was sent");
     // What is written from now on goes through the log, and lands on what was copied.
@@ -76,7 +78,7 @@ fn a_leaf_that_lost_its_data_copies_it() {
 
 #[test]
 fn a_leaf_that_is_killed_while_it_copies_copies_again() {
-    let region = region();
+    let region = regions(&["east"]);
     let file = region.leaf_dir(OTHER).join("rows.csv");
     std::fs::write(&file, text(40_000)).expect("a file can be written");
     let load = format!("LOAD DATA LOCAL INFILE '{}' INTO TABLE app.t FIELDS TERMINATED BY ','", file.display());
@@ -102,6 +104,36 @@ fn a_leaf_that_is_killed_while_it_copies_copies_again() {
     wait_in_sync(&region);
     region.kill(OTHER);
     assert_eq!(rows(&region), whole, "what was copied at last is whole");
+}
+
+#[test]
+fn a_sink_of_a_long_log_copies_it_over_the_link() {
+    let pair = regions(&["east", "west"]);
+    insert(&pair, 0..300);
+    let order = format!("REPLICATE DATABASE app FROM root@127.0.0.1:{}/app", pair.port(0));
+    assert!(pair.sql(1, &order).starts_with("app\tfull"));
+    let arrives = |what: &str| {
+        let wanted = rows(&pair);
+        pair.wait(what, || pair.try_sql(1, ROWS).stdout.trim_ascii_end() == wanted.as_bytes());
+    };
+    arrives("the sink shows its source");
+    let both = || pair.wait("both leaves of the sink are in sync", || pair.sql(1, IN_SYNC) == "2");
+    both();
+    for leaf in ["west-leaf-0", "west-leaf-1"] {
+        // One has copied over the link, the other one from that.
+        pair.wait("the leaf says that it has copied", || pair.metric(leaf, "perennial_copy_taken_bytes") > 0);
+    }
+    // Records go on behind the copy, at either leaf.
+    insert(&pair, 300..320);
+    arrives("what was written later is there");
+    pair.kill("west-leaf-0");
+    insert(&pair, 320..340);
+    arrives("the other leaf goes on");
+    pair.start_node("west-leaf-0");
+    both();
+    pair.kill("west-leaf-1");
+    insert(&pair, 340..360);
+    arrives("and this one");
 }
 
 /// Rows of digits that do not compress to nothing.

@@ -179,7 +179,7 @@ impl Leaf {
 
     /// Serves a session of another region's leaf until it ends.
     pub async fn serve_link(&self, session: Session) {
-        self.shared.links.serve(session).await;
+        self.shared.links.serve(session, &self.shared.copies).await;
     }
 
     /// The replica of a partition, made from what is on disk if its task does not run yet.

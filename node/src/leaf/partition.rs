@@ -369,10 +369,12 @@ impl PartitionTask {
 
     /// Tells the replica the highest time that its disk speaks of.
     async fn look_back(&mut self) {
-        if self.replica.status().repairing {
+        let (log, state, id) = (self.shared.log.clone(), self.state.get(), self.id);
+        let summary = log.summary(id).unwrap_or_default();
+        if summary.damaged || state.applied() < summary.first.prev() {
+            // The copy that it needs tells.
             return;
         }
-        let (log, state, id) = (self.shared.log.clone(), self.state.get(), self.id);
         match tokio::task::spawn_blocking(move || history::newest(&log, &state, id)).await {
             Ok(Ok(newest)) => self.replica.receive(newest),
             Ok(Err(reason)) => self.damaged(reason),

@@ -29,6 +29,11 @@ impl StateSlot {
         StateSlot(Arc::new(RwLock::new(state)))
     }
 
+    /// Differs from that of any other slot that is alive.
+    pub fn life(&self) -> usize {
+        Arc::as_ptr(&self.0) as usize
+    }
+
     /// What a request reads from, from its beginning to its end.
     pub fn get(&self) -> Arc<PartitionState> {
         self.0.read().clone()

@@ -31,7 +31,7 @@ pub struct Target {
 /// Takes the copy that the other end of a stream sends. Dropping the future leaves what has come for the next attempt.
 ///
 /// Disk work is done in place, so that nothing of it goes on when the future is dropped.
-pub async fn fetch(mut stream: Stream, target: &Target) -> Result<Copy, CopyError> {
+pub async fn fetch(stream: &mut Stream, target: &Target) -> Result<Copy, CopyError> {
     let manifest = match receive(&mut stream.receiver).await? {
         Some(Said::Manifest(manifest)) => manifest,
         Some(Said::Chunk(chunk)) => {

@@ -110,9 +110,15 @@ async fn attempt(
     let _turn = copies.shared.taking.acquire().await.expect("the semaphore is never closed");
     match from {
         Origin::Primary(member) => {
-            let (_session, stream) = copies.from_primary(member, target.partition).await?;
-            fetch(stream, target).await
+            let (_session, mut stream) = copies.from_primary(member, target.partition).await?;
+            fetch(&mut stream, target).await
         }
-        Origin::Link(link) => fetch(copies.from_link(link, target.partition).await?, target).await,
+        Origin::Link(link) => {
+            let links = &copies.shared.links;
+            let mut stream = links.open_copy(link, target.partition).await?;
+            let fetched = fetch(&mut stream, target).await;
+            links.count_copy(link, target.partition, stream.receiver.bytes_received());
+            fetched
+        }
     }
 }

@@ -32,7 +32,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use futures::future::BoxFuture;
 use storage::log::NodeLog;
 use storage::snapshot::SnapshotError;
 use storage::state::{PartitionState, StateEnv};
@@ -43,6 +42,7 @@ use transport::identity::Role;
 use transport::session::{Control, Incoming, Stream};
 use types::{LinkId, Member, PartitionId, Timestamp};
 
+use super::links::Links;
 use super::partition::PartitionHandle;
 use super::peers::{Partitions, Peers};
 use super::state::StateDirs;
@@ -60,9 +60,6 @@ const SENT_MAX: usize = 2;
 /// Copies that a leaf takes at once; the others wait.
 const TAKEN_MAX: usize = 2;
 
-/// Opens a stream to the primary of a link's source.
-pub type OpenLink = Arc<dyn Fn(LinkId, PartitionId) -> BoxFuture<'static, Result<Stream, CopyError>> + Send + Sync>;
-
 /// Why there is no copy yet. Every attempt is repeated; nothing was installed.
 #[derive(Debug, Error)]
 pub enum CopyError {
@@ -75,8 +72,8 @@ pub enum CopyError {
     /// It cannot be reached.
     #[error("the primary is not reached: {0}")]
     Dial(#[from] DialError),
-    /// No session of this link is open here.
-    #[error("link {0} has no session with its source: the copy waits until there is one")]
+    /// It is not known where this link's source is.
+    #[error("the source's leaf is not known for link {0}: the copy waits until the source has told it")]
     NoSession(LinkId),
     /// The stream ended early.
     #[error("the stream of the copy broke: {0}")]
@@ -120,7 +117,7 @@ struct Shared {
     log: Arc<NodeLog>,
     peers: Peers,
     partitions: Partitions,
-    links: OpenLink,
+    links: Links,
     sending: Semaphore,
     taking: Semaphore,
     exports: AtomicU64,
@@ -129,14 +126,14 @@ struct Shared {
 }
 
 impl Copies {
-    /// Keeps what is under way in `dir`, which is emptied. `links` opens streams between regions.
+    /// Keeps what is under way in `dir`, which is emptied.
     pub fn new(
         dir: &Path,
         env: Arc<StateEnv>,
         log: Arc<NodeLog>,
         peers: Peers,
         partitions: Partitions,
-        links: OpenLink,
+        links: Links,
     ) -> Copies {
         if let Err(error) = std::fs::remove_dir_all(dir)
             && error.kind() != std::io::ErrorKind::NotFound
@@ -167,7 +164,7 @@ impl Copies {
         };
         let handle = |id| self.shared.partitions.read().get(&id).cloned();
         let served = match asked.map(|id| (id, handle(id))) {
-            Ok((id, Some(handle))) => serve(stream, id, &handle, self).await.map(|bytes| (id, bytes)),
+            Ok((id, Some(handle))) => serve(&mut stream, id, &handle, self).await.map(|bytes| (id, bytes)),
             Ok((id, None)) => {
                 serve::refuse(&stream, &format!("this leaf has no replica of {id}")).await;
                 return;
@@ -189,11 +186,6 @@ impl Copies {
         let stream = control.open().await.map_err(StreamError::from)?;
         stream.sender.send(frames::ask(id)).await?;
         Ok((control, stream))
-    }
-
-    /// A stream to the primary of the source.
-    async fn from_link(&self, link: LinkId, id: PartitionId) -> Result<Stream, CopyError> {
-        (self.shared.links)(link, id).await
     }
 
     /// Where a copy of this partition goes.

@@ -40,7 +40,7 @@ impl Drop for Outgoing {
 
 /// Sends a copy of a partition's state; tells the reader if there is none. Returns the bytes that were sent.
 pub async fn serve(
-    mut stream: Stream,
+    stream: &mut Stream,
     id: PartitionId,
     handle: &PartitionHandle,
     copies: &Copies,
@@ -49,11 +49,11 @@ pub async fn serve(
     let sent = tokio::select! {
         biased;
         () = sender.stopped() => Err(CopyError::Gone),
-        sent = send(&mut stream, id, handle, copies) => sent,
+        sent = send(stream, id, handle, copies) => sent,
     };
     match &sent {
         Ok(_) => sender.finish(),
-        Err(error) => refuse(&stream, &error.to_string()).await,
+        Err(error) => refuse(stream, &error.to_string()).await,
     }
     sent
 }

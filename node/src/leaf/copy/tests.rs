@@ -123,7 +123,7 @@ impl Try {
 
     /// Fetches from a server that sends what `serve` makes of the chunks, and then ends its side, in good order or not.
     async fn fetch(&self, serve: Serve, finish: bool) -> Result<Copy, CopyError> {
-        let Line { near, far, _sessions, _listener } = line().await;
+        let Line { mut near, far, _sessions, _listener } = line().await;
         let target = self.target();
         let Stream { sender, mut receiver } = far;
         let server = async {
@@ -138,7 +138,7 @@ impl Try {
             }
             drop(sender);
         };
-        let (fetched, ()) = tokio::join!(fetch(near, &target), server);
+        let (fetched, ()) = tokio::join!(fetch(&mut near, &target), server);
         fetched
     }
 
@@ -167,7 +167,7 @@ fn all(_: &Export, chunks: Vec<Chunk>) -> Vec<transport::frame::Frame> {
 async fn a_copy_is_the_state_and_counts_its_bytes() {
     let tried = Try::new();
     tried.succeeds().await;
-    let (line, target) = (line().await, tried.target());
+    let (mut line, target) = (line().await, tried.target());
     let Stream { sender, mut receiver } = line.far;
     let server = async {
         sender.send(frames::manifest(tried.export.manifest())).await.unwrap();
@@ -177,7 +177,7 @@ async fn a_copy_is_the_state_and_counts_its_bytes() {
         }
         sender.finish();
     };
-    let (copy, ()) = tokio::join!(fetch(line.near, &target), server);
+    let (copy, ()) = tokio::join!(fetch(&mut line.near, &target), server);
     assert_eq!(target.taken.load(Ordering::Relaxed), tried.export.manifest().size());
     assert!(copy.unwrap().state.dir().ends_with("5.0-1"), "a second copy does not overwrite the first");
 }
@@ -190,7 +190,7 @@ async fn a_stream_that_is_cut_installs_nothing_and_is_gone_on_with() {
     assert!(matches!(short, CopyError::Short { missing, bytes } if 0 < missing && missing < bytes), "{short}");
     let broken = tried.fails(half, false).await;
     assert!(matches!(broken, CopyError::Stream(StreamError::Reset)), "{broken}");
-    let (line, target) = (line().await, tried.target());
+    let (mut line, target) = (line().await, tried.target());
     let Stream { sender, mut receiver } = line.far;
     let server = async {
         sender.send(frames::manifest(tried.export.manifest())).await.unwrap();
@@ -198,7 +198,7 @@ async fn a_stream_that_is_cut_installs_nothing_and_is_gone_on_with() {
         drop(sender);
         next
     };
-    let (_, next) = tokio::join!(fetch(line.near, &target), server);
+    let (_, next) = tokio::join!(fetch(&mut line.near, &target), server);
     assert!(next > (0, 0), "what has come is not sent again: {next:?}");
     tried.succeeds().await;
 }

@@ -1,4 +1,4 @@
-//! A sink's side: keeps a stream for each partition that is led here and follows another region.
+//! A sink's side: keeps a stream for each partition that is led here and follows another region; asks for copies.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use transport::codec::encode;
-use transport::frame::Frame;
+use transport::frame::{Frame, Kind};
 use transport::handshake::Expected;
 use transport::identity::Role;
 use transport::quic::QuicDialler;
@@ -21,7 +21,8 @@ use transport::session::{Session, Stream, StreamSender};
 use transport::tls::{Fingerprint, Trust};
 use types::{ClusterId, LinkId, PartitionId, Reign};
 
-use super::{Inner, Links, MESSAGE, OPEN, OPENED, Open, QUEUE_MAX, REFUSED};
+use super::{COPY, Inner, Links, MESSAGE, OPEN, OPENED, Open, QUEUE_MAX, REFUSED};
+use crate::leaf::copy::CopyError;
 use crate::leaf::partition::{Event, PartitionHandle};
 
 /// How long the source may take to admit a stream.
@@ -30,15 +31,21 @@ const ADMIT_TIME: Duration = Duration::from_secs(5);
 const RETRY_MIN: Duration = Duration::from_millis(20);
 const RETRY_MAX: Duration = Duration::from_secs(1);
 
-/// What a partition's stream must be.
+/// Where a partition's source is, and how it is asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Wanted {
+struct Place {
     link: LinkId,
     token: Vec<u8>,
     fingerprint: [u8; 32],
     cluster: ClusterId,
     /// The leaf of the source that leads the partition.
     address: String,
+}
+
+/// What a partition's stream must be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Wanted {
+    place: Place,
     /// In which its primary here leads.
     reign: Reign,
     /// Which of its replica's lives here: one that was opened anew knows of no stream.
@@ -55,7 +62,7 @@ pub(super) struct Following {
 
 impl Following {
     pub(super) fn send(&self, link: LinkId, message: Message) {
-        if link == self.wanted.link
+        if link == self.wanted.place.link
             && let Some(queue) = &*self.queue.lock()
         {
             // Full or gone: the protocol repeats what matters.
@@ -75,20 +82,24 @@ impl Sessions {
         Sessions { dialler, open: Mutex::default() }
     }
 
-    async fn with(&self, wanted: &Wanted) -> Result<Arc<Session>, String> {
-        let slot = self.open.lock().entry(wanted.address.clone()).or_default().clone();
+    async fn with(&self, place: &Place) -> Result<Arc<Session>, String> {
+        let slot = self.open.lock().entry(place.address.clone()).or_default().clone();
         let mut slot = slot.lock().await;
         if let Some(session) = &*slot
             && session.control().closed_reason().is_none()
         {
             return Ok(session.clone());
         }
-        let trust = Trust::Pinned(Fingerprint(wanted.fingerprint));
-        let expected = Expected { cluster: Some(wanted.cluster), node: None };
-        let session = self.dialler.dial(&wanted.address, &trust, expected, Role::Link).await;
-        let session = Arc::new(session.map_err(|error| error.to_string())?);
+        let session = Arc::new(self.dial(place).await?);
         *slot = Some(session.clone());
         Ok(session)
+    }
+
+    async fn dial(&self, place: &Place) -> Result<Session, String> {
+        let trust = Trust::Pinned(Fingerprint(place.fingerprint));
+        let expected = Expected { cluster: Some(place.cluster), node: None };
+        let session = self.dialler.dial(&place.address, &trust, expected, Role::Link).await;
+        session.map_err(|error| error.to_string())
     }
 
     fn keep(&self, addresses: &HashSet<String>) {
@@ -99,6 +110,7 @@ impl Sessions {
 impl Links {
     /// Opens, changes and ends streams as the catalog and the routes to the sources say.
     pub fn steer(&self, routes: &[Route]) {
+        *self.inner.routes.lock() = routes.to_vec();
         let partitions: Vec<(PartitionId, PartitionHandle)> =
             self.inner.partitions.read().iter().map(|(id, handle)| (*id, handle.clone())).collect();
         let mut wanted: HashMap<PartitionId, (Wanted, PartitionHandle)> = HashMap::new();
@@ -107,7 +119,7 @@ impl Links {
                 wanted.insert(id, (stream, handle));
             }
         }
-        let addresses = wanted.values().map(|(stream, _)| stream.address.clone()).collect();
+        let addresses = wanted.values().map(|(stream, _)| stream.place.address.clone()).collect();
         self.inner.sessions.keep(&addresses);
         let mut following = self.inner.following.lock();
         following.retain(|id, task| {
@@ -140,25 +152,36 @@ impl Links {
     }
 }
 
+impl Links {
+    /// A stream on which the source's primary sends a copy of its partition. It has a session of its own: records must not
+    /// wait behind it.
+    pub async fn open_copy(&self, link: LinkId, id: PartitionId) -> Result<Stream, CopyError> {
+        let place = self.inner.place(id, &self.inner.routes.lock()).filter(|place| place.link == link);
+        let place = place.ok_or(CopyError::NoSession(link))?;
+        let session = self.inner.sessions.dial(&place).await.map_err(CopyError::Refused)?;
+        open(&session, COPY, &place, id).await.map_err(CopyError::Refused)
+    }
+
+    /// So many bytes came over the link for a copy.
+    pub fn count_copy(&self, link: LinkId, id: PartitionId, bytes: u64) {
+        self.inner.received.lock().entry((id, link)).or_default().bytes += bytes;
+    }
+}
+
 impl Inner {
     fn wanted(&self, id: PartitionId, handle: &PartitionHandle, routes: &[Route]) -> Option<Wanted> {
         let status = handle.status.borrow().clone();
         let leading = status.leading.as_ref()?;
+        let place = self.place(id, routes).filter(|place| leading.link == Some(place.link))?;
+        Some(Wanted { place, reign: status.reign, life: handle.state.life() })
+    }
+
+    fn place(&self, id: PartitionId, routes: &[Route]) -> Option<Place> {
         let (link, sink) = self.rules.follows(id.database)?;
-        if leading.link != Some(link) {
-            return None;
-        }
         let route = routes.iter().find(|route| route.link == link)?;
         let (_, address) = route.partitions.iter().find(|(ordinal, _)| *ordinal == id.ordinal)?;
-        Some(Wanted {
-            link,
-            token: sink.credentials.token,
-            fingerprint: sink.credentials.fingerprint,
-            cluster: sink.source_cluster,
-            address: address.clone(),
-            reign: status.reign,
-            life: Arc::as_ptr(&handle.state) as usize,
-        })
+        let (token, fingerprint) = (sink.credentials.token, sink.credentials.fingerprint);
+        Some(Place { link, token, fingerprint, cluster: sink.source_cluster, address: address.clone() })
     }
 }
 
@@ -191,7 +214,7 @@ impl Keeper {
                 }
                 Err(reason) => reason,
             };
-            tracing::debug!(partition = %self.id, link = %self.wanted.link, reason, "no stream from the source");
+            tracing::debug!(partition = %self.id, link = %self.wanted.place.link, reason, "no stream from the source");
             tokio::select! {
                 () = tokio::time::sleep(wait) => {}
                 () = self.cancel.cancelled() => return,
@@ -201,24 +224,14 @@ impl Keeper {
     }
 
     async fn open(&self) -> Result<Stream, String> {
-        let session = self.inner.sessions.with(&self.wanted).await?;
-        let mut stream = session.open().await.map_err(|closed| closed.to_string())?;
-        let Wanted { link, token, .. } = &self.wanted;
-        let open = Open { link: *link, token: token.clone(), ordinal: self.id.ordinal };
-        let open = encode(&open).map_err(|error| error.to_string())?;
-        stream.sender.send(Frame::new(OPEN, open)).await.map_err(|error| error.to_string())?;
-        let answer = timeout(ADMIT_TIME, stream.receiver.recv()).await;
-        match answer.map_err(|_| "the source does not answer".to_string())?.map_err(|error| error.to_string())? {
-            Some(frame) if frame.kind == OPENED => Ok(stream),
-            Some(frame) if frame.kind == REFUSED => Err(String::from_utf8_lossy(&frame.payload).into_owned()),
-            Some(frame) => Err(format!("the source answers with a frame of kind {}", frame.kind.code())),
-            None => Err("the source ends the stream without an answer".into()),
-        }
+        let place = &self.wanted.place;
+        let session = self.inner.sessions.with(place).await?;
+        open(&session, OPEN, place, self.id).await
     }
 
     /// Runs an open stream. Returns why it is over.
     async fn stream(&self, mut stream: Stream) -> String {
-        let link = self.wanted.link;
+        let link = self.wanted.place.link;
         let (queue, waiting) = mpsc::channel(QUEUE_MAX);
         *self.queue.lock() = Some(queue);
         self.set_open(true);
@@ -236,7 +249,7 @@ impl Keeper {
     }
 
     fn set_open(&self, open: bool) {
-        self.inner.received.lock().entry((self.id, self.wanted.link)).or_default().open = open;
+        self.inner.received.lock().entry((self.id, self.wanted.place.link)).or_default().open = open;
     }
 
     async fn tell(&self, input: Input) -> Result<(), String> {
@@ -244,7 +257,7 @@ impl Keeper {
     }
 
     async fn read(&self, stream: &mut Stream) -> String {
-        let link = self.wanted.link;
+        let link = self.wanted.place.link;
         let mut before = 0;
         loop {
             let frame = tokio::select! {
@@ -272,6 +285,21 @@ impl Keeper {
                 return reason;
             }
         }
+    }
+}
+
+/// Opens a stream of a session and has it admitted.
+async fn open(session: &Session, kind: Kind, place: &Place, id: PartitionId) -> Result<Stream, String> {
+    let mut stream = session.open().await.map_err(|closed| closed.to_string())?;
+    let open = Open { link: place.link, token: place.token.clone(), ordinal: id.ordinal };
+    let open = encode(&open).map_err(|error| error.to_string())?;
+    stream.sender.send(Frame::new(kind, open)).await.map_err(|error| error.to_string())?;
+    let answer = timeout(ADMIT_TIME, stream.receiver.recv()).await;
+    match answer.map_err(|_| "the source does not answer".to_string())?.map_err(|error| error.to_string())? {
+        Some(frame) if frame.kind == OPENED => Ok(stream),
+        Some(frame) if frame.kind == REFUSED => Err(String::from_utf8_lossy(&frame.payload).into_owned()),
+        Some(frame) => Err(format!("the source answers with a frame of kind {}", frame.kind.code())),
+        None => Err("the source ends the stream without an answer".into()),
     }
 }
 

@@ -4,7 +4,8 @@
 //! - `follow` a sink's side: one session per leaf of the source, one stream per partition that is led here
 //!
 //! A stream begins with OPEN (link, token, ordinal) and its answer, OPENED or REFUSED; then messages of the protocol go
-//! both ways. It lives in one reign of each side: when the sink's primary or the source's is another, the stream ends and
+//! both ways. One that begins with COPY, which says the same, carries a copy of the state instead (`leaf::copy`). A stream
+//! of messages lives in one reign of each side: when the sink's primary or the source's is another, the stream ends and
 //! a new one is opened. So a primary that was replaced and does not know it feeds nobody and takes nothing.
 //!
 //! Queues are bounded; a message that finds its queue full is dropped, as with a cut connection: the protocol sends it
@@ -17,7 +18,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-use aggregator::protocol::StreamReport;
+use aggregator::protocol::{Route, StreamReport};
 use parking_lot::Mutex;
 use replication::Message;
 use serde::{Deserialize, Serialize};
@@ -36,6 +37,7 @@ const QUEUE_MAX: usize = 1024;
 const OPEN: Kind = Kind::message(1);
 const OPENED: Kind = Kind::message(2);
 const REFUSED: Kind = Kind::message(3);
+const COPY: Kind = Kind::message(4);
 const MESSAGE: Kind = Kind::bulk(1);
 
 /// The first frame of a stream.
@@ -86,6 +88,8 @@ struct Inner {
     partitions: Partitions,
     rules: Arc<Rules>,
     sessions: Sessions,
+    /// As the last order said.
+    routes: Mutex<Vec<Route>>,
     feeds: AtomicU64,
     sinks: Mutex<HashMap<u64, mpsc::Sender<Message>>>,
     following: Mutex<HashMap<PartitionId, Following>>,
@@ -101,6 +105,7 @@ impl Links {
                 partitions,
                 rules,
                 sessions: Sessions::new(dialler),
+                routes: Mutex::default(),
                 feeds: AtomicU64::new(1),
                 sinks: Mutex::default(),
                 following: Mutex::default(),

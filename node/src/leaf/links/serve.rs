@@ -14,7 +14,8 @@ use transport::frame::Frame;
 use transport::session::{Control, Session, Stream, StreamSender};
 use types::{LinkId, PartitionId, Reign};
 
-use super::{Inner, Links, MESSAGE, OPEN, OPENED, Open, QUEUE_MAX, REFUSED};
+use super::{COPY, Inner, Links, MESSAGE, OPEN, OPENED, Open, QUEUE_MAX, REFUSED};
+use crate::leaf::copy::{self, Copies};
 use crate::leaf::partition::{Event, PartitionHandle};
 
 /// How long a peer may take to say what it wants.
@@ -33,15 +34,15 @@ struct Admitted {
 
 impl Links {
     /// Serves a session of another region until it ends.
-    pub async fn serve(&self, session: Session) {
+    pub async fn serve(&self, session: Session, copies: &Copies) {
         let (control, mut incoming, _main, _words) = session.split();
         let peer = control.peer().clone();
         tracing::info!(%peer, "a sink's leaf has dialled");
         loop {
             match incoming.accept().await {
                 Ok(stream) => {
-                    let (inner, control) = (self.inner.clone(), control.clone());
-                    tokio::spawn(async move { inner.serve_stream(control, stream).await });
+                    let (inner, control, copies) = (self.inner.clone(), control.clone(), copies.clone());
+                    tokio::spawn(async move { inner.serve_stream(control, stream, copies).await });
                 }
                 Err(reason) => {
                     tracing::info!(%peer, %reason, "a sink's leaf has gone");
@@ -53,7 +54,7 @@ impl Links {
 }
 
 impl Inner {
-    async fn serve_stream(self: Arc<Inner>, control: Control, mut stream: Stream) {
+    async fn serve_stream(self: Arc<Inner>, control: Control, mut stream: Stream, copies: Copies) {
         let first = timeout(OPEN_TIME, stream.receiver.recv()).await;
         let Ok(Ok(Some(first))) = first else { return };
         let admitted = match self.admit(&first) {
@@ -68,6 +69,9 @@ impl Inner {
         control.trust_peer();
         if stream.sender.send(Frame::new(OPENED, vec![])).await.is_err() {
             return;
+        }
+        if first.kind == COPY {
+            return self.give_copy(&admitted, &mut stream, &copies).await;
         }
         let feed = self.feeds.fetch_add(1, Ordering::Relaxed);
         let (queue, waiting) = mpsc::channel(QUEUE_MAX);
@@ -84,8 +88,17 @@ impl Inner {
         let _ = admitted.handle.events.send(Event::Input(Input::SinkGone { feed })).await;
     }
 
+    async fn give_copy(&self, admitted: &Admitted, stream: &mut Stream, copies: &Copies) {
+        let Admitted { partition, link, handle, .. } = admitted;
+        match copy::serve(stream, *partition, handle, copies).await {
+            Ok(bytes) => tracing::info!(%partition, %link, bytes, "a copy was sent to a sink"),
+            Err(error) => tracing::info!(%partition, %link, %error, "a copy was not sent to a sink"),
+        }
+        self.sent.lock().entry((*partition, *link)).or_default().bytes += stream.sender.bytes_sent();
+    }
+
     fn admit(&self, first: &Frame) -> Result<Admitted, String> {
-        if first.kind != OPEN {
+        if first.kind != OPEN && first.kind != COPY {
             return Err(format!("a stream begins with a frame of kind {}", first.kind.code()));
         }
         let Open { link, token, ordinal } = decode(&first.payload).map_err(|error| error.to_string())?;
