@@ -406,12 +406,15 @@ impl Replica {
             Office::Leading(leading) => leading.feeds.keys().copied().collect(),
             _ => return,
         };
+        let long = self.fed_from(Lsn::ZERO, self.log.end);
         for node in nodes {
             loop {
                 let Office::Leading(leading) = &mut self.office else { return };
                 let feed = leading.feeds.get_mut(&node).expect("its key was just read");
-                if feed.passed_by(self.log.trimmed) {
-                    self.send_resume(node, self.log.trimmed, effects);
+                // One that was restarted on its way to a copy may have taken the frame before the first record.
+                let begin = if feed.prev() == Lsn::ZERO { long } else { self.log.trimmed };
+                if feed.passed_by(begin) {
+                    self.send_resume(node, begin, effects);
                     break;
                 }
                 let prev = feed.prev();
