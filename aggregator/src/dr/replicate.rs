@@ -2,6 +2,7 @@
 //!
 //! The order is durable before anything is waited for: a client that leaves, or an aggregator that fails, stops nothing.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use catalog::command::{CreateDatabase, CreateSink, Follow, LinkTerms};
@@ -11,7 +12,7 @@ use catalog::link::{Credentials, LinkOptions, OnSilence, SinkLink, SourceAddress
 use catalog::{Command, Refusal, State};
 use sql::{Error, Result};
 use tokio::time::sleep;
-use types::{DatabaseId, LinkId, Mode, Timestamp, parting_cut};
+use types::{DatabaseId, LinkId, Lsn, Mode, PartitionId, Timestamp, parting_cut};
 
 use super::peer::{Peer, first_trust};
 use super::protocol::{LinkAnswer, LinkRequest, Open, Opened};
@@ -20,6 +21,8 @@ use crate::region::Region;
 
 /// Between two looks at how far the sink is.
 const LOOK: Duration = Duration::from_millis(20);
+/// How long the primaries may take to apply what they hold.
+const APPLY_TIME: Duration = Duration::from_secs(10);
 /// How long the source's catalog may take.
 const CALL_TIME: Duration = Duration::from_secs(10);
 
@@ -111,6 +114,7 @@ pub async fn replicate(region: &Region, order: Order) -> Result<Replicated> {
     if !order.no_wait {
         wait(region, database, &opened, limit).await?;
         super::keeper::measure_copy(region, database, opened.link).await.map_err(link_error)?;
+        applied(region, database).await;
     }
     if let Some(sink) = region.catalog.state().sinks.get(&opened.link) {
         let set_aside = set_aside_since(region, database, sink.since.0).await;
@@ -275,6 +279,22 @@ async fn wait(region: &Region, database: DatabaseId, opened: &Opened, silence: D
                 known.name
             )));
         }
+        sleep(LOOK).await;
+    }
+}
+
+/// Waits until the primaries have applied what they hold now: what a promotion declares dead is set aside before its
+/// record is applied, and only then counted.
+async fn applied(region: &Region, database: DatabaseId) {
+    let primaries = || {
+        let state = region.catalog.state();
+        let ids: Vec<PartitionId> = state.partitions_of(database).map(|(id, _)| id).collect();
+        ids.into_iter().filter_map(move |id| region.detector.primary(&state, id))
+    };
+    let ends: BTreeMap<PartitionId, Lsn> = primaries().map(|replica| (replica.partition, replica.appended)).collect();
+    let begun = Instant::now();
+    let behind = || primaries().any(|replica| ends.get(&replica.partition).is_some_and(|end| replica.applied < *end));
+    while behind() && begun.elapsed() < APPLY_TIME {
         sleep(LOOK).await;
     }
 }
