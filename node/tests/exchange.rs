@@ -80,6 +80,12 @@ fn a_sink_shows_its_source_and_takes_no_writes() {
     let again = follow(&pair, WEST, EAST, false);
     assert_eq!(again[0], "app", "an order whose aim holds succeeds");
     pair.wait("it has caught up", || status(&pair, WEST, "state") == "caught up");
+    pair.sql(WEST, "PAUSE REPLICATING app");
+    pair.wait("it halts", || status(&pair, WEST, "state") == "paused");
+    pair.sql(EAST, &rows(700, 720, "meanwhile"));
+    assert_eq!(pair.sql(WEST, "SELECT COUNT(*) FROM app.t WHERE id >= 700"), "0", "reads go on at the cut");
+    pair.sql(WEST, "CONTINUE REPLICATING app");
+    equal(&pair, EAST, WEST);
     pair.sql(WEST, "DROP DATABASE app");
     let links = "SELECT COUNT(*) FROM information_schema.PERENNIAL_REPLICATION_STATUS";
     pair.wait("the source knows that its sink is gone", || pair.sql(EAST, links) == "0");

@@ -5,6 +5,7 @@
 //! starts again after the last acknowledged record: frames may be lost with a connection, and doubled ones are harmless.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use types::{Lsn, Member, Record, Timestamp};
 
@@ -89,8 +90,8 @@ impl Feed {
     }
 
     /// Starts again after the last acknowledged record, if that is due.
-    pub fn resend(&mut self, options: &ReplicaOptions, now: Instant) {
-        if self.sent > self.ack.matched && now.since(self.progress) >= options.resend_after && !self.reading {
+    pub fn resend(&mut self, after: Duration, now: Instant) {
+        if self.sent > self.ack.matched && now.since(self.progress) >= after && !self.reading {
             self.resume_after(self.ack.matched.max(self.base), now);
         }
     }

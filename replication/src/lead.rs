@@ -382,7 +382,8 @@ impl Replica {
     pub(crate) fn resend(&mut self, now: Instant, leases: &Leases) {
         let options = self.options.clone();
         let Some(leading) = self.leading() else { return };
-        leading.feeds.values_mut().chain(leading.sinks.values_mut()).for_each(|feed| feed.resend(&options, now));
+        leading.feeds.values_mut().for_each(|feed| feed.resend(options.resend_after, now));
+        leading.sinks.values_mut().for_each(|feed| feed.resend(options.sink_resend_after, now));
         // A process that started since has acknowledged nothing; the first frame may have come before it could take it.
         let silent = |node: &NodeId, feed: &Feed| feed.member.is_none() || leases.newest(*node) > feed.member;
         for (node, feed) in &mut leading.feeds {

@@ -19,6 +19,8 @@ pub struct ReplicaOptions {
     pub async_failover_after: Option<Duration>,
     /// A frame that brought no acknowledgement for this long is sent again.
     pub resend_after: Duration,
+    /// The same between regions, where a stream keeps what it was given until it ends: a slow sink is not a lost frame.
+    pub sink_resend_after: Duration,
     /// Most bytes of records in one frame (one record may be larger).
     pub frame_bytes_max: usize,
     /// Most bytes of records sent to one follower and not acknowledged.
@@ -132,6 +134,7 @@ impl Default for ReplicaOptions {
             failure_timeout: Duration::from_millis(1500),
             async_failover_after: Some(Duration::from_secs(10)),
             resend_after: Duration::from_millis(300),
+            sink_resend_after: Duration::from_secs(10),
             frame_bytes_max: 1 << 20,
             window_bytes_max: 8 << 20,
             tail_bytes_max: 4 << 20,

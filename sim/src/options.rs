@@ -251,6 +251,7 @@ impl Options {
             failure_timeout: Duration::from_millis(FAILURE),
             async_failover_after: Some(Duration::from_millis(ASYNC_AFTER)),
             resend_after: Duration::from_millis(60),
+            sink_resend_after: Duration::from_millis(60),
             frame_bytes_max: 700,
             window_bytes_max: 4000,
             tail_bytes_max: 1500,

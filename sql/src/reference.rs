@@ -315,11 +315,11 @@ pub const STATEMENTS: &[Entry] = &[
         "What the statement would do.",
         "EXPLAIN REPLICATE DATABASE d FROM root@h",
     ),
-    later(
+    now(
         "PAUSE REPLICATING",
         "{PAUSE | CONTINUE} REPLICATING db",
         "SUPER",
-        "Halts a link, or goes on.",
+        "Halts a link, or goes on where it halted.",
         "PAUSE REPLICATING d",
     ),
     now(

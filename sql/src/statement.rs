@@ -549,6 +549,13 @@ pub enum Statement {
     FlushNothing,
     /// `REPLICATE DATABASE`.
     Replicate(Box<Replicate>),
+    /// `PAUSE REPLICATING` and `CONTINUE REPLICATING`.
+    PauseReplicating {
+        /// Which database.
+        database: String,
+        /// Whether it halts.
+        paused: bool,
+    },
     /// `STOP REPLICATING`.
     StopReplicating {
         /// Which database.
@@ -627,6 +634,7 @@ impl Statement {
             | Statement::Revoke(_)
             | Statement::Replicate(_)
             | Statement::StopReplicating { .. }
+            | Statement::PauseReplicating { .. }
             | Statement::ExportDivergence(_)
             | Statement::DiscardDivergence(_)
             | Statement::Fence { .. } => Need::Super,

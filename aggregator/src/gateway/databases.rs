@@ -159,6 +159,9 @@ fn set_options(options: &mut Options, given: &[DatabaseOption]) -> Result<()> {
                     Error::new(1231, format!("'{text}' is no size for option '{name}': write '100MB', '10GiB'"))
                 })?;
             }
+            "guard" if text == "strict" => options.strict_guard = true,
+            "guard" if text == "lenient" => options.strict_guard = false,
+            "guard" => return Err(Error::new(1231, "Option 'guard' is 'lenient' or 'strict'")),
             "async_failover_after" if text == "never" => options.async_failover_after_millis = None,
             "async_failover_after" => options.async_failover_after_millis = Some(millis()?),
             _ => return Err(Error::new(1231, format!("There is no database option '{name}'"))),

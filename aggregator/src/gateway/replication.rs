@@ -1,5 +1,6 @@
 //! REPLICATE and STOP REPLICATING: what was typed as an order, what was done as a row.
 
+use catalog::Command;
 use catalog::link::{LinkOptions, SourceAddress, Tier};
 use sql::answer::{Answer, ResultColumn};
 use sql::statement::{Replicate, Wait};
@@ -98,6 +99,17 @@ pub async fn replicate(region: &Region, statement: &Replicate) -> Result<Answer>
         "cut",
     ];
     Ok(table(columns(&names), vec![row]))
+}
+
+/// `PAUSE REPLICATING` and `CONTINUE REPLICATING`.
+pub async fn pause(region: &Region, database: &str, paused: bool) -> Result<Answer> {
+    let named = region.catalog.state().database_named(database).map(|(id, _)| id);
+    let id = named.ok_or_else(|| Error::unknown_database(database))?;
+    let decided = region.catalog.propose(Command::PauseLink { database: id, paused }).await;
+    let decided = decided.map_err(|error| Error::new(9005, error.to_string()))?;
+    decided.map_err(|refusal| Error::new(9010, refusal.to_string()))?;
+    let row = vec![text(database), text(if paused { "paused" } else { "streaming" })];
+    Ok(table(columns(&["database", "state"]), vec![row]))
 }
 
 /// `STOP REPLICATING`.

@@ -260,6 +260,10 @@ impl ClientSession {
                 self.commit().await?;
                 replication::replicate(&self.region, replicate).await
             }
+            Statement::PauseReplicating { database, paused } => {
+                self.commit().await?;
+                replication::pause(&self.region, database, *paused).await
+            }
             Statement::StopReplicating { database } => {
                 self.commit().await?;
                 replication::stop(&self.region, database).await

@@ -94,6 +94,8 @@ impl World {
             sync_durability: *durability != Some(Kind::Async),
         };
         let mut options = ReplicaOptions { planted: self.planted, ..ReplicaOptions::default() };
+        // Scripts lose frames of both kinds, and do not wait long.
+        options.sink_resend_after = options.resend_after;
         options.counted_percent = lease_percent.unwrap_or(options.counted_percent);
         options.tail_bytes_max = tail_bytes.unwrap_or(options.tail_bytes_max);
         options.copy_records_min = copy_records.unwrap_or(options.copy_records_min);

@@ -88,10 +88,9 @@ impl Parser<'_> {
         Ok(Statement::StopReplicating { database })
     }
 
-    pub(super) fn pause_or_continue(&mut self) -> Result<Statement> {
+    pub(super) fn pause_or_continue(&mut self, paused: bool) -> Result<Statement> {
         self.expect_words(&["REPLICATING"])?;
-        self.name()?;
-        Ok(Statement::Later("PAUSE and CONTINUE REPLICATING"))
+        Ok(Statement::PauseReplicating { database: self.name()?, paused })
     }
 
     pub(super) fn wait_for_replication(&mut self) -> Result<Statement> {

@@ -277,8 +277,7 @@ impl Keeper {
             {
                 let mut received = self.inner.received.lock();
                 let traffic = received.entry((self.id, link)).or_default();
-                traffic.count(&message);
-                traffic.bytes += stream.receiver.bytes_received() - before;
+                traffic.count(&message, stream.receiver.bytes_received() - before);
                 before = stream.receiver.bytes_received();
             }
             if let Err(reason) = self.tell(Input::FromSource { link, message }).await {

@@ -8,8 +8,8 @@
 //! of messages lives in one reign of each side: when the sink's primary or the source's is another, the stream ends and
 //! a new one is opened. So a primary that was replaced and does not know it feeds nobody and takes nothing.
 //!
-//! Queues are bounded; a message that finds its queue full is dropped, as with a cut connection: the protocol sends it
-//! again. Bytes are counted as they travel, after compression.
+//! Queues are bounded; a source's stream ends when its queue is full, for it must not have a gap; what a sink says is
+//! dropped then, for it says it again. Bytes are counted as they travel, after compression.
 
 mod follow;
 mod serve;
@@ -20,12 +20,13 @@ use std::sync::atomic::AtomicU64;
 
 use aggregator::protocol::{Route, StreamReport};
 use parking_lot::Mutex;
-use replication::Message;
+use replication::{Append, Message};
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 use transport::frame::Kind;
 use transport::quic::QuicDialler;
-use types::{LinkId, Ordinal, PartitionId};
+use types::{LinkId, Lsn, Ordinal, PartitionId};
 
 use self::follow::{Following, Sessions};
 use super::peers::Partitions;
@@ -55,20 +56,35 @@ struct Traffic {
     bytes: u64,
     records: u64,
     /// The last record counted: one that is sent again is not.
-    counted: types::Lsn,
+    counted: Lsn,
     /// What the sink has said that its whole in-sync set holds on disk.
-    durable: types::Lsn,
+    durable: Lsn,
     open: bool,
 }
 
 impl Traffic {
-    fn count(&mut self, message: &Message) {
-        if let Message::Append(append) = message {
-            self.records += append.records.iter().filter(|record| record.lsn > self.counted).count() as u64;
-            self.counted = append.records.last().map_or(self.counted, |last| last.lsn.max(self.counted));
-        }
-        if let Message::Ack(ack) = message {
-            self.durable = ack.durable;
+    /// A stream begins: it may be about another history than the one before.
+    fn begin(&mut self) {
+        (self.open, self.counted) = (true, Lsn::ZERO);
+    }
+
+    /// Counts a message that took so many bytes. One that brings records again counts for nothing.
+    fn count(&mut self, message: &Message, bytes: u64) {
+        match message {
+            Message::Append(Append { records, .. }) => {
+                let new = records.iter().filter(|record| record.lsn > self.counted).count() as u64;
+                if new > 0 || records.is_empty() {
+                    self.bytes += bytes;
+                }
+                self.records += new;
+                self.counted = records.last().map_or(self.counted, |last| last.lsn.max(self.counted));
+            }
+            Message::Resume(_) => {
+                self.counted = Lsn::ZERO;
+                self.bytes += bytes;
+            }
+            Message::Ack(ack) => self.durable = ack.durable,
+            Message::Differ { .. } => {}
         }
     }
 
@@ -77,6 +93,9 @@ impl Traffic {
         StreamReport { link, bytes, records, shipped, durable, open }
     }
 }
+
+/// What waits to be sent to a sink, and what ends its stream when that is too much.
+type SinkQueue = (mpsc::Sender<Message>, CancellationToken);
 
 /// All streams of a leaf to and from other regions. Cheap to clone.
 #[derive(Clone)]
@@ -91,7 +110,7 @@ struct Inner {
     /// As the last order said.
     routes: Mutex<Vec<Route>>,
     feeds: AtomicU64,
-    sinks: Mutex<HashMap<u64, mpsc::Sender<Message>>>,
+    sinks: Mutex<HashMap<u64, SinkQueue>>,
     following: Mutex<HashMap<PartitionId, Following>>,
     sent: Mutex<BTreeMap<(PartitionId, LinkId), Traffic>>,
     received: Mutex<BTreeMap<(PartitionId, LinkId), Traffic>>,
@@ -117,9 +136,11 @@ impl Links {
 
     /// Sends to a sink, if its stream is open and has room.
     pub fn to_sink(&self, feed: u64, message: Message) {
-        if let Some(queue) = self.inner.sinks.lock().get(&feed) {
-            // Full or gone: the protocol repeats what matters.
-            let _ = queue.try_send(message);
+        if let Some((queue, full)) = self.inner.sinks.lock().get(&feed)
+            && queue.try_send(message).is_err()
+        {
+            // A gap: the stream ends, and the next one begins with a comparison.
+            full.cancel();
         }
     }
 

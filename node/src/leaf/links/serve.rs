@@ -9,6 +9,7 @@ use replication::codec::{decode_message, encode_message};
 use replication::{Input, Message};
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio_util::sync::CancellationToken;
 use transport::codec::decode;
 use transport::frame::Frame;
 use transport::session::{Control, Session, Stream, StreamSender};
@@ -75,11 +76,15 @@ impl Inner {
         }
         let feed = self.feeds.fetch_add(1, Ordering::Relaxed);
         let (queue, waiting) = mpsc::channel(QUEUE_MAX);
-        self.sinks.lock().insert(feed, queue);
+        let full = CancellationToken::new();
+        self.sinks.lock().insert(feed, (queue, full.clone()));
         let key = (admitted.partition, admitted.link);
-        self.sent.lock().entry(key).or_default().open = true;
+        self.sent.lock().entry(key).or_default().begin();
         let writer = tokio::spawn(self.clone().write(key, stream.sender.clone(), waiting));
-        let reason = self.read(&admitted, feed, &mut stream).await;
+        let reason = tokio::select! {
+            reason = self.read(&admitted, feed, &mut stream) => reason,
+            () = full.cancelled() => "the sink does not read as fast as it is sent to".into(),
+        };
         tracing::info!(partition = %admitted.partition, link = %admitted.link, reason, "a stream to a sink has ended");
         self.sinks.lock().remove(&feed);
         self.sent.lock().entry(key).or_default().open = false;
@@ -131,8 +136,7 @@ impl Inner {
             }
             let mut sent = self.sent.lock();
             let traffic = sent.entry(key).or_default();
-            traffic.count(&message);
-            traffic.bytes += sender.bytes_sent() - before;
+            traffic.count(&message, sender.bytes_sent() - before);
             before = sender.bytes_sent();
         }
     }
@@ -156,7 +160,7 @@ impl Inner {
                         Ok(message) => message,
                         Err(error) => return format!("a message of the sink: {error}"),
                     };
-                    self.sent.lock().entry((*partition, *link)).or_default().count(&message);
+                    self.sent.lock().entry((*partition, *link)).or_default().count(&message, 0);
                     let input = Input::FromSink { feed, message };
                     if handle.events.send(Event::Input(input)).await.is_err() {
                         return "the replica has stopped".into();
