@@ -114,7 +114,7 @@ async fn reach(
 
 async fn poll(region: &Region, state: &State, link: LinkId, sink: &SinkLink, peer: &Peer) -> Result<(), String> {
     let Some(database) = state.databases.get(&sink.database) else { return Ok(()) };
-    let cut = region.detector.served(state, sink.database);
+    let (asked, cut) = (Instant::now(), region.detector.served(state, sink.database));
     let poll = Poll {
         link,
         token: sink.credentials.token.clone(),
@@ -149,7 +149,7 @@ async fn poll(region: &Region, state: &State, link: LinkId, sink: &SinkLink, pee
         known.began.get_or_insert_with(Instant::now);
         known.applied_at_start.get_or_insert_with(applied);
         known.source = Some(source);
-        known.heard = Some(Instant::now());
+        (known.asked, known.heard) = (Some(asked), Some(Instant::now()));
     });
     Ok(())
 }

@@ -17,6 +17,8 @@ pub struct LinkState {
     pub source: Option<Source>,
     /// When.
     pub heard: Option<Instant>,
+    /// When that was asked.
+    pub asked: Option<Instant>,
     /// A session is open.
     pub connected: bool,
     /// Sessions that were opened after the first.

@@ -22,8 +22,8 @@ use crate::region::Region;
 const LOOK: Duration = Duration::from_millis(20);
 /// How long the end of a sealed source is waited for.
 const END_TIME: Duration = Duration::from_secs(10);
-/// A source that was heard within this is in touch.
-const TOUCH_TIME: Duration = Duration::from_secs(2);
+/// How long a source may take to say whether it is sealed. Many times a round trip, and short beside a disaster.
+const TOUCH_TIME: Duration = Duration::from_secs(1);
 
 /// What was done.
 #[derive(Clone, Debug)]
@@ -115,17 +115,20 @@ async fn promote(region: &Region, database: DatabaseId, link: LinkId) -> Result<
     Err(link_error("The source's history changes all the time: repeat the statement"))
 }
 
-/// Waits until everything of a sealed source that is in touch is here.
+/// Waits until everything of a sealed source is here. Whether it is sealed is asked anew: it may have been just now. A
+/// source that does not answer at once is lost, and not waited for, unless it was sealed when it was heard last.
 async fn await_end(region: &Region, database: DatabaseId, link: LinkId) {
     let begun = Instant::now();
-    while begun.elapsed() < END_TIME {
+    loop {
         let seen = region.links.state(link);
-        let in_touch = seen.connected && seen.heard.is_some_and(|at| at.elapsed() < TOUCH_TIME);
-        let end = seen.source.filter(|_| in_touch).and_then(|source| source.end);
-        match end {
-            Some(end) if region.detector.served(&region.catalog.state(), database) < end => sleep(LOOK).await,
-            _ => return,
+        let answered = seen.asked.is_some_and(|at| at >= begun);
+        let end = seen.source.as_ref().and_then(|source| source.end);
+        let silence = if end.is_some() { END_TIME } else { TOUCH_TIME };
+        let here = end.is_none_or(|end| region.detector.served(&region.catalog.state(), database) >= end);
+        if answered && here || begun.elapsed() > silence {
+            return;
         }
+        sleep(LOOK).await;
     }
 }
 

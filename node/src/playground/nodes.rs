@@ -15,6 +15,8 @@ use super::layout::Node;
 const START_TIME: Duration = Duration::from_secs(60);
 /// A node that does not end after this is killed.
 const STOP_TIME: Duration = Duration::from_secs(20);
+/// How long the sockets of a process that has ended may still be there.
+const GONE_TIME: Duration = Duration::from_secs(5);
 /// Between two looks.
 const LOOK: Duration = Duration::from_millis(20);
 
@@ -41,6 +43,14 @@ impl Started {
 
 /// Starts a node's process. It lives on when this process ends.
 pub fn start(node: &Node) -> Result<Started> {
+    // A process that was killed keeps its sockets until the last of its threads has ended.
+    let begun = Instant::now();
+    while !is_free(node) {
+        if begun.elapsed() > GONE_TIME {
+            bail!("something else listens at the addresses of {}: see its config.toml", node.name);
+        }
+        std::thread::sleep(LOOK);
+    }
     let binary = std::env::current_exe().context("finding the perennial binary")?;
     let log = OpenOptions::new().create(true).append(true).open(node.log())?;
     let mut command = Command::new(binary);
@@ -92,6 +102,11 @@ fn leaves_up(aggregator: &Node) -> Option<usize> {
 fn listens(node: &Node) -> bool {
     let open = |address: &String| address.parse().is_ok_and(|to| TcpStream::connect_timeout(&to, LOOK * 10).is_ok());
     [Some(&node.rpc), node.sql.as_ref()].into_iter().flatten().all(open)
+}
+
+fn is_free(node: &Node) -> bool {
+    let closed = |address: &String| address.parse().is_ok_and(|to| TcpStream::connect_timeout(&to, LOOK * 10).is_err());
+    [Some(&node.rpc), node.sql.as_ref()].into_iter().flatten().all(closed)
 }
 
 fn last_words(node: &Node) -> String {
