@@ -72,3 +72,24 @@ fn a_killed_leaf_loses_nothing_and_returns() {
         "the leaf that returned has everything"
     );
 }
+
+#[test]
+fn a_database_that_became_durable_loses_nothing_with_all_its_processes() {
+    let region = Playground::start(&["east"], 2);
+    region.sql(0, "CREATE DATABASE app PARTITIONS 4 WITH ASYNC DURABILITY; CREATE TABLE app.t (id INT PRIMARY KEY)");
+    region.sql(0, "INSERT INTO app.t VALUES (1),(2),(3),(4),(5),(6)");
+    region.sql(0, "ALTER DATABASE app SET SYNC DURABILITY");
+    region.sql(0, "INSERT INTO app.t VALUES (7),(8),(9)");
+    // The leaves' word that all of it is on disk comes with their next heartbeats.
+    std::thread::sleep(std::time::Duration::from_secs(1));
+    for node in ["east-leaf-0", "east-leaf-1", "east-aggregator-0"] {
+        region.kill(node);
+    }
+    for node in ["east-aggregator-0", "east-leaf-0", "east-leaf-1"] {
+        region.start_node(node);
+    }
+    region.wait("it serves again", || region.try_sql(0, "SELECT COUNT(*) FROM app.t").status.success());
+    assert_eq!(region.sql(0, "SELECT COUNT(*), SUM(id) FROM app.t"), "9\t45");
+    let losses = "SELECT COUNT(*) FROM information_schema.PERENNIAL_CLUSTER_EVENTS WHERE event IN ('loss', 'recovery')";
+    assert_eq!(region.sql(0, losses), "0", "its members had everything on disk, and the catalog knew it");
+}

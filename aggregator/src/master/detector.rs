@@ -15,7 +15,7 @@ use ::catalog::decide::heard::{Heard, Report as EndHeard};
 use ::catalog::partition::Partition;
 use ::catalog::{Command, State};
 use parking_lot::Mutex;
-use types::{DatabaseId, Member, NodeId, PartitionId, Revision, Timestamp, View};
+use types::{DatabaseId, Lsn, Member, NodeId, PartitionId, Revision, SetVersion, Timestamp, View};
 
 use super::catalog::Catalog;
 use super::served::Served;
@@ -60,6 +60,8 @@ pub struct Detector {
     pub(super) catalog: Catalog,
     pub(super) served: Served,
     links: Arc<Links>,
+    /// Partitions that became durable everywhere by order: of which set, and up to where that must be.
+    confirming: Mutex<BTreeMap<PartitionId, (SetVersion, Lsn)>>,
     options: DetectorOptions,
     started: Instant,
     heard: Mutex<Heard>,
@@ -72,8 +74,9 @@ impl Detector {
     /// A master that begins to lead now has heard nobody.
     pub fn new(catalog: Catalog, links: Arc<Links>, options: DetectorOptions) -> Arc<Detector> {
         let (heard, served, started) = (Mutex::new(Heard::new(0)), Served::default(), Instant::now());
-        let (leaves, master, rounds) = (Mutex::default(), rand::random(), AtomicU64::new(1));
-        Arc::new(Detector { catalog, served, links, options, started, heard, leaves, master, rounds })
+        let (leaves, confirming, master) = (Mutex::default(), Mutex::default(), rand::random());
+        let rounds = AtomicU64::new(1);
+        Arc::new(Detector { catalog, served, links, confirming, options, started, heard, leaves, master, rounds })
     }
 
     /// Begins a round: a report that names this one or a later one was made after this moment.
@@ -182,6 +185,29 @@ impl Detector {
         state.partitions.iter().filter_map(behind).collect()
     }
 
+    /// After a change to SYNC DURABILITY: once everything that a primary held when it had obeyed is on disk everywhere, its
+    /// members are such that a restart takes nothing from.
+    fn confirmed(&self, state: &State) -> Vec<Command> {
+        let mut confirming = self.confirming.lock();
+        let open = |id: &PartitionId, partition: &Partition| {
+            !partition.on_disk && state.databases[&id.database].mode.sync_durability
+        };
+        confirming.retain(|id, _| state.partitions.get(id).is_some_and(|partition| open(id, partition)));
+        let mut commands = Vec::new();
+        for (id, partition) in state.partitions.iter().filter(|(id, partition)| open(id, partition)) {
+            let obeys = self.obeyed(partition.primary).is_some_and(|revision| revision >= partition.changed);
+            let Some(replica) = self.replica(partition.primary, *id).filter(|_| obeys) else { continue };
+            let Some(leading) = replica.leading.filter(|_| replica.reign == partition.reign) else { continue };
+            let (version, held) = *confirming.entry(*id).or_insert((partition.version, replica.appended));
+            if version != partition.version {
+                confirming.insert(*id, (partition.version, replica.appended));
+            } else if leading.safe >= held {
+                commands.push(Command::ConfirmDurable { partition: *id, reign: partition.reign, version });
+            }
+        }
+        commands
+    }
+
     fn replica(&self, member: Member, partition: PartitionId) -> Option<ReplicaReport> {
         let leaves = self.leaves.lock();
         let leaf = leaves.get(&member.node).filter(|leaf| leaf.member == member)?;
@@ -228,6 +254,7 @@ impl Detector {
                 failover::decide(&state, &heard, self.now(), self.failure_nanos(), &mut rand::random::<u64>)
             };
             commands.extend(self.regranted(&state));
+            commands.extend(self.confirmed(&state));
             for command in commands {
                 match self.catalog.propose(command.clone()).await {
                     Ok(Ok(outcome)) if !outcome.already => tracing::info!(?command, "decided"),

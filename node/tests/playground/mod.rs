@@ -6,6 +6,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Output, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
@@ -275,13 +276,20 @@ fn supervise(dir: &Path, regions: &[&str], leaves: u16) -> Child {
         .expect("the binary starts")
 }
 
-/// A port base whose ports are free now.
+/// A port base whose ports are free now. Below the ports that the system gives to connections, of which other tests
+/// have thousands; each process of a test begins to look in another place.
 fn free_base(regions: usize) -> u16 {
-    for _ in 0..200 {
-        let probe = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
-        let base = probe.expect("loopback has a free port").port() / 100 * 100;
-        let ports = (0..regions as u16).flat_map(|region| (6..20).map(move |port| base + 100 * region + port));
-        if base > 10_000 && base < 60_000 && ports.clone().all(|port| TcpListener::bind(("127.0.0.1", port)).is_ok()) {
+    static TAKEN: AtomicU16 = AtomicU16::new(0);
+    const FIRST: u16 = 10_000;
+    const WIDTH: u16 = 200;
+    const PLACES: u16 = 110;
+    assert!(100 * regions <= usize::from(WIDTH), "{regions} regions need more ports than a place has");
+    let own = (std::process::id() % u32::from(PLACES)) as u16;
+    for _ in 0..PLACES {
+        let place = (own + TAKEN.fetch_add(1, Ordering::Relaxed) % PLACES) % PLACES;
+        let base = FIRST + place * WIDTH;
+        let mut ports = (0..regions as u16).flat_map(|region| (6..20).map(move |port| base + 100 * region + port));
+        if ports.all(|port| TcpListener::bind(("127.0.0.1", port)).is_ok()) {
             return base;
         }
     }
