@@ -28,22 +28,6 @@ pub struct RegionOptions {
     pub partitions: Option<u32>,
 }
 
-/// What a region is made of.
-pub struct Parts {
-    /// What the cluster has decided.
-    pub catalog: Catalog,
-    /// The timestamp service.
-    pub timestamps: Arc<Timestamps>,
-    /// What leaves say.
-    pub detector: Arc<Detector>,
-    /// Calls to leaves.
-    pub leaves: Leaves,
-    /// What is known of links.
-    pub links: Arc<Links>,
-    /// How other regions are reached.
-    pub peering: Peering,
-}
-
 /// One region, as its aggregator sees it.
 pub struct Region {
     /// What the cluster has decided.
@@ -84,8 +68,15 @@ struct Schemas {
 
 impl Region {
     /// Over the parts of a running aggregator.
-    pub fn new(parts: Parts, options: RegionOptions) -> Arc<Region> {
-        let Parts { catalog, timestamps, detector, leaves, links, peering } = parts;
+    pub fn new(
+        catalog: Catalog,
+        timestamps: Arc<Timestamps>,
+        detector: Arc<Detector>,
+        leaves: Leaves,
+        peering: Peering,
+        options: RegionOptions,
+    ) -> Arc<Region> {
+        let links = detector.links().clone();
         let guard = Guard::new(&catalog.state());
         let (schemas, definitions) = (Schemas::default(), Mutex::default());
         let stamps: Arc<Stamps> = Arc::default();

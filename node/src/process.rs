@@ -6,10 +6,10 @@
 
 use std::sync::Arc;
 
-use aggregator::dr::{LinkService, Links, Peering};
+use aggregator::dr::{LinkService, Peering};
 use aggregator::leaves::Leaves;
 use aggregator::master::{Catalog, Detector, DetectorOptions, MasterService, Timestamps};
-use aggregator::region::{Parts, Region, RegionOptions};
+use aggregator::region::{Region, RegionOptions};
 use anyhow::{Context, Result, bail};
 use catalog::node::{Addresses, Roles};
 use catalog::{Command, State};
@@ -174,8 +174,7 @@ async fn start_aggregator(config: &Config, process: &Process) -> Result<Arc<Regi
     }
     let timestamps = Arc::new(Timestamps::new(catalog.clone()));
     let options = DetectorOptions { failure_timeout: config.replication.failure_timeout.0 };
-    let links = Arc::new(Links::default());
-    let detector = Detector::new(catalog.clone(), links.clone(), options);
+    let detector = Detector::new(catalog.clone(), options);
     tokio::spawn(detector.clone().run());
     let leaves = Leaves::new(catalog.clone(), process.dialler.clone(), config.mysql.partition_wait.0);
     let options = RegionOptions {
@@ -188,7 +187,7 @@ async fn start_aggregator(config: &Config, process: &Process) -> Result<Arc<Regi
         address: process.addresses.sql.clone().context("listen.sql is missing")?,
         fingerprint: process.credentials.node.fingerprint()?.0,
     };
-    let region = Region::new(Parts { catalog, timestamps, detector, leaves, links, peering }, options);
+    let region = Region::new(catalog, timestamps, detector, leaves, peering, options);
     tokio::spawn(region.fences.clone().run());
     let password = match &config.cluster.root_password_file {
         Some(path) => Some(std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?),

@@ -141,10 +141,7 @@ async fn poll(region: &Region, state: &State, link: LinkId, sink: &SinkLink, pee
         region.links.note(link, |known| (known.set_aside, known.looked_aside) = (set_aside, true));
     }
     measure_copy(region, sink.database, link).await?;
-    let applied = || {
-        let reports = state.partitions_of(sink.database).filter_map(|(id, _)| region.detector.primary(state, id));
-        reports.map(|replica| replica.applied.0).sum()
-    };
+    let applied = || region.detector.primaries(state, sink.database).map(|replica| replica.applied.0).sum();
     region.links.note(link, |known| {
         known.began.get_or_insert_with(Instant::now);
         known.applied_at_start.get_or_insert_with(applied);

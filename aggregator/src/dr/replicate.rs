@@ -17,6 +17,7 @@ use types::{DatabaseId, LinkId, Lsn, Mode, PartitionId, Timestamp, parting_cut};
 use super::peer::{Peer, first_trust};
 use super::protocol::{LinkAnswer, LinkRequest, Open, Opened};
 use crate::gateway::set_aside_since;
+use crate::protocol::ReplicaReport;
 use crate::region::Region;
 
 /// Between two looks at how far the sink is.
@@ -286,14 +287,15 @@ async fn wait(region: &Region, database: DatabaseId, opened: &Opened, silence: D
 /// Waits until the primaries have applied what they hold now: what a promotion declares dead is set aside before its
 /// record is applied, and only then counted.
 async fn applied(region: &Region, database: DatabaseId) {
-    let primaries = || {
-        let state = region.catalog.state();
-        let ids: Vec<PartitionId> = state.partitions_of(database).map(|(id, _)| id).collect();
-        ids.into_iter().filter_map(move |id| region.detector.primary(&state, id))
-    };
-    let ends: BTreeMap<PartitionId, Lsn> = primaries().map(|replica| (replica.partition, replica.appended)).collect();
+    let state = region.catalog.state();
+    let ends = region.detector.primaries(&state, database).map(|replica| (replica.partition, replica.appended));
+    let ends: BTreeMap<PartitionId, Lsn> = ends.collect();
     let begun = Instant::now();
-    let behind = || primaries().any(|replica| ends.get(&replica.partition).is_some_and(|end| replica.applied < *end));
+    let behind = || {
+        let state = region.catalog.state();
+        let late = |replica: ReplicaReport| ends.get(&replica.partition).is_some_and(|end| replica.applied < *end);
+        region.detector.primaries(&state, database).any(late)
+    };
     while behind() && begun.elapsed() < APPLY_TIME {
         sleep(LOOK).await;
     }

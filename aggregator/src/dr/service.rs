@@ -181,13 +181,12 @@ impl LinkService {
             Side::Sink { .. } => self.region.detector.served(state, id),
         };
         let sealed = matches!(database.fenced.fence, Fence::Sealed(_));
-        let (mut route, mut safe, mut live_bytes) = (vec![], vec![], 0);
+        let (mut route, mut safe) = (vec![], vec![]);
         for (partition, known) in state.partitions_of(id) {
             if let Some(node) = state.nodes.get(&known.primary.node) {
                 route.push((partition.ordinal, node.addresses.rpc.clone()));
             }
             if let Some(report) = self.region.detector.primary(state, partition) {
-                live_bytes += report.bytes;
                 safe.push((partition.ordinal, report.leading.map_or(report.durable, |leading| leading.safe)));
             }
         }
@@ -199,7 +198,7 @@ impl LinkService {
             end: database.fenced.finals.as_ref().filter(|_| sealed).map(|finals| finals.time),
             route,
             safe,
-            live_bytes,
+            live_bytes: self.region.detector.live_bytes(state, id),
             full_copy: database.full_copy,
             claims: database.claims.values().cloned().collect(),
         })

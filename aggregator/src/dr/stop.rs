@@ -6,7 +6,6 @@
 
 use std::time::{Duration, Instant};
 
-use catalog::claim::Claim;
 use catalog::command::Promote;
 use catalog::database::Side;
 use catalog::{Answer, Command, State};
@@ -15,7 +14,7 @@ use tokio::time::sleep;
 use types::{DatabaseId, LinkId, Promotion, PromotionId, Timestamp};
 
 use super::replicate::link_error;
-use crate::gateway::set_aside_by;
+use crate::gateway::{serving, set_aside_by};
 use crate::region::Region;
 
 /// Between two looks.
@@ -51,11 +50,11 @@ pub async fn stop(region: &Region, name: &str) -> Result<Stopped> {
         })?,
     };
     region.forget_schema(database);
-    serving(region, database).await?;
+    serving(region, database, "promoted").await?;
     let state = region.catalog.state();
     let epochs = state.partitions_of(database).filter_map(|(_, partition)| partition.grant);
-    let claimed = state.databases.get(&database).and_then(|known| known.claims.get(&promotion.id).cloned());
-    let ordered = claimed.map_or_else(now_millis, |claim: Claim| claim.at.0);
+    let claim = state.databases.get(&database).and_then(|known| known.claims.get(&promotion.id));
+    let ordered = claim.map_or(promotion.cut.millis(), |claim| claim.at.0);
     Ok(Stopped {
         cut: promotion.cut,
         behind_millis: ordered.saturating_sub(promotion.cut.millis()),
@@ -68,9 +67,12 @@ pub async fn stop(region: &Region, name: &str) -> Result<Stopped> {
 /// The promotion by which a database was made writable here.
 fn promoted(state: &State, database: DatabaseId) -> Option<Promotion> {
     let known = state.databases.get(&database)?;
-    let mine = |claim: &&Claim| claim.cluster == state.cluster && known.promotions.contains(&claim.promotion);
     let last = known.promotions.last()?;
-    known.claims.values().filter(mine).find(|claim| claim.promotion == *last).map(|claim| claim.promotion)
+    known
+        .claims
+        .get(&last.id)
+        .filter(|claim| claim.cluster == state.cluster && claim.promotion == *last)
+        .map(|claim| claim.promotion)
 }
 
 async fn promote(region: &Region, database: DatabaseId, link: LinkId) -> Result<Promotion> {
@@ -130,29 +132,4 @@ async fn await_end(region: &Region, database: DatabaseId, link: LinkId) {
         }
         sleep(LOOK).await;
     }
-}
-
-/// Waits until every partition takes writes.
-async fn serving(region: &Region, database: DatabaseId) -> Result<()> {
-    let begun = Instant::now();
-    loop {
-        let state = region.catalog.state();
-        let serves = |(id, partition): (types::PartitionId, &catalog::partition::Partition)| {
-            let replica = region.detector.primary(&state, id).filter(|replica| replica.reign == partition.reign);
-            replica.and_then(|replica| replica.leading).is_some_and(|leading| leading.serving && leading.link.is_none())
-        };
-        if state.partitions_of(database).all(serves) {
-            return Ok(());
-        }
-        if begun.elapsed() > region.options.partition_wait * 4 {
-            let text = "The database is promoted; some of its partitions do not serve yet: see SHOW PARTITIONS";
-            return Err(Error::new(9005, text));
-        }
-        sleep(LOOK).await;
-    }
-}
-
-fn now_millis() -> u64 {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    since.map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }

@@ -5,11 +5,12 @@ use std::time::{Duration, Instant};
 use catalog::command::CreateDatabase;
 use catalog::database::{Holder, Options};
 use catalog::decide::placement;
+use catalog::partition::Partition;
 use catalog::{Command, Refusal};
 use sql::answer::{Answer, Done};
 use sql::statement::{self, DatabaseOption, Statement, Wait};
 use sql::{Error, Result};
-use types::{DatabaseId, Datum, Mode};
+use types::{DatabaseId, Datum, Mode, PartitionId};
 
 use crate::region::Region;
 use crate::writable;
@@ -92,7 +93,7 @@ async fn create(region: &Region, create: &statement::CreateDatabase) -> Result<(
     };
     decide(region, Command::CreateDatabase(command)).await?;
     let id = region.catalog.state().database_named(&create.name).map(|(id, _)| id);
-    serving(region, id.ok_or_else(|| Error::unknown_database(&create.name))?).await
+    serving(region, id.ok_or_else(|| Error::unknown_database(&create.name))?, "created").await
 }
 
 fn mode(before: Mode, durability: Option<Wait>, replication: Option<Wait>) -> Mode {
@@ -111,23 +112,24 @@ async fn alter(region: &Region, alter: &statement::AlterDatabase) -> Result<()> 
     decide(region, Command::AlterDatabase { name: alter.name.clone(), mode, options }).await
 }
 
-/// Waits until every partition has a primary that serves.
-async fn serving(region: &Region, id: DatabaseId) -> Result<()> {
+/// Waits until every partition of a writable database has a primary that serves in its present reign. `done` is what has
+/// been done to it.
+pub async fn serving(region: &Region, id: DatabaseId, done: &str) -> Result<()> {
     let begun = Instant::now();
     loop {
         let state = region.catalog.state();
-        let serves = |partition| {
-            let primary = region.detector.primary(&state, partition);
-            primary.and_then(|replica| replica.leading).is_some_and(|leading| leading.serving)
+        let serves = |(id, partition): &(PartitionId, &Partition)| {
+            let replica = region.detector.primary(&state, *id).filter(|replica| replica.reign == partition.reign);
+            replica.and_then(|replica| replica.leading).is_some_and(|leading| leading.serving && leading.link.is_none())
         };
-        let late: Vec<String> =
-            state.partitions_of(id).filter(|(id, _)| !serves(*id)).map(|(id, _)| id.ordinal.to_string()).collect();
+        let late = state.partitions_of(id).filter(|held| !serves(held));
+        let late: Vec<String> = late.map(|(id, _)| id.ordinal.to_string()).collect();
         if late.is_empty() {
             return Ok(());
         }
         if begun.elapsed() > region.options.partition_wait * 4 {
             let text = format!(
-                "The database is created; its partitions {} do not serve yet: see SHOW PARTITIONS",
+                "The database is {done}; its partitions {} do not serve yet: see SHOW PARTITIONS",
                 late.join(", ")
             );
             return Err(Error::new(9005, text));

@@ -5,67 +5,57 @@ use std::time::{Duration, Instant};
 use catalog::State;
 use catalog::link::{LinkMode, SinkLink, SourceLink};
 use sql::cluster::Sheet;
-use sql::scalar::Ty;
 use types::{Datum, LinkId, PartitionId, Timestamp};
 
 use super::replication::{tier, time};
+use super::shows::{count, sheet, text};
 use crate::dr::{LinkState, Source};
 use crate::region::Region;
 
 /// A sink whose cut is behind its source by less than this has caught up.
 const CAUGHT_UP: Duration = Duration::from_millis(1000);
 
-const COLUMNS: [(&str, Ty); 24] = [
-    ("database", Ty::Text),
-    ("role", Ty::Text),
-    ("peer", Ty::Text),
-    ("peer_cluster", Ty::Text),
-    ("state", Ty::Text),
-    ("mode", Ty::Text),
-    ("tier", Ty::Text),
-    ("reason", Ty::Text),
-    ("lag_ms", Ty::Int),
-    ("lag_bytes", Ty::Int),
-    ("lag_records", Ty::Int),
-    ("cut", Ty::Text),
-    ("progress", Ty::Int),
-    ("eta_s", Ty::Int),
-    ("shipped_bytes", Ty::Int),
-    ("shipped_records", Ty::Int),
-    ("full_copy_bytes", Ty::Int),
-    ("set_aside_records", Ty::Int),
-    ("divergence", Ty::Text),
-    ("since", Ty::Text),
-    ("reconnects", Ty::Int),
-    ("last_error", Ty::Text),
-    ("advice", Ty::Text),
-    ("fingerprint", Ty::Text),
+/// Names; true for numbers.
+const COLUMNS: [(&str, bool); 24] = [
+    ("database", false),
+    ("role", false),
+    ("peer", false),
+    ("peer_cluster", false),
+    ("state", false),
+    ("mode", false),
+    ("tier", false),
+    ("reason", false),
+    ("lag_ms", true),
+    ("lag_bytes", true),
+    ("lag_records", true),
+    ("cut", false),
+    ("progress", true),
+    ("eta_s", true),
+    ("shipped_bytes", true),
+    ("shipped_records", true),
+    ("full_copy_bytes", true),
+    ("set_aside_records", true),
+    ("divergence", false),
+    ("since", false),
+    ("reconnects", true),
+    ("last_error", false),
+    ("advice", false),
+    ("fingerprint", false),
 ];
 
-const PARTITION_COLUMNS: [(&str, Ty); 10] = [
-    ("database", Ty::Text),
-    ("role", Ty::Text),
-    ("partition", Ty::Int),
-    ("source_leaf", Ty::Text),
-    ("sink_leaf", Ty::Text),
-    ("epoch", Ty::Text),
-    ("source_lsn", Ty::Int),
-    ("shipped_lsn", Ty::Int),
-    ("durable_lsn", Ty::Int),
-    ("applied_lsn", Ty::Int),
+/// The same of one row per partition.
+const PARTITION_COLUMNS: [(&str, bool); 10] = [
+    ("database", false),
+    ("role", false),
+    ("partition", true),
+    ("source_leaf", false),
+    ("sink_leaf", false),
+    ("epoch", false),
+    ("source_lsn", true),
+    ("shipped_lsn", true),
+    ("durable_lsn", true),
+    ("applied_lsn", true),
 ];
-
-fn count(value: u64) -> Datum {
-    Datum::Int(i64::try_from(value).unwrap_or(i64::MAX))
-}
-
-fn text(value: impl Into<String>) -> Datum {
-    Datum::Text(value.into())
-}
-
-fn sheet(columns: &[(&str, Ty)], rows: Vec<Vec<Datum>>) -> Sheet {
-    Sheet { columns: columns.iter().map(|(name, ty)| (name.to_string(), *ty)).collect(), rows }
-}
 
 /// One row per link.
 pub fn status(region: &Region, database: Option<&str>) -> Sheet {
@@ -233,11 +223,7 @@ fn source_row(region: &Region, state: &State, name: String, id: LinkId, source: 
         LinkMode::Sync => "sync",
         LinkMode::Degraded { .. } => "sync degraded",
     };
-    let live: u64 = state
-        .partitions_of(source.database)
-        .filter_map(|(id, _)| region.detector.primary(state, id))
-        .map(|replica| replica.bytes)
-        .sum();
+    let live = region.detector.live_bytes(state, source.database);
     let full = state.databases[&source.database].full_copy.map_or(Datum::Null, |copy| count(copy.scaled(live)));
     let address = source.peer_address.clone().unwrap_or_default();
     let bytes_each = shipped.bytes.checked_div(shipped.records);

@@ -38,7 +38,7 @@ use crate::region::Region;
 use crate::sessions::Seat;
 use crate::transaction::Transaction;
 
-pub(crate) use databases::{decide, duration_millis};
+pub(crate) use databases::{decide, duration_millis, serving};
 pub(crate) use divergence::{set_aside_by, set_aside_since};
 pub(crate) use shows::twin;
 pub use users::make_root;

@@ -8,6 +8,7 @@ use sql::{Error, Result};
 use types::{Datum, Timestamp};
 
 use super::answer::table;
+use super::shows::{count, text};
 use crate::dr::{self, Order};
 use crate::region::Region;
 
@@ -27,14 +28,6 @@ pub fn tier(tier: Tier) -> &'static str {
         Tier::State => "state",
         Tier::Full => "full",
     }
-}
-
-fn count(value: u64) -> Datum {
-    Datum::Int(i64::try_from(value).unwrap_or(i64::MAX))
-}
-
-fn text(value: &str) -> Datum {
-    Datum::Text(value.into())
 }
 
 /// Columns that hold text; a name that begins with `#` is a number's.
@@ -71,11 +64,11 @@ pub async fn replicate(region: &Region, statement: &Replicate) -> Result<Answer>
     };
     let done = dr::replicate(region, order).await?;
     let (set_aside, divergence) = match &done.set_aside {
-        Some((records, id)) => (count(*records), text(id)),
+        Some((records, id)) => (count(*records), text(id.clone())),
         None => (count(0), Datum::Null),
     };
     let row = vec![
-        text(&statement.database),
+        text(statement.database.clone()),
         text(tier(done.tier)),
         done.common_point.map_or(Datum::Null, time),
         count(done.shipped_records),
@@ -120,7 +113,7 @@ pub async fn stop(region: &Region, database: &str) -> Result<Answer> {
         time(done.cut),
         count(done.behind_millis),
         count(done.dropped_records),
-        text(&done.epoch.to_string()),
+        text(done.epoch.to_string()),
     ];
     Ok(table(columns(&["database", "cut", "#behind_ms", "#dropped_records", "epoch"]), vec![row]))
 }

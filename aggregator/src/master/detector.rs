@@ -72,11 +72,26 @@ pub struct Detector {
 
 impl Detector {
     /// A master that begins to lead now has heard nobody.
-    pub fn new(catalog: Catalog, links: Arc<Links>, options: DetectorOptions) -> Arc<Detector> {
+    pub fn new(catalog: Catalog, options: DetectorOptions) -> Arc<Detector> {
         let (heard, served, started) = (Mutex::new(Heard::new(0)), Served::default(), Instant::now());
         let (leaves, confirming, master) = (Mutex::default(), Mutex::default(), rand::random());
-        let rounds = AtomicU64::new(1);
+        let (rounds, links) = (AtomicU64::new(1), Arc::default());
         Arc::new(Detector { catalog, served, links, confirming, options, started, heard, leaves, master, rounds })
+    }
+
+    /// What is known of links with other regions; the detector hears what has travelled on them.
+    pub fn links(&self) -> &Arc<Links> {
+        &self.links
+    }
+
+    /// What the primaries of a database said last; those that were not heard are missing.
+    pub fn primaries<'a>(&'a self, state: &'a State, database: DatabaseId) -> impl Iterator<Item = ReplicaReport> + 'a {
+        state.partitions_of(database).filter_map(|(id, _)| self.primary(state, id))
+    }
+
+    /// Bytes of a database's state, as its primaries said.
+    pub fn live_bytes(&self, state: &State, database: DatabaseId) -> u64 {
+        self.primaries(state, database).map(|replica| replica.bytes).sum()
     }
 
     /// Begins a round: a report that names this one or a later one was made after this moment.

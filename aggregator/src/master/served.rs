@@ -94,8 +94,7 @@ impl Detector {
 
     /// The highest timestamp and epoch number that the logs of a database hold, as heard.
     pub fn received(&self, state: &State, database: DatabaseId) -> (Timestamp, u64) {
-        let reports = state.partitions_of(database).filter_map(|(id, _)| self.primary(state, id));
-        reports.fold((Timestamp::ZERO, 0), |(ts, number), replica| {
+        self.primaries(state, database).fold((Timestamp::ZERO, 0), |(ts, number), replica| {
             (ts.max(replica.received), number.max(replica.epoch.map_or(0, |epoch| epoch.number)))
         })
     }

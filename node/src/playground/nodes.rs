@@ -45,7 +45,7 @@ impl Started {
 pub fn start(node: &Node) -> Result<Started> {
     // A process that was killed keeps its sockets until the last of its threads has ended.
     let begun = Instant::now();
-    while !is_free(node) {
+    while addresses(node).any(connects) {
         if begun.elapsed() > GONE_TIME {
             bail!("something else listens at the addresses of {}: see its config.toml", node.name);
         }
@@ -100,13 +100,15 @@ fn leaves_up(aggregator: &Node) -> Option<usize> {
 }
 
 fn listens(node: &Node) -> bool {
-    let open = |address: &String| address.parse().is_ok_and(|to| TcpStream::connect_timeout(&to, LOOK * 10).is_ok());
-    [Some(&node.rpc), node.sql.as_ref()].into_iter().flatten().all(open)
+    addresses(node).all(connects)
 }
 
-fn is_free(node: &Node) -> bool {
-    let closed = |address: &String| address.parse().is_ok_and(|to| TcpStream::connect_timeout(&to, LOOK * 10).is_err());
-    [Some(&node.rpc), node.sql.as_ref()].into_iter().flatten().all(closed)
+fn addresses(node: &Node) -> impl Iterator<Item = &String> {
+    [Some(&node.rpc), node.sql.as_ref()].into_iter().flatten()
+}
+
+fn connects(address: &String) -> bool {
+    address.parse().is_ok_and(|to| TcpStream::connect_timeout(&to, LOOK * 10).is_ok())
 }
 
 fn last_words(node: &Node) -> String {

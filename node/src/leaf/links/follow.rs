@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use aggregator::protocol::Route;
 use parking_lot::Mutex;
-use replication::codec::{decode_message, encode_message};
+use replication::codec::encode_message;
 use replication::{Input, Message};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -21,7 +21,7 @@ use transport::session::{Session, Stream, StreamSender};
 use transport::tls::{Fingerprint, Trust};
 use types::{ClusterId, LinkId, PartitionId, Reign};
 
-use super::{COPY, Inner, Links, MESSAGE, OPEN, OPENED, Open, QUEUE_MAX, REFUSED};
+use super::{COPY, Inner, Links, MESSAGE, OPEN, OPENED, Open, QUEUE_MAX, REFUSED, Traffic, receive};
 use crate::leaf::copy::CopyError;
 use crate::leaf::partition::{Event, PartitionHandle};
 
@@ -234,22 +234,22 @@ impl Keeper {
         let link = self.wanted.place.link;
         let (queue, waiting) = mpsc::channel(QUEUE_MAX);
         *self.queue.lock() = Some(queue);
-        self.set_open(true);
+        self.with_traffic(Traffic::begin);
         let writer = tokio::spawn(write(stream.sender.clone(), waiting));
         let reason = match self.tell(Input::SourceUp { link }).await {
             Ok(()) => self.read(&mut stream).await,
             Err(reason) => reason,
         };
         *self.queue.lock() = None;
-        self.set_open(false);
+        self.with_traffic(Traffic::end);
         writer.abort();
         // The task has ended: nobody follows.
         let _ = self.tell(Input::SourceDown { link }).await;
         reason
     }
 
-    fn set_open(&self, open: bool) {
-        self.inner.received.lock().entry((self.id, self.wanted.place.link)).or_default().open = open;
+    fn with_traffic(&self, change: impl FnOnce(&mut Traffic)) {
+        change(self.inner.received.lock().entry((self.id, self.wanted.place.link)).or_default());
     }
 
     async fn tell(&self, input: Input) -> Result<(), String> {
@@ -260,26 +260,17 @@ impl Keeper {
         let link = self.wanted.place.link;
         let mut before = 0;
         loop {
-            let frame = tokio::select! {
-                frame = stream.receiver.recv() => frame,
+            let message = tokio::select! {
+                message = receive(&mut stream.receiver, "source") => message,
                 () = self.cancel.cancelled() => return "another stream is wanted".into(),
-            };
-            let message = match frame {
-                Ok(Some(frame)) if frame.kind == MESSAGE => decode_message(frame.payload),
-                Ok(Some(frame)) => return format!("the source sends a frame of kind {}", frame.kind.code()),
-                Ok(None) => return "the source has finished".into(),
-                Err(error) => return error.to_string(),
             };
             let message = match message {
                 Ok(message) => message,
-                Err(error) => return format!("a message of the source: {error}"),
+                Err(reason) => return reason,
             };
-            {
-                let mut received = self.inner.received.lock();
-                let traffic = received.entry((self.id, link)).or_default();
-                traffic.count(&message, stream.receiver.bytes_received() - before);
-                before = stream.receiver.bytes_received();
-            }
+            let bytes = stream.receiver.bytes_received();
+            self.with_traffic(|traffic| traffic.count(&message, bytes - before));
+            before = bytes;
             if let Err(reason) = self.tell(Input::FromSource { link, message }).await {
                 return reason;
             }

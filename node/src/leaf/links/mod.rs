@@ -20,12 +20,14 @@ use std::sync::atomic::AtomicU64;
 
 use aggregator::protocol::{Route, StreamReport};
 use parking_lot::Mutex;
+use replication::codec::decode_message;
 use replication::{Append, Message};
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use transport::frame::Kind;
 use transport::quic::QuicDialler;
+use transport::session::StreamReceiver;
 use types::{LinkId, Lsn, Ordinal, PartitionId};
 
 use self::follow::{Following, Sessions};
@@ -50,6 +52,18 @@ struct Open {
     ordinal: Ordinal,
 }
 
+/// The next message of a stream; an error says why there is none. `who` is at the other end.
+async fn receive(receiver: &mut StreamReceiver, who: &str) -> Result<Message, String> {
+    match receiver.recv().await {
+        Ok(Some(frame)) if frame.kind == MESSAGE => {
+            decode_message(frame.payload).map_err(|error| format!("a message of the {who}: {error}"))
+        }
+        Ok(Some(frame)) => Err(format!("the {who} sends a frame of kind {}", frame.kind.code())),
+        Ok(None) => Err(format!("the {who} has finished")),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
 /// What has travelled on the streams of one partition and link since this process started.
 #[derive(Clone, Copy, Debug, Default)]
 struct Traffic {
@@ -66,6 +80,11 @@ impl Traffic {
     /// A stream begins: it may be about another history than the one before.
     fn begin(&mut self) {
         (self.open, self.counted) = (true, Lsn::ZERO);
+    }
+
+    /// A stream has ended.
+    fn end(&mut self) {
+        self.open = false;
     }
 
     /// Counts a message that took so many bytes. One that brings records again counts for nothing.

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use aggregator::dr::token_hash;
-use replication::codec::{decode_message, encode_message};
+use replication::codec::encode_message;
 use replication::{Input, Message};
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval, timeout};
@@ -15,7 +15,7 @@ use transport::frame::Frame;
 use transport::session::{Control, Session, Stream, StreamSender};
 use types::{LinkId, PartitionId, Reign};
 
-use super::{COPY, Inner, Links, MESSAGE, OPEN, OPENED, Open, QUEUE_MAX, REFUSED};
+use super::{COPY, Inner, Links, MESSAGE, OPEN, OPENED, Open, QUEUE_MAX, REFUSED, receive};
 use crate::leaf::copy::{self, Copies};
 use crate::leaf::partition::{Event, PartitionHandle};
 
@@ -87,7 +87,7 @@ impl Inner {
         };
         tracing::info!(partition = %admitted.partition, link = %admitted.link, reason, "a stream to a sink has ended");
         self.sinks.lock().remove(&feed);
-        self.sent.lock().entry(key).or_default().open = false;
+        self.sent.lock().entry(key).or_default().end();
         writer.abort();
         // The task has ended: its feed with it.
         let _ = admitted.handle.events.send(Event::Input(Input::SinkGone { feed })).await;
@@ -149,16 +149,10 @@ impl Inner {
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                frame = stream.receiver.recv() => {
-                    let message = match frame {
-                        Ok(Some(frame)) if frame.kind == MESSAGE => decode_message(frame.payload),
-                        Ok(Some(frame)) => return format!("the sink sends a frame of kind {}", frame.kind.code()),
-                        Ok(None) => return "the sink has finished".into(),
-                        Err(error) => return error.to_string(),
-                    };
+                message = receive(&mut stream.receiver, "sink") => {
                     let message = match message {
                         Ok(message) => message,
-                        Err(error) => return format!("a message of the sink: {error}"),
+                        Err(reason) => return reason,
                     };
                     self.sent.lock().entry((*partition, *link)).or_default().count(&message, 0);
                     let input = Input::FromSink { feed, message };
