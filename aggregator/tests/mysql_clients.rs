@@ -32,7 +32,9 @@ fn require(program: PathBuf) -> PathBuf {
 }
 
 fn script(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients").join(name)
+    // At run time: clones share a build folder.
+    let here = std::env::var_os("CARGO_MANIFEST_DIR").expect("cargo tells every test its crate's folder");
+    Path::new(&here).join("tests/clients").join(name)
 }
 
 /// A server, a folder with its certificate and a file to load, and the command that runs a client.

@@ -5,10 +5,11 @@ use std::process::Command;
 
 use cargo_metadata::{Metadata, MetadataCommand};
 
-/// The folder that holds the workspace.
+/// The folder that holds the workspace. Asked at run time: clones share a build folder, and what was compiled in one of
+/// them must not check another.
 pub fn root() -> PathBuf {
-    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    here.parent().expect("this crate is a folder of the workspace").into()
+    let here = std::env::var_os("CARGO_MANIFEST_DIR").expect("cargo tells every test its crate's folder");
+    Path::new(&here).parent().expect("this crate is a folder of the workspace").into()
 }
 
 /// Every file that is committed, or would be: paths relative to the root, with `/`, in order. What git ignores does
