@@ -2,11 +2,11 @@
 
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
+use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Output, Stdio};
-use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
@@ -17,6 +17,7 @@ pub const PATIENCE: Duration = Duration::from_secs(90);
 pub struct Playground {
     dir: tempfile::TempDir,
     supervisor: Child,
+    ports: Ports,
     regions: usize,
 }
 
@@ -24,8 +25,9 @@ impl Playground {
     /// Starts one and waits until it is ready.
     pub fn start(regions: &[&str], leaves: u16) -> Playground {
         let dir = tempfile::tempdir().expect("a temporary directory");
-        let supervisor = supervise(dir.path(), regions, leaves);
-        let playground = Playground { dir, supervisor, regions: regions.len() };
+        let ports = Ports::take(regions.len());
+        let supervisor = supervise(dir.path(), &ports, regions, leaves);
+        let playground = Playground { dir, supervisor, ports, regions: regions.len() };
         playground.wait("the playground is ready", || playground.json()["ready"] == true);
         playground
     }
@@ -43,7 +45,7 @@ impl Playground {
         // It is said again when all listen.
         let json = playground.dir.path().join("playground.json");
         std::fs::remove_file(&json).expect("the playground has written it");
-        playground.supervisor = supervise(playground.dir.path(), regions, leaves);
+        playground.supervisor = supervise(playground.dir.path(), &playground.ports, regions, leaves);
         playground.wait("the playground is ready again", || playground.json()["ready"] == true);
         playground
     }
@@ -264,11 +266,10 @@ impl Drop for Playground {
 }
 
 /// Starts the supervisor of a playground, which may be there already.
-fn supervise(dir: &Path, regions: &[&str], leaves: u16) -> Child {
-    let base = free_base(regions.len());
+fn supervise(dir: &Path, ports: &Ports, regions: &[&str], leaves: u16) -> Child {
     Command::new(env!("CARGO_BIN_EXE_perennial"))
         .args(["playground", "--regions", &regions.join(","), "--leaves", &leaves.to_string()])
-        .args(["--port-base", &base.to_string(), "--dir"])
+        .args(["--port-base", &ports.base.to_string(), "--dir"])
         .arg(dir)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
@@ -276,22 +277,30 @@ fn supervise(dir: &Path, regions: &[&str], leaves: u16) -> Child {
         .expect("the binary starts")
 }
 
-/// A port base whose ports are free now. Below the ports that the system gives to connections, of which other tests
-/// have thousands; each process of a test begins to look in another place.
-fn free_base(regions: usize) -> u16 {
-    static TAKEN: AtomicU16 = AtomicU16::new(0);
-    const FIRST: u16 = 10_000;
-    const WIDTH: u16 = 200;
-    const PLACES: u16 = 110;
-    assert!(100 * regions <= usize::from(WIDTH), "{regions} regions need more ports than a place has");
-    let own = (std::process::id() % u32::from(PLACES)) as u16;
-    for _ in 0..PLACES {
-        let place = (own + TAKEN.fetch_add(1, Ordering::Relaxed) % PLACES) % PLACES;
-        let base = FIRST + place * WIDTH;
-        let mut ports = (0..regions as u16).flat_map(|region| (6..20).map(move |port| base + 100 * region + port));
-        if ports.all(|port| TcpListener::bind(("127.0.0.1", port)).is_ok()) {
-            return base;
+/// A range of ports that no other test uses while this is held, also while nothing listens there for a moment.
+struct Ports {
+    base: u16,
+    _held: File,
+}
+
+impl Ports {
+    /// A range that is free now. Below the ports that the system gives to connections, of which other tests have
+    /// thousands.
+    fn take(regions: usize) -> Ports {
+        const FIRST: u16 = 10_000;
+        const WIDTH: u16 = 200;
+        const PLACES: u16 = 110;
+        assert!(100 * regions <= usize::from(WIDTH), "{regions} regions need more ports than a place has");
+        let own = (std::process::id() % u32::from(PLACES)) as u16;
+        for place in (0..PLACES).map(|step| (own + step) % PLACES) {
+            let base = FIRST + place * WIDTH;
+            let lock = std::env::temp_dir().join(format!("perennial-test-ports-{base}"));
+            let held = File::create(&lock).expect("a file can be made in the temporary directory");
+            let mut ports = (0..regions as u16).flat_map(|region| (6..20).map(move |port| base + 100 * region + port));
+            if held.try_lock().is_ok() && ports.all(|port| TcpListener::bind(("127.0.0.1", port)).is_ok()) {
+                return Ports { base, _held: held };
+            }
         }
+        panic!("no range of free ports was found");
     }
-    panic!("no range of free ports was found");
 }
