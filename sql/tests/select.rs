@@ -384,6 +384,18 @@ fn tables_are_addressed_in_every_way() {
 }
 
 #[test]
+fn the_branches_of_a_union_come_in_their_order() {
+    let heading = "SELECT 'id' UNION ALL (SELECT id FROM t ORDER BY id DESC LIMIT 2)";
+    let nested =
+        "SELECT x + 1 FROM (SELECT 7 AS x UNION ALL (SELECT 5 UNION ALL SELECT 6) UNION ALL SELECT 1) d WHERE x > 1";
+    let limited = "SELECT 9 UNION ALL (SELECT id FROM t ORDER BY id LIMIT 3) LIMIT 3";
+    let apart = "SELECT 3, COUNT(*) FROM t UNION ALL SELECT 2, COUNT(*) FROM u UNION ALL SELECT 1, 0";
+    for _ in 0..20 {
+        check(&[(heading, "id ; 4 ; 3"), (nested, "8 ; 6 ; 7"), (limited, "9 ; 1 ; 2"), (apart, "3|4 ; 2|4 ; 1|0")]);
+    }
+}
+
+#[test]
 fn a_union_has_no_columns_of_tables() {
     let mut client = Client::new(SETUP);
     let columns = client.columns("SELECT id FROM t UNION SELECT id FROM u");

@@ -1,5 +1,6 @@
 //! SELECT through DataFusion: normalised, planned with our functions and operators, read from the leaves.
 
+mod concat;
 mod lower;
 mod operators;
 mod planner;
@@ -18,7 +19,7 @@ use datafusion::error::DataFusionError;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::LogicalPlan;
-use datafusion::physical_plan::{displayable, execute_stream};
+use datafusion::physical_plan::{ExecutionPlan, displayable, execute_stream};
 use datafusion::prelude::SessionConfig;
 use futures::StreamExt;
 
@@ -56,7 +57,7 @@ static STATE: LazyLock<SessionState> = LazyLock::new(|| {
 pub(crate) async fn select(query: &Query, session: &Session, cluster: &Arc<dyn Cluster>, hidden: bool) -> Result<Rows> {
     let env = Arc::new(Env::new(session.zone()));
     let (plan, columns) = plan(query, session, cluster, &env, hidden).await?;
-    let physical = STATE.create_physical_plan(&plan).await.map_err(translate)?;
+    let physical = physical(&plan).await?;
     let batches = execute_stream(physical, STATE.task_ctx()).map_err(translate)?;
     let scales: Vec<Option<u8>> = columns
         .iter()
@@ -79,10 +80,15 @@ pub(crate) async fn select(query: &Query, session: &Session, cluster: &Arc<dyn C
 pub(crate) async fn explain(query: &Query, session: &Session, cluster: &Arc<dyn Cluster>) -> Result<Answer> {
     let env = Arc::new(Env::new(session.zone()));
     let (plan, _) = plan(query, session, cluster, &env, false).await?;
-    let physical = STATE.create_physical_plan(&plan).await.map_err(translate)?;
+    let physical = physical(&plan).await?;
     let text = displayable(physical.as_ref()).indent(false).to_string();
     let rows = text.lines().map(|line| vec![types::Datum::Text(line.into())]).collect();
     Ok(Answer::Rows(Rows::of(vec![ResultColumn::text("EXPLAIN")], rows)))
+}
+
+async fn physical(plan: &LogicalPlan) -> Result<Arc<dyn ExecutionPlan>> {
+    let planned = STATE.create_physical_plan(plan).await.map_err(translate)?;
+    concat::in_order(planned).map_err(translate)
 }
 
 /// The columns a query would answer with.
