@@ -2,6 +2,8 @@
 
 mod playground;
 
+use std::time::Duration;
+
 use playground::Playground;
 
 #[test]
@@ -92,4 +94,13 @@ fn a_database_that_became_durable_loses_nothing_with_all_its_processes() {
     assert_eq!(region.sql(0, "SELECT COUNT(*), SUM(id) FROM app.t"), "9\t45");
     let losses = "SELECT COUNT(*) FROM information_schema.PERENNIAL_CLUSTER_EVENTS WHERE event IN ('loss', 'recovery')";
     assert_eq!(region.sql(0, losses), "0", "its members had everything on disk, and the catalog knew it");
+}
+
+/// Whoever is interrupted while it starts has started something.
+#[test]
+fn a_playground_that_is_interrupted_leaves_nothing_behind() {
+    for millis in [30, 120, 250, 400, 700] {
+        let left = Playground::start_and_interrupt(&["east", "west"], 2, Duration::from_millis(millis));
+        assert_eq!(left, Vec::<u64>::new(), "interrupted after {millis} ms");
+    }
 }

@@ -1,18 +1,19 @@
 //! `perennial playground`: regions on this machine, each one aggregator and some leaves as processes of their own.
 //!
 //! The supervisor starts what does not run, tells how to connect, reaps a child that dies and says so, and stops
-//! everything on Ctrl-C. `start-node` and `stop-node` work from another terminal, on the files alone.
+//! everything on Ctrl-C, also while it starts. `start-node` and `stop-node` work from another terminal, on the files alone.
 
 mod layout;
 mod nodes;
 mod registry;
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use self::layout::{Layout, Node};
 use self::nodes::Started;
@@ -112,9 +113,56 @@ fn supervise(arguments: Arguments) -> Result<()> {
     };
     let registry = Registry::new(&layout);
     let _only = registry.supervise()?;
+    // Before anything is started: whoever is interrupted stops what it has begun.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let mut interrupts = runtime.block_on(async { Interrupts::listen() })?;
+    let played = play(&layout, &registry, &runtime, &mut interrupts);
+    println!("stopping");
+    stop_all(&layout, &registry)?;
+    if temporary {
+        std::fs::remove_dir_all(&dir).with_context(|| format!("deleting {}", dir.display()))?;
+    }
+    played
+}
+
+/// Starts what does not run, and watches it until Ctrl-C.
+fn play(
+    layout: &Layout,
+    registry: &Registry<'_>,
+    runtime: &tokio::runtime::Runtime,
+    interrupts: &mut Interrupts,
+) -> Result<()> {
+    let interrupted = AtomicBool::new(false);
+    let started = std::thread::scope(|scope| {
+        let starting = scope.spawn(|| start_all(layout, registry, &interrupted));
+        while !starting.is_finished() {
+            if runtime.block_on(interrupts.within(LOOK)) {
+                interrupted.store(true, Ordering::Relaxed);
+            }
+            if interrupted.load(Ordering::Relaxed) {
+                // What it waits for ends.
+                running(layout, registry).for_each(|(_, pid)| nodes::terminate(pid));
+            }
+        }
+        starting.join().expect("the thread that starts nodes does not panic")
+    });
+    if interrupted.into_inner() {
+        return Ok(());
+    }
+    let mut children = started?;
+    registry.ready()?;
+    greet(layout);
+    runtime.block_on(watch(layout, registry, &mut children, interrupts))
+}
+
+fn start_all<'a>(
+    layout: &'a Layout,
+    registry: &Registry<'_>,
+    interrupted: &AtomicBool,
+) -> Result<Vec<(&'a Node, Started)>> {
     let mut children: Vec<(&Node, Started)> = Vec::new();
     for node in layout.nodes() {
-        if registry.running(node).is_none() {
+        if registry.running(node).is_none() && !interrupted.load(Ordering::Relaxed) {
             let started = nodes::start(node).with_context(|| format!("starting {}", node.name))?;
             registry.set(node, Some(started.pid()))?;
             children.push((node, started));
@@ -124,41 +172,53 @@ fn supervise(arguments: Arguments) -> Result<()> {
         nodes::wait_listening(node, started)?;
     }
     for region in layout.regions() {
-        nodes::wait_joined(&region.aggregator, region.leaves.len())?;
+        nodes::wait_joined(&region.aggregator, region.leaves.len(), interrupted)?;
     }
-    registry.ready()?;
-    greet(&layout);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(watch(&layout, &registry, &mut children))?;
-    println!("stopping");
-    for node in layout.nodes() {
-        if let Some(pid) = registry.running(node) {
-            nodes::terminate(pid);
+    Ok(children)
+}
+
+fn running<'a>(layout: &'a Layout, registry: &'a Registry<'_>) -> impl Iterator<Item = (&'a Node, u32)> {
+    layout.nodes().filter_map(|node| Some((node, registry.running(node)?)))
+}
+
+fn stop_all(layout: &Layout, registry: &Registry<'_>) -> Result<()> {
+    running(layout, registry).for_each(|(_, pid)| nodes::terminate(pid));
+    for (node, pid) in running(layout, registry) {
+        nodes::stop(node, pid)?;
+    }
+    layout.nodes().try_for_each(|node| registry.set(node, None))
+}
+
+/// Ctrl-C, and its like from other programs.
+struct Interrupts {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Interrupts {
+    fn listen() -> Result<Interrupts> {
+        let (interrupt, terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+        Ok(Interrupts { interrupt, terminate })
+    }
+
+    /// Whether one comes within this time.
+    async fn within(&mut self, time: Duration) -> bool {
+        tokio::select! {
+            _ = self.interrupt.recv() => true,
+            _ = self.terminate.recv() => true,
+            () = tokio::time::sleep(time) => false,
         }
     }
-    for node in layout.nodes() {
-        if let Some(pid) = registry.running(node) {
-            nodes::stop(node, pid)?;
-        }
-        registry.set(node, None)?;
-    }
-    if temporary {
-        std::fs::remove_dir_all(&dir).with_context(|| format!("deleting {}", dir.display()))?;
-    }
-    Ok(())
 }
 
 /// Until Ctrl-C: reaps children that die, and notices others that do.
-async fn watch(layout: &Layout, registry: &Registry<'_>, children: &mut Vec<(&Node, Started)>) -> Result<()> {
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut looks = tokio::time::interval(LOOK);
-    loop {
-        tokio::select! {
-            _ = interrupt.recv() => return Ok(()),
-            _ = terminate.recv() => return Ok(()),
-            _ = looks.tick() => {}
-        }
+async fn watch(
+    layout: &Layout,
+    registry: &Registry<'_>,
+    children: &mut Vec<(&Node, Started)>,
+    interrupts: &mut Interrupts,
+) -> Result<()> {
+    while !interrupts.within(LOOK).await {
         let mut living = Vec::new();
         for (node, mut started) in children.drain(..) {
             match started.exited()? {
@@ -174,6 +234,7 @@ async fn watch(layout: &Layout, registry: &Registry<'_>, children: &mut Vec<(&No
             }
         }
     }
+    Ok(())
 }
 
 fn ended(registry: &Registry<'_>, node: &Node, pid: u32, how: &str) -> Result<()> {

@@ -5,6 +5,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -77,10 +78,11 @@ pub fn wait_listening(node: &Node, started: &mut Started) -> Result<()> {
     bail!("{} does not listen after {START_TIME:?}; its last words:\n{}", node.name, last_words(node))
 }
 
-/// Waits until a region's leaves have reported to its aggregator: a database that is created before finds none.
-pub fn wait_joined(aggregator: &Node, leaves: usize) -> Result<()> {
+/// Waits until a region's leaves have reported to its aggregator: a database that is created before finds none. Not for
+/// who has been interrupted.
+pub fn wait_joined(aggregator: &Node, leaves: usize, interrupted: &AtomicBool) -> Result<()> {
     let begun = Instant::now();
-    while begun.elapsed() < START_TIME {
+    while begun.elapsed() < START_TIME && !interrupted.load(Ordering::Relaxed) {
         if leaves_up(aggregator).is_some_and(|up| up >= leaves) {
             return Ok(());
         }

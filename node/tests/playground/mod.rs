@@ -253,9 +253,29 @@ fn lines_of(output: impl Read + Send + 'static) -> mpsc::Receiver<String> {
 
 impl Playground {
     /// Stops every process.
+    /// What Ctrl-C does, and its end. By another signal: who runs tests in the background may have them ignore that one, and so
+    /// does the supervisor then until it listens.
     fn end(&mut self) {
-        let _ = Command::new("kill").args(["-INT", &self.supervisor.id().to_string()]).status();
+        let _ = Command::new("kill").args(["-TERM", &self.supervisor.id().to_string()]).status();
         let _ = self.supervisor.wait();
+    }
+
+    /// Ctrl-C this long after the beginning. Returns who runs still when the supervisor has ended.
+    pub fn start_and_interrupt(regions: &[&str], leaves: u16, after: Duration) -> Vec<u64> {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let ports = Ports::take(regions.len());
+        let supervisor = supervise(dir.path(), &ports, regions, leaves);
+        let mut playground = Playground { dir, supervisor, ports, regions: regions.len() };
+        std::thread::sleep(after);
+        playground.end();
+        let begun_in = playground.dir.path().to_string_lossy().into_owned();
+        let processes = std::fs::read_dir("/proc").expect("there is /proc").flatten();
+        let numbers = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+        let here = |pid: &u64| {
+            let command = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            String::from_utf8_lossy(&command).contains(&begun_in)
+        };
+        numbers.filter(here).collect()
     }
 }
 
