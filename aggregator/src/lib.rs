@@ -1,5 +1,8 @@
 //! MySQL front end, sessions, transaction coordinator and the catalog over raft-rs.
 
+mod ask;
+pub mod bond;
+pub mod calls;
 pub mod codec;
 pub mod dr;
 pub mod gateway;

@@ -4,14 +4,19 @@
 //! Unknown variants are refused by the codec, versions by the session's handshake.
 
 mod divergence;
+mod front;
+
+pub use front::{
+    FrontAnswer, FrontOrders, FrontReport, FrontRequest, LinkCaller, LockId, SheetOf, Table, Want, WantedLock,
+};
 
 pub use divergence::{DivergenceAbout, DivergenceFile, ExchangeId, Fate, SetAside};
 
 use bytes::Bytes;
-use catalog::Refusal as CatalogRefusal;
 use catalog::command::SetChange;
 use catalog::node::{Addresses, Roles};
 use catalog::view::DatabaseNews;
+use catalog::{Command, Outcome, Refusal as CatalogRefusal};
 use serde::{Deserialize, Serialize};
 use sql::cluster::{Scan, WriteBatch, Written};
 use types::txn::{Answer, Refusal, Touch, TxnRequest};
@@ -20,9 +25,22 @@ use types::{
     PartitionId, Promotion, Reign, Revision, SetVersion, Timestamp, TxnId, View,
 };
 
-/// To the master aggregator.
+/// To the master aggregator. Any other one answers [`MasterAnswer::NotMaster`].
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum MasterRequest {
+    /// Whether this aggregator belongs to a group; every one answers for itself.
+    Group,
+    /// Another aggregator has a command to be decided. A repeated proposal has the same number.
+    Propose {
+        /// Its number.
+        id: u128,
+        /// The command.
+        command: Box<Command>,
+    },
+    /// What is decided by now?
+    Applied,
+    /// Of another aggregator, for its clients.
+    Front(Box<FrontRequest>),
     /// A node with an empty data directory joins the cluster.
     Register {
         /// Its number, as its certificate says.
@@ -93,6 +111,27 @@ pub enum MasterRequest {
 /// The master's answer.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum MasterAnswer {
+    /// This aggregator is not the master.
+    NotMaster {
+        /// The RPC address of the one that is, if that is known.
+        leader: Option<String>,
+    },
+    /// To `Group`.
+    Group {
+        /// It belongs to one.
+        member: bool,
+    },
+    /// To `Propose`.
+    Proposed {
+        /// Done, or refused.
+        outcome: Result<Outcome, CatalogRefusal>,
+        /// The entry that decided it.
+        index: u64,
+    },
+    /// To `Applied`: the last entry.
+    Applied(u64),
+    /// To `Front`.
+    Front(Box<FrontAnswer>),
     /// To `Register`.
     Registered {
         /// The node's id, for ever.
@@ -110,7 +149,7 @@ pub enum MasterAnswer {
     Decided(Option<Timestamp>),
     /// The catalog refused.
     Refused(CatalogRefusal),
-    /// This aggregator is not the master, or cannot decide: ask again.
+    /// It cannot be decided right now: ask again.
     NotNow(String),
 }
 
@@ -251,6 +290,8 @@ pub struct Orders {
     pub round: Round,
     /// Where the sources of this leaf's databases are.
     pub routes: Vec<Route>,
+    /// RPC addresses of the aggregators: one of them is the master.
+    pub aggregators: Vec<String>,
 }
 
 /// Where the partitions of a link's source are led.

@@ -9,11 +9,14 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use sql::schema::Schema;
 use tokio::sync::RwLock;
-use types::DatabaseId;
+use types::txn::TxnRequest;
+use types::{DatabaseId, Member, PartitionId, Promotion};
 
+use crate::bond::Bond;
 use crate::dr::{Guard, Links, Peering};
 use crate::leaves::Leaves;
-use crate::master::{Catalog, Detector, Fences, Timestamps};
+use crate::master::{Catalog, Detector, Fences, Fronts, MasterService, Timestamps};
+use crate::protocol::LeafRequest;
 use crate::sessions::Sessions;
 use crate::stamps::Stamps;
 
@@ -26,19 +29,30 @@ pub struct RegionOptions {
     pub partition_wait: Duration,
     /// Partitions of a database that is created without PARTITIONS; default: four for each leaf.
     pub partitions: Option<u32>,
+    /// RPC addresses of aggregators that are added as soon as they announce themselves.
+    pub founders: Vec<String>,
+    /// A clock that nobody sets back, and that runs while the machine sleeps.
+    pub clock: fn() -> Duration,
 }
 
-/// One region, as its aggregator sees it.
+/// How long a leaf may take to roll a transaction back.
+const ROLLBACK_TIME: Duration = Duration::from_secs(10);
+
+/// One region, as one of its aggregators sees it.
 pub struct Region {
     /// What the cluster has decided.
     pub catalog: Catalog,
     /// The timestamp service.
     pub timestamps: Arc<Timestamps>,
-    /// What leaves say.
+    /// What leaves say: at the master alone.
     pub detector: Arc<Detector>,
     /// Calls to leaves.
     pub leaves: Leaves,
-    /// What is known of links with other regions.
+    /// What aggregators say: at the master alone.
+    pub fronts: Arc<Fronts>,
+    /// This aggregator's lease, and its locks.
+    pub bond: Bond,
+    /// What is known of links with other regions: at the master alone.
     pub links: Arc<Links>,
     /// How other regions are reached.
     pub peering: Peering,
@@ -61,7 +75,8 @@ pub struct Region {
 /// Schemas that were read, until something writes to their meta partition.
 #[derive(Default)]
 struct Schemas {
-    known: Mutex<HashMap<DatabaseId, Arc<Schema>>>,
+    /// Each in the history of these promotions: another history has other definitions.
+    known: Mutex<HashMap<DatabaseId, (Vec<Promotion>, Arc<Schema>)>>,
     /// Counts changes: a schema that was read while one happened is not kept.
     changes: AtomicU64,
 }
@@ -74,19 +89,22 @@ impl Region {
         detector: Arc<Detector>,
         leaves: Leaves,
         peering: Peering,
+        member: Member,
         options: RegionOptions,
     ) -> Arc<Region> {
-        let links = detector.links().clone();
-        let guard = Guard::new(&catalog.state());
+        let (links, fronts) = (detector.links().clone(), detector.fronts().clone());
+        let (guard, bond) = (Guard::default(), Bond::new(member, options.clock));
         let (schemas, definitions) = (Schemas::default(), Mutex::default());
         let stamps: Arc<Stamps> = Arc::default();
-        let fences = Fences::new(catalog.clone(), timestamps.clone(), detector.clone(), leaves.clone(), stamps.clone());
+        let fences = Fences::new(catalog.clone(), timestamps.clone(), detector.clone());
         let sessions = Arc::default();
         Arc::new(Region {
             catalog,
             timestamps,
             detector,
             leaves,
+            fronts,
+            bond,
             links,
             peering,
             guard,
@@ -104,9 +122,13 @@ impl Region {
         self.definitions.lock().entry(database).or_default().clone()
     }
 
-    /// A schema that is still true.
+    /// A schema that is still true. Only under the lease: others may change definitions without it.
     pub fn schema(&self, database: DatabaseId) -> Option<Arc<Schema>> {
-        self.schemas.known.lock().get(&database).cloned()
+        self.bond.lease()?;
+        let state = self.catalog.state();
+        let promotions = &state.databases.get(&database)?.promotions;
+        let known = self.schemas.known.lock();
+        known.get(&database).filter(|(history, _)| history == promotions).map(|(_, schema)| schema.clone())
     }
 
     /// To be named by `keep_schema`: what is read from now on.
@@ -116,9 +138,11 @@ impl Region {
 
     /// Keeps a schema that was read since `changes`, unless something has changed meanwhile.
     pub fn keep_schema(&self, database: DatabaseId, schema: Arc<Schema>, changes: u64) {
-        let mut known = self.schemas.known.lock();
-        if changes == self.schema_changes() {
-            known.insert(database, schema);
+        let state = self.catalog.state();
+        let Some(known) = state.databases.get(&database) else { return };
+        let mut schemas = self.schemas.known.lock();
+        if changes == self.schema_changes() && self.bond.lease().is_some() {
+            schemas.insert(database, (known.promotions.clone(), schema));
         }
     }
 
@@ -127,5 +151,35 @@ impl Region {
         let mut known = self.schemas.known.lock();
         self.schemas.changes.fetch_add(1, Ordering::AcqRel);
         known.remove(&database);
+    }
+
+    /// Others may have written to any meta partition.
+    pub fn forget_schemas(&self) {
+        let mut known = self.schemas.known.lock();
+        self.schemas.changes.fetch_add(1, Ordering::AcqRel);
+        known.clear();
+    }
+
+    /// The master's side, for requests of this aggregator while it is the master itself.
+    pub fn master(self: &Arc<Region>) -> MasterService {
+        MasterService::new(self.clone())
+    }
+
+    /// Cancels what is undecided in a database, and gives back what it holds at leaves.
+    pub(crate) fn roll_back_undecided(&self, database: DatabaseId) {
+        let state = self.catalog.state();
+        let partitions: Vec<PartitionId> = state.partitions_of(database).map(|(id, _)| id).collect();
+        for txn in self.stamps.cancel(database) {
+            tracing::info!(%txn, %database, "rolled back: the fence's timeout has passed");
+            for partition in partitions.clone() {
+                let leaves = self.leaves.clone();
+                tokio::spawn(async move {
+                    let request = LeafRequest::Txn { partition, request: TxnRequest::Rollback { txn } };
+                    if let Err(error) = leaves.ask(partition, &request, ROLLBACK_TIME, true).await {
+                        tracing::debug!(%partition, %error, "locks are given back when the session ends");
+                    }
+                });
+            }
+        }
     }
 }

@@ -35,7 +35,7 @@ pub struct StatementRows {
     transaction: Arc<Mutex<Transaction>>,
     view: OnceCell<Timestamp>,
     /// Of databases that follow another region: the cut at which this statement reads each.
-    cuts: std::sync::Mutex<HashMap<DatabaseId, Timestamp>>,
+    cuts: Mutex<HashMap<DatabaseId, Timestamp>>,
     /// It changes definitions: it holds their lock alone, and reads them anew.
     definitions: bool,
 }
@@ -62,15 +62,15 @@ impl StatementRows {
     }
 
     /// The cut of a database that follows another region; `None` for one that is writable.
-    fn cut(&self, database: DatabaseId) -> Result<Option<Timestamp>> {
+    async fn cut(&self, database: DatabaseId) -> Result<Option<Timestamp>> {
         let state = self.region.catalog.state();
         let known = state.databases.get(&database).filter(|known| known.is_sink());
         let Some(known) = known else { return Ok(None) };
-        let mut cuts = self.cuts.lock().expect("no holder of this lock panics");
+        let mut cuts = self.cuts.lock().await;
         if let Some(cut) = cuts.get(&database) {
             return Ok(Some(*cut));
         }
-        let cut = self.region.detector.served(&state, database);
+        let cut = self.region.cut(database).await?;
         if cut == Timestamp::ZERO {
             let text = format!(
                 "The database '{}' follows another region and has no consistent state yet: see SHOW REPLICATION STATUS, repeat later",
@@ -83,12 +83,12 @@ impl StatementRows {
     }
 
     async fn read(&self, database: DatabaseId) -> Result<Read> {
-        if let Some(view) = self.cut(database)? {
+        if let Some(view) = self.cut(database).await? {
             return Ok(Read { view, txn: None });
         }
         let take = || async {
             let taken = self.region.timestamps.take(1).await;
-            taken.map_err(|error| Error::new(9005, format!("{error}: repeat the statement")))
+            taken.map_err(|error| Error::new(9005, error.to_string()))
         };
         let view = *self.view.get_or_try_init(take).await?;
         Ok(Read { view, txn: self.transaction.lock().await.reader() })
@@ -99,7 +99,7 @@ impl StatementRows {
         let partition = PartitionId { database: id, ordinal: Ordinal::META };
         let changes = self.region.schema_changes();
         let reader = self.transaction.lock().await.reader();
-        let cut = self.cut(id)?;
+        let cut = self.cut(id).await?;
         let read = Read { view: cut.unwrap_or(Timestamp::MAX), txn: reader };
         let request = LeafRequest::Pairs { partition, read, start, end };
         let answer = self.region.leaves.ask(partition, &request, READ_TIME, true).await;
@@ -143,7 +143,14 @@ impl Cluster for StatementRows {
 
     async fn get(&self, database: &str, ordinal: Ordinal, keys: Vec<Bytes>) -> Result<Vec<Option<Bytes>>> {
         let partition = self.partition(database, ordinal)?;
-        let request = LeafRequest::Get { partition, read: self.read(partition.database).await?, keys };
+        // It reads one partition, in one look, and nothing else: the latest at its primary is a view of its own. So it
+        // needs no timestamp, and goes on while there is no master.
+        let (cut, txn) = (self.cut(partition.database).await?, self.transaction.lock().await.reader());
+        let read = match cut {
+            Some(view) => Read { view, txn: None },
+            None => Read { view: Timestamp::MAX, txn },
+        };
+        let request = LeafRequest::Get { partition, read, keys };
         let answer = self.region.leaves.ask(partition, &request, READ_TIME, true).await;
         match answer.map_err(|error| unreachable_partition(&error))? {
             LeafAnswer::Rows(rows) => Ok(rows),

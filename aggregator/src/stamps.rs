@@ -66,9 +66,22 @@ impl Stamps {
     }
 
     /// How many transactions may still write to a database.
-    pub fn count(&self, database: DatabaseId) -> usize {
+    #[cfg(test)]
+    fn count(&self, database: DatabaseId) -> usize {
         let ended = |open: &Open| open.phase == Phase::Cancelled && open.at_work == 0;
         self.open.lock().values().filter(|open| open.database == database && !ended(open)).count()
+    }
+
+    /// How many transactions may still write, by database, as of a revision of the catalog: none is listed later that has
+    /// seen less.
+    pub fn counts(&self, catalog: &Catalog) -> (Revision, BTreeMap<DatabaseId, u64>) {
+        let open = self.open.lock();
+        let mut counts = BTreeMap::new();
+        let ended = |open: &Open| open.phase == Phase::Cancelled && open.at_work == 0;
+        for open in open.values().filter(|open| !ended(open)) {
+            *counts.entry(open.database).or_default() += 1;
+        }
+        (catalog.state().revision, counts)
     }
 
     /// Cancels the undecided transactions of a database: what they hold at leaves is to be given back.

@@ -6,6 +6,7 @@
 //!   participant decides; the client is answered when that decision is committed, the others are told afterwards.
 //! - What may or may not have happened is never guessed: a decision is asked for again, and a commit in one record
 //!   whose answer is lost is error 1180.
+//! - It writes under one lease of the master without a gap (`bond`): otherwise it can only be rolled back.
 //! - A transaction that is dropped rolls back.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,6 +20,7 @@ use tokio::sync::OwnedRwLockReadGuard;
 use types::txn::{Answer, Refusal, Touch, TxnRequest};
 use types::{DatabaseId, Ordinal, PartitionId, Timestamp, TxnId};
 
+use crate::bond::LeaseNumber;
 use crate::leaves::LeavesError;
 use crate::protocol::{LeafAnswer, LeafRefusal, LeafRequest, WriteRequest};
 use crate::region::Region;
@@ -29,6 +31,8 @@ use crate::writable;
 const STEP_TIME: Duration = Duration::from_secs(10);
 /// Between two attempts where a leaf has not heard yet that a fence was lifted.
 const RETRY_TIME: Duration = Duration::from_millis(20);
+/// No lease has this number.
+const NO_LEASE: LeaseNumber = LeaseNumber::MAX;
 /// How often a participant is told a decision before the inquiry of its primary is relied on.
 const TELL_TRIES: u32 = 20;
 
@@ -43,6 +47,8 @@ pub struct Transaction {
     statement_touched: BTreeSet<PartitionId>,
     /// Definitions of these databases do not change before it ends.
     definitions: BTreeMap<DatabaseId, OwnedRwLockReadGuard<()>>,
+    /// Under which lease it uses definitions and writes; `None`: it has not yet.
+    lease: Option<LeaseNumber>,
     /// An answer was lost: it can only be rolled back.
     doomed: bool,
     /// What it writes to a meta partition are counters, no definitions.
@@ -60,6 +66,7 @@ impl Transaction {
             touched: BTreeMap::new(),
             statement_touched: BTreeSet::new(),
             definitions: BTreeMap::new(),
+            lease: None,
             doomed: false,
             counts_only: false,
         }
@@ -92,8 +99,15 @@ impl Transaction {
         let lock = self.region.definitions(database);
         let held = tokio::time::timeout(self.region.options.lock_wait, lock.read_owned()).await;
         let held = held.map_err(|_| lock_wait())?;
+        // Without a lease the definitions are read anew, for reading alone.
+        self.lease = self.lease.or(self.region.bond.lease()).or(Some(NO_LEASE));
         self.definitions.insert(database, held);
         Ok(())
+    }
+
+    /// It uses definitions that it holds alone, under this lease.
+    pub fn hold_lease(&mut self, lease: LeaseNumber) {
+        self.lease = Some(lease);
     }
 
     /// A new statement begins: what it writes can be taken back. An error: nothing is left but to roll back.
@@ -113,7 +127,11 @@ impl Transaction {
         let stamp = match &self.stamp {
             Some(stamp) => stamp.clone(),
             None => {
-                self.region.guard.admit(&self.region.catalog.state(), partition.database).await?;
+                let lease = self.region.bond.admit(&self.region).await?;
+                if *self.lease.get_or_insert(lease) != lease {
+                    return Err(cut_off());
+                }
+                self.region.guard.admit(&self.region.catalog, partition.database).await?;
                 let made = self.region.stamps.stamp(self.id, partition.database, &self.region.catalog)?;
                 self.stamp.insert(Arc::new(made)).clone()
             }
@@ -176,6 +194,7 @@ impl Transaction {
         match &self.stamp {
             _ if self.doomed => Err(rolled_back("a partition has lost track of it")),
             Some(stamp) if stamp.is_cancelled() => Err(fence_timeout()),
+            Some(_) if self.lease.is_some() && self.lease != self.region.bond.lease() => Err(cut_off()),
             _ => Ok(()),
         }
     }
@@ -203,7 +222,8 @@ impl Transaction {
 
     /// Commits. `Ok(None)`: it had written nothing. The transaction is over, whatever is answered.
     pub async fn commit(&mut self) -> Result<Option<Timestamp>, Error> {
-        if let Err(error) = self.check().and_then(|()| self.decide()) {
+        let writes = self.touched.values().any(|touch| touch.count > 0);
+        if let Err(error) = self.may_commit(writes).await {
             self.roll_back().await;
             return Err(error);
         }
@@ -224,6 +244,14 @@ impl Transaction {
         }
         self.stamp = None;
         outcome
+    }
+
+    /// Once a commit is sent its outcome is a partition's; so it is sent only where a timestamp can be had.
+    async fn may_commit(&self, writes: bool) -> Result<(), Error> {
+        if writes {
+            self.region.bond.admit(&self.region).await?;
+        }
+        self.check().and_then(|()| self.decide())
     }
 
     async fn commit_one(&self, partition: PartitionId, touch: Touch) -> Result<Timestamp, Error> {
@@ -359,6 +387,10 @@ fn rolled_back(why: &str) -> Error {
 
 fn fence_timeout() -> Error {
     rolled_back("the database was fenced, and the fence's TIMEOUT has passed")
+}
+
+fn cut_off() -> Error {
+    rolled_back("this aggregator was cut off from the others")
 }
 
 fn lock_wait() -> Error {

@@ -48,7 +48,12 @@ pub enum Command {
         /// Where it is reached now.
         addresses: Addresses,
     },
-    /// A node goes for good. Refused while it holds a replica.
+    /// ADD AGGREGATOR: a registered aggregator belongs to the group that decides from now on.
+    AddAggregator {
+        /// Which node.
+        node: NodeId,
+    },
+    /// A node goes for good. Refused while it holds a replica, and for the last aggregator.
     RemoveNode {
         /// Which node.
         node: NodeId,
@@ -206,6 +211,13 @@ pub enum Command {
         link: LinkId,
         /// Why, for people.
         reason: String,
+    },
+    /// The region at the other end of a link has these aggregators: any of them may be asked.
+    LearnAddresses {
+        /// Which link, of either kind.
+        link: LinkId,
+        /// Their SQL addresses.
+        addresses: Vec<String>,
     },
     /// PAUSE REPLICATING (`true`) or CONTINUE REPLICATING (`false`).
     PauseLink {

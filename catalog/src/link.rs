@@ -87,6 +87,8 @@ pub struct SinkLink {
     pub database: DatabaseId,
     /// The source.
     pub source: SourceAddress,
+    /// Other aggregators of the source region, as it said.
+    pub others: Vec<String>,
     /// The source's cluster.
     pub source_cluster: ClusterId,
     /// Proofs.
@@ -136,6 +138,8 @@ pub struct SourceLink {
     pub peer_database: String,
     /// Where the sink's region is reached, if it said so.
     pub peer_address: Option<String>,
+    /// Other aggregators of the sink's region, as it said.
+    pub peer_others: Vec<String>,
     /// SHA-256 of what the sink's region shows of its certificates there.
     pub peer_fingerprint: Option<[u8; 32]>,
     /// Whether commits wait.
@@ -167,6 +171,8 @@ pub struct Parted {
     pub database: DatabaseId,
     /// The source that it followed.
     pub source: SourceAddress,
+    /// Other aggregators of the source region, as it said.
+    pub others: Vec<String>,
     /// The source's cluster.
     pub source_cluster: ClusterId,
     /// Proofs.

@@ -49,11 +49,18 @@ pub struct Node {
     pub incarnation: Incarnation,
     /// It was removed: what it says is refused.
     pub removed: bool,
+    /// An aggregator that was added: it belongs to the group that decides.
+    pub added: bool,
     /// When it was registered.
     pub registered: Revision,
 }
 
 impl Node {
+    /// Whether it belongs to the group that decides, or shall.
+    pub fn in_group(&self) -> bool {
+        self.roles.aggregator && self.added && !self.removed
+    }
+
     /// Whether replicas may be placed on it.
     pub fn holds_replicas(&self) -> bool {
         self.roles.leaf && !self.removed

@@ -141,6 +141,11 @@ impl State {
         self.nodes.get(&node).map(|known| Member { node, incarnation: known.incarnation })
     }
 
+    /// SQL addresses of the aggregators: any of them takes requests of other regions.
+    pub fn sql_addresses(&self) -> Vec<String> {
+        self.nodes.values().filter(|node| node.in_group()).filter_map(|node| node.addresses.sql.clone()).collect()
+    }
+
     /// Partitions of a database, the meta partition first.
     pub fn partitions_of(&self, database: DatabaseId) -> impl Iterator<Item = (PartitionId, &Partition)> {
         let first = PartitionId { database, ordinal: types::Ordinal(i32::MIN) };

@@ -108,6 +108,7 @@ fn command(state: &State, draw: &Draw) -> Command {
             incarnation: draw.member(state).incarnation,
             addresses: support::addresses(draw.node().0),
         },
+        5 if draw.c & 1 == 0 => Command::AddAggregator { node: draw.node() },
         5 => Command::RemoveNode { node: draw.node() },
         6 | 7 => Command::CreateDatabase(support::creating(&draw.name(), draw.mode(), placement(draw))),
         8 => Command::DropDatabase { name: draw.name() },

@@ -72,7 +72,8 @@ pub struct Cluster {
     pub node: u64,
     /// The folder with `ca.crt`, `node.crt` and `node.key` (`perennial cert`).
     pub certificates: PathBuf,
-    /// RPC addresses of aggregators; a leaf finds the master through them.
+    /// RPC addresses of aggregators, in the same order everywhere: the first founds a new region and adds the others; all
+    /// find the master through them.
     #[serde(default)]
     pub aggregators: Vec<SocketAddr>,
     /// A file with root's first password; without it root connects from loopback only.

@@ -57,7 +57,11 @@ fn of_region(region: &Region) -> Vec<Metric> {
     let leads = |replica: &&aggregator::protocol::ReplicaReport| replica.leading.as_ref().is_some_and(|l| l.serving);
     let serving = up.iter().flat_map(|leaf| &leaf.replicas).filter(leads).count();
     let holders = state.nodes.values().filter(|node| node.holds_replicas()).count();
+    let status = region.catalog.status();
     vec![
+        ("perennial_master", "1 if this aggregator is the master", u64::from(status.leads.is_some())),
+        ("perennial_catalog_term", "Raft's term", status.term),
+        ("perennial_catalog_applied", "The last entry of the catalog's log that is applied", status.applied),
         ("perennial_catalog_revision", "Commands that the catalog has applied", state.revision.0),
         ("perennial_leaves", "Leaves of the cluster", holders as u64),
         ("perennial_leaves_up", "Leaves heard of late", up.len() as u64),

@@ -6,6 +6,7 @@ mod config;
 mod data_dir;
 mod front;
 mod http;
+mod join;
 mod leaf;
 mod playground;
 mod process;

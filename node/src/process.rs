@@ -5,14 +5,19 @@
 //! that it is gone. The order of stop: MySQL clients first, then sessions, then the log.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use aggregator::bond::Bond;
+use aggregator::calls::MasterCalls;
 use aggregator::dr::{LinkService, Peering};
 use aggregator::leaves::Leaves;
-use aggregator::master::{Catalog, Detector, DetectorOptions, MasterService, Timestamps};
+use aggregator::master::{
+    Aggregators, Catalog, CatalogOptions, Detector, DetectorOptions, Inputs, MasterService, Timestamps,
+};
 use aggregator::region::{Region, RegionOptions};
 use anyhow::{Context, Result, bail};
+use catalog::State;
 use catalog::node::{Addresses, Roles};
-use catalog::{Command, State};
 use storage::log::LogOptions;
 use storage::state::StateConfig;
 use tokio::sync::mpsc;
@@ -27,6 +32,7 @@ use types::{ClusterId, Member, NodeId};
 
 use crate::config::{Config, Role};
 use crate::data_dir::DataDir;
+use crate::join::{self, Announcement};
 use crate::leaf::{Leaf, LeafOptions};
 
 /// What a running process consists of.
@@ -69,9 +75,9 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> Result<()> {
     let link_dialler = QuicDialler::new(local, limits.clone());
     let process = Process { dir, member, addresses, credentials, dialler, link_dialler, limits };
     let (fatal, mut failed) = mpsc::unbounded_channel();
-    let region = match config.is(Role::Aggregator) {
-        true => Some(start_aggregator(&config, &process).await?),
-        false => None,
+    let (region, group) = match config.is(Role::Aggregator) {
+        true => start_aggregator(&config, &process).await.map(|(region, group)| (Some(region), Some(group)))?,
+        false => (None, None),
     };
     let leaf = match config.is(Role::Leaf) {
         true => Some(start_leaf(&config, &process, first_start, fatal)?),
@@ -83,10 +89,8 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> Result<()> {
     };
     let _http = crate::http::start(&config, region.clone(), leaf.clone()).await?;
     let _links = listen_for_links(&config, &process, local, region.clone(), leaf.clone()).await?;
-    let service = region.as_ref().map(|region| {
-        let Region { catalog, timestamps, detector, leaves, .. } = &**region;
-        Arc::new(MasterService::new(catalog.clone(), timestamps.clone(), detector.clone(), leaves.clone()))
-    });
+    let service = region.clone().zip(group);
+    let service = service.map(|(region, group)| (Arc::new(MasterService::new(region)), group));
     tracing::info!(name = config.name, %member, rpc = %config.listen.rpc, "started");
     tokio::pin!(stop);
     loop {
@@ -140,9 +144,13 @@ async fn listen_for_links(
 }
 
 /// Hands a session to the part that it is for.
-fn dispatch(session: Session, service: Option<&Arc<MasterService>>, leaf: Option<&Leaf>) {
+fn dispatch(session: Session, service: Option<&(Arc<MasterService>, Aggregators)>, leaf: Option<&Leaf>) {
     match (session.peer().role, service, leaf) {
-        (SessionRole::Catalog, Some(service), _) => {
+        (SessionRole::Raft, Some((_, group)), _) => {
+            let group = group.clone();
+            tokio::spawn(async move { group.serve(session).await });
+        }
+        (SessionRole::Catalog, Some((service, _)), _) => {
             let service = service.clone();
             tokio::spawn(async move {
                 let (_control, incoming, ..) = session.split();
@@ -158,44 +166,61 @@ fn dispatch(session: Session, service: Option<&Arc<MasterService>>, leaf: Option
     }
 }
 
-async fn start_aggregator(config: &Config, process: &Process) -> Result<Arc<Region>> {
+async fn start_aggregator(config: &Config, process: &Process) -> Result<(Arc<Region>, Aggregators)> {
     let dir = process.dir.join("catalog");
     std::fs::create_dir_all(&dir).with_context(|| format!("directory {}", dir.display()))?;
-    let catalog = Catalog::open(&dir, process.member.node.0, State::new(ClusterId(config.cluster.id)))?;
-    let (node, incarnation, addresses) = (process.member.node, process.member.incarnation, process.addresses.clone());
-    let roles = Roles { aggregator: true, leaf: config.is(Role::Leaf) };
-    let identity = process.dir.identity;
-    let register =
-        Command::RegisterNode { number: Some(node), identity, addresses: addresses.clone(), roles, group: None };
-    for command in [register, Command::NodeStarted { node, incarnation, addresses }] {
-        if let Err(refusal) = catalog.propose(command).await? {
-            bail!("the catalog does not take this aggregator: {refusal}");
-        }
-    }
+    let listed: Vec<String> = config.cluster.aggregators.iter().map(ToString::to_string).collect();
+    let (own, node) = (process.addresses.rpc.clone(), process.member.node);
+    let found = !Catalog::exists(&dir)? && join::founds(&process.dialler, &own, &listed).await;
+    let others = listed.iter().filter(|address| **address != own).cloned().collect();
+    let (calls, inputs) = (MasterCalls::new(process.dialler.clone(), others), Inputs::new());
+    let (dialler, limits) = (process.dialler.clone(), process.limits.clone());
+    let group = Aggregators::new(node, dialler, limits, inputs.sender(), calls);
+    let empty = State::new(ClusterId(config.cluster.id));
+    let wait = config.mysql.partition_wait.0;
+    let options = CatalogOptions { dir: &dir, node, empty, found, wait };
+    let catalog = Catalog::open(options, inputs, Box::new(group.clone()), Some(Arc::new(group.clone())))?;
+    tokio::spawn(group.clone().follow(catalog.changes()));
     let timestamps = Arc::new(Timestamps::new(catalog.clone()));
     let options = DetectorOptions { failure_timeout: config.replication.failure_timeout.0 };
     let detector = Detector::new(catalog.clone(), options);
     tokio::spawn(detector.clone().run());
-    let leaves = Leaves::new(catalog.clone(), process.dialler.clone(), config.mysql.partition_wait.0);
+    let leaves = Leaves::new(catalog.clone(), process.dialler.clone(), wait);
     let options = RegionOptions {
         lock_wait: config.mysql.lock_wait_timeout.0,
-        partition_wait: config.mysql.partition_wait.0,
+        partition_wait: wait,
         partitions: config.cluster.partitions,
+        founders: listed,
+        clock: || Duration::from_nanos(crate::clock::now().0),
     };
     let peering = Peering {
         dialler: process.link_dialler.clone(),
         address: process.addresses.sql.clone().context("listen.sql is missing")?,
         fingerprint: process.credentials.node.fingerprint()?.0,
     };
-    let region = Region::new(catalog, timestamps, detector, leaves, peering, options);
+    let region = Region::new(catalog, timestamps, detector, leaves, peering, process.member, options);
     tokio::spawn(region.fences.clone().run());
-    let password = match &config.cluster.root_password_file {
-        Some(path) => Some(std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?),
-        None => None,
-    };
-    aggregator::gateway::make_root(&region, password.as_deref().map(str::trim_end)).await?;
+    tokio::spawn(Bond::run(region.clone()));
+    announce(config, process, &region).await?;
     tokio::spawn(aggregator::dr::run(region.clone()));
-    Ok(region)
+    tokio::spawn(aggregator::dr::ask_all(region.clone()));
+    Ok((region, group))
+}
+
+/// One that leads at once, alone, says so before it serves; another one serves what it can while no master answers.
+async fn announce(config: &Config, process: &Process, region: &Arc<Region>) -> Result<()> {
+    let announcement = Announcement {
+        member: process.member,
+        identity: process.dir.identity,
+        addresses: process.addresses.clone(),
+        roles: Roles { aggregator: true, leaf: config.is(Role::Leaf) },
+        root_password_file: config.cluster.root_password_file.clone(),
+    };
+    if region.catalog.status().leads.is_some() {
+        return announcement.make(region).await;
+    }
+    tokio::spawn(announcement.insist(region.clone()));
+    Ok(())
 }
 
 fn start_leaf(

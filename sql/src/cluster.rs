@@ -194,7 +194,8 @@ pub trait Cluster: Send + Sync + 'static {
     /// A database as of the statement's view; 1049 if there is none.
     async fn database(&self, name: &str) -> Result<Database>;
 
-    /// The stored values of keys of one partition, in the order of the keys.
+    /// The stored values of keys of one partition, in the order of the keys. Only for a statement that reads nothing else:
+    /// it sees the latest values, which may be newer than the statement's view.
     async fn get(&self, database: &str, ordinal: Ordinal, keys: Vec<Bytes>) -> Result<Vec<Option<Bytes>>>;
 
     /// The rows of a range of one partition, keys rising within a batch and over batches. The batches' columns are

@@ -432,11 +432,11 @@ pub const STATEMENTS: &[Entry] = &[
         "Takes a leaf out of service, or back.",
         "ATTACH LEAF root:'p'@'h':3306 NO REBALANCE",
     ),
-    later(
+    now(
         "ADD AGGREGATOR",
         "{ADD | REMOVE} AGGREGATOR 'host:port' | PROMOTE AGGREGATOR 'host:port' TO MASTER",
         "CLUSTER",
-        "Changes the aggregators.",
+        "Takes an aggregator, named by its SQL address, into the group that decides, lets it go for good, or has it lead. It has been started before, with addresses of others in its configuration.",
         "PROMOTE AGGREGATOR 'h:1' TO MASTER",
     ),
     later(

@@ -575,6 +575,13 @@ pub enum Statement {
         /// Whether the guard is overruled.
         force: bool,
     },
+    /// `ADD AGGREGATOR`, `REMOVE AGGREGATOR` and `PROMOTE AGGREGATOR … TO MASTER`.
+    Aggregator {
+        /// What is done with it.
+        change: AggregatorChange,
+        /// `host:port` of its SQL port.
+        address: String,
+    },
     /// A SHOW of the cluster's.
     ClusterShow(ClusterShow),
     /// `EXPORT DIVERGENCE 'id' AS SQL`.
@@ -583,6 +590,17 @@ pub enum Statement {
     DiscardDivergence(String),
     /// Understood, and refused with 1235: it comes with a later version.
     Later(&'static str),
+}
+
+/// What becomes of an aggregator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AggregatorChange {
+    /// It belongs to the group that decides.
+    Add,
+    /// It belongs to it no longer.
+    Remove,
+    /// It leads it.
+    Promote,
 }
 
 /// What a user must have for a statement.
@@ -638,6 +656,7 @@ impl Statement {
             | Statement::ExportDivergence(_)
             | Statement::DiscardDivergence(_)
             | Statement::Fence { .. } => Need::Super,
+            Statement::Aggregator { .. } => Need::Cluster,
             Statement::ClusterShow(ClusterShow::Divergence(_) | ClusterShow::DivergenceRecords { .. }) => Need::Super,
             Statement::ClusterShow(_)
             | Statement::Set(_)

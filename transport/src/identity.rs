@@ -17,16 +17,19 @@ pub enum Role {
     Replication = 1,
     /// Requests and answers: statements at partitions, timestamps, placement.
     Calls = 2,
-    /// The catalog's voters among themselves.
+    /// Calls to the master aggregator, through any aggregator.
     Catalog = 3,
     /// A sink of another region.
     Link = 4,
+    /// Aggregators among themselves: messages of the catalog's raft group.
+    Raft = 5,
 }
 
 impl Role {
     /// The role with this number; `None` if this version knows none.
     pub fn from_code(code: u8) -> Option<Role> {
-        [Role::Replication, Role::Calls, Role::Catalog, Role::Link].into_iter().find(|role| *role as u8 == code)
+        let all = [Role::Replication, Role::Calls, Role::Catalog, Role::Link, Role::Raft];
+        all.into_iter().find(|role| *role as u8 == code)
     }
 }
 
@@ -37,6 +40,7 @@ impl fmt::Display for Role {
             Role::Calls => "calls",
             Role::Catalog => "catalog",
             Role::Link => "link",
+            Role::Raft => "raft",
         })
     }
 }

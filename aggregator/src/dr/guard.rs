@@ -21,6 +21,7 @@ use types::{DatabaseId, LinkId};
 
 use super::protocol::{LinkAnswer, LinkRequest};
 use super::token_hash;
+use crate::master::Catalog;
 use crate::region::Region;
 
 /// How long a database waits for the answer of its sinks.
@@ -29,30 +30,43 @@ const GUARD_TIME: Duration = Duration::from_secs(3);
 const ASK_TIME: Duration = Duration::from_secs(2);
 const RETRY_TIME: Duration = Duration::from_millis(500);
 
-/// Which databases still wait for the word of their sinks.
-#[derive(Debug)]
+/// Which databases still wait for the word of their sinks. Every aggregator asks for itself when it starts: it does not
+/// know whether the others were there all the time.
+#[derive(Debug, Default)]
 pub struct Guard {
-    unanswered: Mutex<BTreeMap<DatabaseId, BTreeSet<LinkId>>>,
+    /// `None`: this aggregator does not know yet what is decided.
+    waiting: Mutex<Option<Waiting>>,
     answered: Notify,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    unanswered: BTreeMap<DatabaseId, BTreeSet<LinkId>>,
     until: Instant,
 }
 
 impl Guard {
-    /// As of the start of this process.
-    pub fn new(state: &State) -> Guard {
+    /// What is decided is known now.
+    fn begin(&self, state: &State) {
         let mut unanswered: BTreeMap<DatabaseId, BTreeSet<LinkId>> = BTreeMap::new();
         for (id, link) in asked(state) {
             unanswered.entry(link.database).or_default().insert(id);
         }
-        Guard { unanswered: Mutex::new(unanswered), answered: Notify::new(), until: Instant::now() + GUARD_TIME }
+        *self.waiting.lock() = Some(Waiting { unanswered, until: Instant::now() + GUARD_TIME });
+        self.answered.notify_waiters();
     }
 
-    fn waits(&self, database: DatabaseId) -> bool {
-        self.unanswered.lock().contains_key(&database)
+    /// Until when a database waits; `None`: no longer.
+    fn waits(&self, database: DatabaseId) -> Option<Instant> {
+        match &*self.waiting.lock() {
+            Some(waiting) => waiting.unanswered.contains_key(&database).then_some(waiting.until),
+            None => Some(Instant::now() + GUARD_TIME),
+        }
     }
 
     fn answered(&self, database: DatabaseId, link: LinkId) {
-        let mut unanswered = self.unanswered.lock();
+        let mut waiting = self.waiting.lock();
+        let Some(Waiting { unanswered, .. }) = &mut *waiting else { return };
         if let Some(links) = unanswered.get_mut(&database) {
             links.remove(&link);
             if links.is_empty() {
@@ -63,16 +77,15 @@ impl Guard {
     }
 
     /// Waits until a database may be written to, as far as its sinks are concerned.
-    pub async fn admit(&self, state: &State, database: DatabaseId) -> Result<()> {
+    pub async fn admit(&self, catalog: &Catalog, database: DatabaseId) -> Result<()> {
         loop {
             let answered = self.answered.notified();
-            if !self.waits(database) {
-                return Ok(());
-            }
-            if timeout_at(self.until, answered).await.is_err() {
+            let Some(until) = self.waits(database) else { return Ok(()) };
+            if timeout_at(until, answered).await.is_err() {
                 break;
             }
         }
+        let state = catalog.state();
         let Some(known) = state.databases.get(&database).filter(|known| known.options.strict_guard) else {
             return Ok(());
         };
@@ -94,9 +107,13 @@ fn asked(state: &State) -> impl Iterator<Item = (LinkId, &SourceLink)> {
     state.sources.iter().filter(move |(_, link)| asked(link)).map(|(id, link)| (*id, link))
 }
 
-/// Asks every sink, each until it has answered. Returns at once.
-pub(super) fn ask_all(region: &Arc<Region>) {
+/// Asks every sink, each until it has answered, as soon as this aggregator knows what is decided.
+pub async fn ask_all(region: Arc<Region>) {
+    while let Err(error) = region.catalog.catch_up().await {
+        tracing::debug!(%error, "it is not known yet who may have claimed a database");
+    }
     let state = region.catalog.state();
+    region.guard.begin(&state);
     for (id, _) in asked(&state) {
         tokio::spawn(ask(region.clone(), id));
     }
@@ -119,11 +136,10 @@ async fn ask(region: Arc<Region>, link: LinkId) {
 }
 
 async fn ask_once(region: &Region, link: LinkId, known: &SourceLink) -> Result<Vec<Claim>, String> {
-    let (Some(address), Some(proof)) = (&known.peer_address, known.token_hash) else {
-        return Err("it has told no address".into());
-    };
+    let proof = known.token_hash.ok_or("its token was taken away")?;
     let trust = known.peer_fingerprint.map_or(Trust::FirstUse, |bytes| Trust::Pinned(Fingerprint(bytes)));
-    let peer = region.peering.dial(address, &trust, Some(known.peer_cluster), ASK_TIME).await?;
+    let addresses = known.peer_address.iter().chain(&known.peer_others);
+    let peer = region.peering.dial_any(addresses, &trust, Some(known.peer_cluster), ASK_TIME).await?;
     match peer.call(&LinkRequest::Ask { link, proof }, ASK_TIME).await? {
         LinkAnswer::Claims { token, claims } if token_hash(&token) == proof => Ok(claims),
         LinkAnswer::Claims { .. } => Err("who answers does not hold the link's token".into()),

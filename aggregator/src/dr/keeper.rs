@@ -11,14 +11,18 @@ use std::time::{Duration, Instant};
 use catalog::database::FullCopy;
 use catalog::link::{Credentials, SinkLink, SourceAddress, Tier};
 use catalog::{Command, State};
-use tokio::task::JoinHandle;
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use tokio::sync::watch::{Receiver, error::RecvError};
 use tokio::time::sleep;
+use tokio_util::task::AbortOnDropHandle;
 use types::{ClusterId, DatabaseId, LinkId, Timestamp};
 
 use super::guard;
 use super::peer::{Peer, pinned};
 use super::protocol::{LinkAnswer, LinkRefusal, LinkRequest, Poll};
 use crate::gateway::set_aside_since;
+use crate::master::Status;
 use crate::region::Region;
 
 /// Between two polls of a source.
@@ -33,27 +37,43 @@ const LOOK: Duration = Duration::from_millis(500);
 /// How often a source that cannot be reached is told that its link is over.
 const CLOSE_TRIES: u32 = 30;
 
-/// Keeps all links of a region for as long as the process lives.
+/// Keeps all links of a region while this aggregator is the master.
 pub async fn run(region: Arc<Region>) {
-    guard::ask_all(&region);
-    let mut tasks: BTreeMap<LinkId, JoinHandle<()>> = BTreeMap::new();
-    let mut changes = region.catalog.changes();
+    let mut tasks: BTreeMap<LinkId, AbortOnDropHandle<()>> = BTreeMap::new();
+    let (mut changes, mut standing) = (region.catalog.changes(), region.catalog.standing());
+    let mut office = None;
     loop {
         let state = region.catalog.state();
-        tasks.retain(|_, task| !task.is_finished());
-        for id in state.sinks.keys() {
-            tasks.entry(*id).or_insert_with(|| tokio::spawn(follow(region.clone(), *id)));
+        let leads = standing.borrow_and_update().leads;
+        if leads != office {
+            // What an earlier office has begun, the next master begins again.
+            tasks.clear();
+            office = leads;
         }
-        for id in state.parted.keys() {
-            let told = region.links.state(*id).told;
-            if !told {
-                tasks.entry(*id).or_insert_with(|| tokio::spawn(claim(region.clone(), *id)));
-            }
+        tasks.retain(|_, task| !task.is_finished());
+        if leads.is_some() {
+            begin(&region, &state, &mut tasks);
         }
         tokio::select! {
             changed = changes.changed() => if changed.is_err() { return },
+            changed = moved(&mut standing, office) => if changed.is_err() { return },
             () = sleep(LOOK) => {}
         }
+    }
+}
+
+/// Waits until this aggregator's office begins or ends.
+async fn moved(standing: &mut Receiver<Arc<Status>>, office: Option<u64>) -> Result<(), RecvError> {
+    standing.wait_for(|status| status.leads != office).await.map(drop)
+}
+
+fn begin(region: &Arc<Region>, state: &State, tasks: &mut BTreeMap<LinkId, AbortOnDropHandle<()>>) {
+    let spawn = |task: BoxFuture<'static, ()>| AbortOnDropHandle::new(tokio::spawn(task));
+    for id in state.sinks.keys() {
+        tasks.entry(*id).or_insert_with(|| spawn(follow(region.clone(), *id).boxed()));
+    }
+    for id in state.parted.keys().filter(|id| !region.links.state(**id).told) {
+        tasks.entry(*id).or_insert_with(|| spawn(claim(region.clone(), *id).boxed()));
     }
 }
 
@@ -73,7 +93,7 @@ async fn follow(region: Arc<Region>, link: LinkId) {
         }
         let polled = match peer.take().filter(|peer| !peer.is_over()) {
             Some(open) => Ok(open),
-            None => reach(&region, &sink.source, &sink.credentials, sink.source_cluster).await,
+            None => reach(&region, &sink.source, &sink.others, &sink.credentials, sink.source_cluster).await,
         };
         let polled = match polled {
             Ok(open) => poll(&region, &state, link, &sink, &open).await.map(|()| open),
@@ -106,10 +126,13 @@ async fn follow(region: Arc<Region>, link: LinkId) {
 async fn reach(
     region: &Region,
     source: &SourceAddress,
+    others: &[String],
     credentials: &Credentials,
     cluster: ClusterId,
 ) -> Result<Peer, String> {
-    region.peering.dial(&source.address, &pinned(credentials), Some(cluster), CALL_TIME).await
+    let others = others.iter().filter(|other| **other != source.address);
+    let addresses = [&source.address].into_iter().chain(others);
+    region.peering.dial_any(addresses, &pinned(credentials), Some(cluster), CALL_TIME).await
 }
 
 async fn poll(region: &Region, state: &State, link: LinkId, sink: &SinkLink, peer: &Peer) -> Result<(), String> {
@@ -122,6 +145,7 @@ async fn poll(region: &Region, state: &State, link: LinkId, sink: &SinkLink, pee
         promotions: database.promotions.clone(),
         full_copy: database.full_copy,
         claims: database.claims.values().cloned().collect(),
+        aggregators: state.sql_addresses(),
     };
     let source = match peer.call(&LinkRequest::Poll(poll), CALL_TIME).await? {
         LinkAnswer::Source(source) => *source,
@@ -129,6 +153,11 @@ async fn poll(region: &Region, state: &State, link: LinkId, sink: &SinkLink, pee
         other => return Err(format!("the source answers {other:?}")),
     };
     guard::learn(region, sink.database, source.claims.clone()).await?;
+    if source.aggregators != sink.others {
+        let learnt = Command::LearnAddresses { link, addresses: source.aggregators.clone() };
+        let learnt = region.catalog.propose(learnt).await.map_err(|error| error.to_string())?;
+        learnt.map_err(|refusal| refusal.to_string())?;
+    }
     if source.promotions != database.promotions {
         let (promotions, relay) = (source.promotions.clone(), source.relay);
         if let Some(refusal) = region.detector.learn(sink.database, link, promotions, relay).await? {
@@ -200,7 +229,7 @@ async fn over(region: &Region, link: LinkId, sink: &SinkLink) {
     let (token, keep_pin) = (sink.credentials.token.clone(), state.databases.contains_key(&sink.database));
     for _ in 0..CLOSE_TRIES {
         let closed = async {
-            let peer = reach(region, &sink.source, &sink.credentials, sink.source_cluster).await?;
+            let peer = reach(region, &sink.source, &sink.others, &sink.credentials, sink.source_cluster).await?;
             peer.call(&LinkRequest::Close { link, token: token.clone(), keep_pin }, CALL_TIME).await
         };
         match closed.await {
@@ -220,7 +249,8 @@ async fn claim(region: Arc<Region>, link: LinkId) {
         let Some(database) = state.databases.get(&parted.database) else { return };
         let claims = database.claims.values().cloned().collect();
         let told = async {
-            let peer = reach(&region, &parted.source, &parted.credentials, parted.source_cluster).await?;
+            let (source, others) = (&parted.source, &parted.others);
+            let peer = reach(&region, source, others, &parted.credentials, parted.source_cluster).await?;
             let token = parted.credentials.token.clone();
             peer.call(&LinkRequest::Claim { link, token, claims }, CALL_TIME).await
         };

@@ -41,6 +41,8 @@ pub struct LinkState {
     pub told: bool,
     /// A source's link: the cut that its sink reported last.
     pub sink_cut: Timestamp,
+    /// A source's link: when a cut was last written to the catalog.
+    pub pinned: Option<Instant>,
 }
 
 /// What has travelled on a link.
@@ -99,6 +101,13 @@ impl Links {
     /// Notes something of a sink's link.
     pub fn note(&self, link: LinkId, change: impl FnOnce(&mut LinkState)) {
         change(self.known.lock().entry(link).or_default());
+    }
+
+    /// A new master asks again, and counts from what is reported to it first.
+    pub fn clear(&self) {
+        self.known.lock().clear();
+        *self.received.lock() = Side::default();
+        *self.sent.lock() = Side::default();
     }
 
     /// A link begins, perhaps one that was there before: what travels is counted from now on.

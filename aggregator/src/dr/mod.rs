@@ -5,6 +5,9 @@
 //! - `keeper` a task per link: polls the source, carries claims, ends what is over
 //! - `replicate`, `stop` the statements; `guard` who may have claimed a database while this region was away
 //!
+//! Links are the master's, and move with it; a request of another region may arrive at any aggregator, which hands it on. A
+//! region tells the others all its aggregators, so the loss of one ends no link.
+//!
 //! A sink logs in once as a user of its source and gets a link and a token; every later request proves the token. The
 //! password is not kept. What must survive is in the catalogs of both sides; all else is asked again after a restart.
 
@@ -17,7 +20,7 @@ mod replicate;
 mod service;
 mod stop;
 
-pub use guard::Guard;
+pub use guard::{Guard, ask_all};
 pub use keeper::run;
 pub use links::{LinkState, Links, Totals};
 pub use peer::Peering;

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use catalog::link::{Credentials, LinkOptions};
+use futures::FutureExt;
 use transport::handshake::Expected;
 use transport::identity::Role;
 use transport::quic::QuicDialler;
@@ -31,6 +32,22 @@ pub struct Peer {
 }
 
 impl Peering {
+    /// Reaches one of several aggregators of a region: all are tried at once, the first that answers is it.
+    pub async fn dial_any<'a>(
+        &self,
+        addresses: impl IntoIterator<Item = &'a String>,
+        trust: &Trust,
+        cluster: Option<ClusterId>,
+        limit: Duration,
+    ) -> Result<Peer, String> {
+        let dials = addresses.into_iter().map(|address| self.dial(address, trust, cluster, limit).boxed());
+        let dials: Vec<_> = dials.collect();
+        if dials.is_empty() {
+            return Err("it has told no address".into());
+        }
+        futures::future::select_ok(dials).await.map(|(peer, _)| peer)
+    }
+
     /// Reaches an aggregator within `limit`.
     pub async fn dial(
         &self,

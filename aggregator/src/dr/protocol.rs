@@ -85,6 +85,8 @@ pub struct Poll {
     pub full_copy: Option<FullCopy>,
     /// Claims that it knows.
     pub claims: Vec<Claim>,
+    /// SQL addresses of its region's aggregators.
+    pub aggregators: Vec<String>,
 }
 
 /// An answer.
@@ -147,6 +149,8 @@ pub struct Source {
     pub full_copy: Option<FullCopy>,
     /// Claims that it knows.
     pub claims: Vec<Claim>,
+    /// SQL addresses of its region's aggregators.
+    pub aggregators: Vec<String>,
 }
 
 /// Why not.

@@ -3,6 +3,7 @@
 //! The order is durable before anything is waited for: a client that leaves, or an aggregator that fails, stops nothing.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use catalog::command::{CreateDatabase, CreateSink, Follow, LinkTerms};
@@ -10,6 +11,7 @@ use catalog::database::{Database, Options, Side};
 use catalog::decide::placement;
 use catalog::link::{Credentials, LinkOptions, OnSilence, SinkLink, SourceAddress, Tier};
 use catalog::{Command, Refusal, State};
+use serde::{Deserialize, Serialize};
 use sql::{Error, Result};
 use tokio::time::sleep;
 use types::{DatabaseId, LinkId, Lsn, Mode, PartitionId, Timestamp, parting_cut};
@@ -17,6 +19,7 @@ use types::{DatabaseId, LinkId, Lsn, Mode, PartitionId, Timestamp, parting_cut};
 use super::peer::{Peer, first_trust};
 use super::protocol::{LinkAnswer, LinkRequest, Open, Opened};
 use crate::gateway::set_aside_since;
+use crate::master::CatalogError;
 use crate::protocol::ReplicaReport;
 use crate::region::Region;
 
@@ -28,7 +31,7 @@ const APPLY_TIME: Duration = Duration::from_secs(10);
 const CALL_TIME: Duration = Duration::from_secs(10);
 
 /// What a person orders.
-#[derive(Clone, Debug)]
+#[derive(Clone, Serialize, Deserialize)]
 pub struct Order {
     /// The database here.
     pub database: String,
@@ -46,8 +49,14 @@ pub struct Order {
     pub no_wait: bool,
 }
 
+impl std::fmt::Debug for Order {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Order({} from {:?})", self.database, self.source)
+    }
+}
+
 /// What was done.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Replicated {
     /// How the sink came by the data.
     pub tier: Tier,
@@ -67,6 +76,10 @@ pub struct Replicated {
     pub cut: Timestamp,
 }
 
+fn not_now(error: CatalogError) -> Error {
+    Error::new(9005, error.to_string())
+}
+
 /// An error of a link, for clients.
 pub fn link_error(text: impl std::fmt::Display) -> Error {
     Error::new(9010, text.to_string())
@@ -81,8 +94,9 @@ fn refused(refusal: &Refusal) -> Error {
 }
 
 /// Carries the order out.
-pub async fn replicate(region: &Region, order: Order) -> Result<Replicated> {
+pub async fn replicate(region: &Arc<Region>, order: Order) -> Result<Replicated> {
     let begun = Instant::now();
+    let term = region.detector.office().await.map_err(not_now)?;
     let existing = expect_possible(&region.catalog.state(), &order)?;
     let limit = Duration::from_millis(order.options.connect_timeout_millis);
     let trust = first_trust(&order.options).map_err(link_error)?;
@@ -94,7 +108,7 @@ pub async fn replicate(region: &Region, order: Order) -> Result<Replicated> {
     if existing.is_none_or(|id| region.catalog.state().databases.get(&id).is_some_and(|known| !known.is_sink())) {
         region.links.begin(opened.link);
     }
-    let ordered = give(region, &peer, &order, &opened, existing).await;
+    let ordered = give(region, term, &peer, &order, &opened, existing).await;
     let database = match ordered {
         Ok(database) => database,
         Err(error) => {
@@ -189,6 +203,7 @@ fn common_point(state: &State, existing: Option<DatabaseId>, opened: &Opened) ->
 /// Has the catalog take the order.
 async fn give(
     region: &Region,
+    term: u64,
     peer: &Peer,
     order: &Order,
     opened: &Opened,
@@ -214,7 +229,7 @@ async fn give(
         None => Command::CreateSink(CreateSink { create: new_database(region, order, opened)?, terms }),
     };
     let _still = existing.map(|database| region.detector.stand_still(database));
-    let decided = region.catalog.propose(command).await.map_err(|error| Error::new(9005, error.to_string()))?;
+    let decided = region.catalog.decide(term, command).await.map_err(not_now)?;
     decided.map_err(|refusal| refused(&refusal))?;
     let state = region.catalog.state();
     let (id, database) =

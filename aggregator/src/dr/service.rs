@@ -1,8 +1,8 @@
 //! The answering side: a source to its sinks, and a sink to a source that was away.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use catalog::claim::Claim;
@@ -11,7 +11,6 @@ use catalog::database::{Database, Side};
 use catalog::link::SourceLink;
 use catalog::user::{Account, Privilege};
 use catalog::{Answer, Command, State};
-use parking_lot::Mutex;
 use transport::rpc::{Failure, Handler, ReplySender};
 use transport::session::{Control, Session};
 use types::{ClusterId, DatabaseId, Fence, LinkId, Timestamp};
@@ -19,6 +18,7 @@ use types::{ClusterId, DatabaseId, Fence, LinkId, Timestamp};
 use super::protocol::{LinkAnswer, LinkRefusal, LinkRequest, Open, Opened, Poll, Source};
 use super::token_hash;
 use crate::gateway::{account, log_in};
+use crate::protocol::{FrontAnswer, FrontRequest, LinkCaller};
 use crate::region::Region;
 
 /// How seldom a sink's cut is written to the catalog. Until then more history is kept than needed, never less.
@@ -32,7 +32,14 @@ const TOKEN_BYTES: usize = 32;
 #[derive(Clone)]
 pub struct LinkService {
     region: Arc<Region>,
-    pinned: Arc<Mutex<BTreeMap<LinkId, Instant>>>,
+}
+
+/// Answers one request, at the master.
+struct Answering {
+    region: Arc<Region>,
+    caller: LinkCaller,
+    /// The caller has proved who it is.
+    trusted: AtomicBool,
 }
 
 struct Served {
@@ -43,7 +50,7 @@ struct Served {
 impl LinkService {
     /// Of this region.
     pub fn new(region: Arc<Region>) -> LinkService {
-        LinkService { region, pinned: Arc::default() }
+        LinkService { region }
     }
 
     /// Serves a session until it ends.
@@ -53,28 +60,59 @@ impl LinkService {
         transport::rpc::serve(incoming, Arc::new(served)).await;
     }
 
-    async fn answer(&self, request: LinkRequest, control: &Control) -> Result<LinkAnswer, LinkRefusal> {
+    /// The master's answer, and whether the caller has proved who it is.
+    pub async fn answer(region: &Arc<Region>, request: LinkRequest, caller: LinkCaller) -> (LinkAnswer, bool) {
+        let answering = Answering { region: region.clone(), caller, trusted: AtomicBool::new(false) };
+        let answer = answering.answer(request).await.unwrap_or_else(|refusal| {
+            tracing::info!(peer = %caller.address, %refusal, "a request of another region is refused");
+            LinkAnswer::Refused(refusal)
+        });
+        (answer, answering.trusted.into_inner())
+    }
+
+    async fn pass_on(&self, request: LinkRequest, control: &Control) -> LinkAnswer {
+        let peer = control.peer();
+        let caller = LinkCaller { cluster: peer.cluster, address: peer.address };
+        match self.region.ask(FrontRequest::Link(request, caller)).await {
+            Ok(FrontAnswer::Link { answer, trusted }) => {
+                if trusted {
+                    control.trust_peer();
+                }
+                answer
+            }
+            Ok(other) => LinkAnswer::Refused(LinkRefusal::NotNow(format!("the master answers {other:?}"))),
+            Err(error) => LinkAnswer::Refused(LinkRefusal::NotNow(error.message)),
+        }
+    }
+}
+
+impl Answering {
+    fn trust(&self) {
+        self.trusted.store(true, Ordering::Relaxed);
+    }
+
+    async fn answer(&self, request: LinkRequest) -> Result<LinkAnswer, LinkRefusal> {
         match request {
-            LinkRequest::Open(open) => self.open(open, control).await,
-            LinkRequest::Poll(poll) => self.poll(poll, control).await,
+            LinkRequest::Open(open) => self.open(open).await,
+            LinkRequest::Poll(poll) => self.poll(poll).await,
             LinkRequest::Close { link, token, keep_pin } => {
-                self.proved(link, &token, control)?;
+                self.proved(link, &token)?;
                 self.decide(Command::EndLink { link, keep_pin }).await?;
                 Ok(LinkAnswer::Done)
             }
             LinkRequest::Claim { link, token, claims } => {
-                let source = self.proved(link, &token, control)?;
+                let source = self.proved(link, &token)?;
                 self.learn(source.database, claims).await?;
                 // It follows no longer; what its way back needs is kept.
                 self.decide(Command::EndLink { link, keep_pin: true }).await?;
                 Ok(LinkAnswer::Done)
             }
-            LinkRequest::Ask { link, proof } => self.ask(link, proof, control),
+            LinkRequest::Ask { link, proof } => self.ask(link, proof),
         }
     }
 
-    async fn open(&self, open: Open, control: &Control) -> Result<LinkAnswer, LinkRefusal> {
-        let address = control.peer().address;
+    async fn open(&self, open: Open) -> Result<LinkAnswer, LinkRefusal> {
+        let address = self.caller.address;
         let state = self.region.catalog.state();
         let user = self.log_in(&state, &open, address).await?;
         let named = state.database_named(&open.database).map(|(id, _)| id);
@@ -85,7 +123,7 @@ impl LinkService {
             database,
             user,
             token_hash: token_hash(&token),
-            peer_cluster: control.peer().cluster,
+            peer_cluster: self.caller.cluster,
             peer_database: open.peer_database,
             peer_address: Some(open.peer_address),
             peer_fingerprint: Some(open.peer_fingerprint),
@@ -94,7 +132,7 @@ impl LinkService {
         };
         let answer = self.decide(Command::OpenLink(command)).await?;
         let Answer::Link(link) = answer else { return Err(LinkRefusal::NotNow(format!("the catalog says {answer}"))) };
-        control.trust_peer();
+        self.trust();
         self.region.links.begin(link);
         let state = self.region.catalog.state();
         let known = state.databases.get(&database).ok_or(LinkRefusal::NoDatabase(open.database))?;
@@ -118,17 +156,17 @@ impl LinkService {
     }
 
     /// The link whose token the peer holds.
-    fn proved(&self, link: LinkId, token: &[u8], control: &Control) -> Result<SourceLink, LinkRefusal> {
+    fn proved(&self, link: LinkId, token: &[u8]) -> Result<SourceLink, LinkRefusal> {
         let state = self.region.catalog.state();
         let known = state.sources.get(&link).filter(|known| known.token_hash == Some(token_hash(token)));
         let known = known.ok_or(LinkRefusal::Token)?;
-        control.trust_peer();
+        self.trust();
         Ok(known.clone())
     }
 
-    async fn poll(&self, poll: Poll, control: &Control) -> Result<LinkAnswer, LinkRefusal> {
-        let Poll { link, token, cut, promotions, full_copy, claims } = poll;
-        let known = self.proved(link, &token, control)?;
+    async fn poll(&self, poll: Poll) -> Result<LinkAnswer, LinkRefusal> {
+        let Poll { link, token, cut, promotions, full_copy, claims, aggregators } = poll;
+        let known = self.proved(link, &token)?;
         if known.ended.is_some() {
             return Err(LinkRefusal::Token);
         }
@@ -138,6 +176,9 @@ impl LinkService {
         let here = state.databases.get(&database).ok_or(LinkRefusal::Token)?;
         if let Some(copy) = full_copy.filter(|copy| here.full_copy != Some(*copy)) {
             self.decide(Command::MeasureCopy { database, copy }).await?;
+        }
+        if known.peer_others != aggregators {
+            self.decide(Command::LearnAddresses { link, addresses: aggregators }).await?;
         }
         let parted = here.promotions != known.pin_promotions;
         if cut > Timestamp::ZERO && (known.pin.is_none_or(|pin| pin < cut) || parted) && self.pin_is_due(link, parted) {
@@ -151,21 +192,21 @@ impl LinkService {
     }
 
     fn pin_is_due(&self, link: LinkId, parted: bool) -> bool {
-        let mut pinned = self.pinned.lock();
-        let due = parted || pinned.get(&link).is_none_or(|at| at.elapsed() >= PIN_TIME);
+        let pinned = self.region.links.state(link).pinned;
+        let due = parted || pinned.is_none_or(|at| at.elapsed() >= PIN_TIME);
         if due {
-            pinned.insert(link, Instant::now());
+            self.region.links.note(link, |known| known.pinned = Some(Instant::now()));
         }
         due
     }
 
-    fn ask(&self, link: LinkId, proof: [u8; 32], control: &Control) -> Result<LinkAnswer, LinkRefusal> {
+    fn ask(&self, link: LinkId, proof: [u8; 32]) -> Result<LinkAnswer, LinkRefusal> {
         let state = self.region.catalog.state();
         let parted = state.parted.get(&link).map(|parted| (parted.database, &parted.credentials));
         let known = parted.or_else(|| state.sinks.get(&link).map(|sink| (sink.database, &sink.credentials)));
         let known = known.filter(|(_, credentials)| token_hash(&credentials.token) == proof);
         let (database, credentials) = known.ok_or(LinkRefusal::Token)?;
-        control.trust_peer();
+        self.trust();
         let claims = state.databases.get(&database).map(|known| known.claims.values().cloned().collect());
         Ok(LinkAnswer::Claims { token: credentials.token.clone(), claims: claims.unwrap_or_default() })
     }
@@ -177,7 +218,7 @@ impl LinkService {
     async fn source(&self, state: &State, id: DatabaseId, database: &Database) -> Result<Source, LinkRefusal> {
         let not_now = |error: &dyn std::fmt::Display| LinkRefusal::NotNow(error.to_string());
         let position = match database.side {
-            Side::Writable => self.region.timestamps.take(1).await.map_err(|error| not_now(&error))?,
+            Side::Writable => self.region.timestamps.take_here(1).await.map_err(|error| not_now(&error))?,
             Side::Sink { .. } => self.region.detector.served(state, id),
         };
         let sealed = matches!(database.fenced.fence, Fence::Sealed(_));
@@ -201,6 +242,7 @@ impl LinkService {
             live_bytes: self.region.detector.live_bytes(state, id),
             full_copy: database.full_copy,
             claims: database.claims.values().cloned().collect(),
+            aggregators: state.sql_addresses(),
         })
     }
 
@@ -227,11 +269,7 @@ impl Handler for Served {
     async fn handle(&self, request: LinkRequest, replies: &ReplySender<LinkAnswer>) -> Result<(), Failure> {
         let (service, control) = (self.service.clone(), self.control.clone());
         // What is decided is decided, also when the caller has left.
-        let answer = tokio::spawn(async move { service.answer(request, &control).await }).await?;
-        let answer = answer.unwrap_or_else(|refusal| {
-            tracing::info!(peer = %replies.peer(), %refusal, "a request of another region is refused");
-            LinkAnswer::Refused(refusal)
-        });
+        let answer = tokio::spawn(async move { service.pass_on(request, &control).await }).await?;
         Ok(replies.send(&answer).await?)
     }
 }

@@ -4,11 +4,13 @@
 //! read until the catalog has taken it, so nobody has read what the promotion leaves out. A source that is sealed and in
 //! touch has an end: it is waited for, and a planned exchange loses nothing.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use catalog::command::Promote;
 use catalog::database::Side;
 use catalog::{Answer, Command, State};
+use serde::{Deserialize, Serialize};
 use sql::{Error, Result};
 use tokio::time::sleep;
 use types::{DatabaseId, LinkId, Promotion, PromotionId, Timestamp};
@@ -25,7 +27,7 @@ const END_TIME: Duration = Duration::from_secs(10);
 const TOUCH_TIME: Duration = Duration::from_secs(1);
 
 /// What was done.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Stopped {
     /// Everything committed at or below this is in, nothing above.
     pub cut: Timestamp,
@@ -40,7 +42,7 @@ pub struct Stopped {
 }
 
 /// Promotes a database that follows another region.
-pub async fn stop(region: &Region, name: &str) -> Result<Stopped> {
+pub async fn stop(region: &Arc<Region>, name: &str) -> Result<Stopped> {
     let state = region.catalog.state();
     let (database, known) = state.database_named(name).ok_or_else(|| Error::unknown_database(name))?;
     let promotion = match known.side {
@@ -77,6 +79,8 @@ fn promoted(state: &State, database: DatabaseId) -> Option<Promotion> {
 
 async fn promote(region: &Region, database: DatabaseId, link: LinkId) -> Result<Promotion> {
     await_end(region, database, link).await;
+    // What was served is this office's: a master after it may have served more.
+    let term = region.detector.office().await.map_err(|error| Error::new(9005, error.to_string()))?;
     let id = PromotionId(rand::random());
     for _ in 0..10 {
         let _still = region.detector.stand_still(database);
@@ -103,7 +107,7 @@ async fn promote(region: &Region, database: DatabaseId, link: LinkId) -> Result<
             copy: None,
             address: region.peering.address.clone(),
         };
-        let decided = region.catalog.propose(Command::Promote(command)).await;
+        let decided = region.catalog.decide(term, Command::Promote(command)).await;
         match decided.map_err(|error| Error::new(9005, error.to_string()))? {
             Ok(outcome) => match outcome.answer {
                 Answer::Promoted(promotion) => return Ok(promotion),

@@ -1,5 +1,6 @@
 //! CREATE, ALTER and DROP DATABASE: decided by the catalog, waited for at the leaves.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use catalog::command::CreateDatabase;
@@ -39,7 +40,7 @@ fn refused(refusal: &Refusal) -> Error {
 }
 
 /// Carries out a statement about databases.
-pub async fn change(region: &Region, statement: &Statement) -> Result<Answer> {
+pub async fn change(region: &Arc<Region>, statement: &Statement) -> Result<Answer> {
     match statement {
         Statement::CreateDatabase(create) => self::create(region, create).await?,
         Statement::AlterDatabase(alter) => self::alter(region, alter).await?,
@@ -64,7 +65,7 @@ pub async fn change(region: &Region, statement: &Statement) -> Result<Answer> {
     Ok(Answer::Done(Done { affected: 1, ..Done::default() }))
 }
 
-async fn create(region: &Region, create: &statement::CreateDatabase) -> Result<()> {
+async fn create(region: &Arc<Region>, create: &statement::CreateDatabase) -> Result<()> {
     let state = region.catalog.state();
     if state.database_named(&create.name).is_some() || create.name.eq_ignore_ascii_case("information_schema") {
         return match create.if_not_exists {
@@ -114,16 +115,10 @@ async fn alter(region: &Region, alter: &statement::AlterDatabase) -> Result<()> 
 
 /// Waits until every partition of a writable database has a primary that serves in its present reign. `done` is what has
 /// been done to it.
-pub async fn serving(region: &Region, id: DatabaseId, done: &str) -> Result<()> {
+pub async fn serving(region: &Arc<Region>, id: DatabaseId, done: &str) -> Result<()> {
     let begun = Instant::now();
     loop {
-        let state = region.catalog.state();
-        let serves = |(id, partition): &(PartitionId, &Partition)| {
-            let replica = region.detector.primary(&state, *id).filter(|replica| replica.reign == partition.reign);
-            replica.and_then(|replica| replica.leading).is_some_and(|leading| leading.serving && leading.link.is_none())
-        };
-        let late = state.partitions_of(id).filter(|held| !serves(held));
-        let late: Vec<String> = late.map(|(id, _)| id.ordinal.to_string()).collect();
+        let late = region.late(id).await?;
         if late.is_empty() {
             return Ok(());
         }
@@ -136,6 +131,16 @@ pub async fn serving(region: &Region, id: DatabaseId, done: &str) -> Result<()> 
         }
         tokio::time::sleep(LOOK).await;
     }
+}
+
+/// Partitions of a writable database without a primary that serves in its present reign, as the master has heard.
+pub fn late(region: &Region, id: DatabaseId) -> Vec<String> {
+    let state = region.catalog.state();
+    let serves = |(id, partition): &(PartitionId, &Partition)| {
+        let replica = region.detector.primary(&state, *id).filter(|replica| replica.reign == partition.reign);
+        replica.and_then(|replica| replica.leading).is_some_and(|leading| leading.serving && leading.link.is_none())
+    };
+    state.partitions_of(id).filter(|held| !serves(held)).map(|(id, _)| id.ordinal.to_string()).collect()
 }
 
 fn set_options(options: &mut Options, given: &[DatabaseOption]) -> Result<()> {

@@ -14,7 +14,9 @@ use types::{DatabaseId, Datum};
 
 use super::answer::table;
 use super::{ClientSession, users};
+use crate::ask::unexpected;
 use crate::master::FENCE_TIMEOUT;
+use crate::protocol::{FrontAnswer, FrontRequest};
 use crate::writable;
 
 /// For how long after its timeout a fence may take to be obeyed everywhere, before its statement gives up waiting.
@@ -30,9 +32,14 @@ impl ClientSession {
         let begun = Instant::now();
         let mut ordered = Vec::new();
         for id in self.to_fence(database)? {
-            let running = self.region.stamps.count(id);
+            let (_, here) = self.region.stamps.counts(&self.region.catalog);
             order(self, Command::Fence { database: id, holder: Holder::User }).await?;
-            self.region.fences.set_timeout(id, timeout);
+            let millis = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
+            let request = FrontRequest::FenceTimeout(id, self.region.bond.member().node, millis);
+            let running = match self.region.ask(request).await? {
+                FrontAnswer::Running(elsewhere) => elsewhere + here.get(&id).copied().unwrap_or(0),
+                other => return Err(unexpected(&other)),
+            };
             self.fences.insert(id);
             ordered.push((id, running));
         }

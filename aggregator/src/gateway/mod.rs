@@ -4,10 +4,12 @@
 //! - `databases`, `users` what the catalog decides; `accounts` what a user is and may, as statements
 //! - `fence` the orders that stop writes; `divergence` what was set aside
 //! - `replication` what regions agree on; `links` how that goes
+//! - `aggregators` who belongs to the group that decides
 //! - `shows`, `seen` what the cluster knows of itself; `condition` how a database is
 //! - `answer` results as the wire wants them
 
 mod accounts;
+mod aggregators;
 mod answer;
 mod condition;
 mod databases;
@@ -38,9 +40,9 @@ use crate::region::Region;
 use crate::sessions::Seat;
 use crate::transaction::Transaction;
 
-pub(crate) use databases::{decide, duration_millis, serving};
+pub(crate) use databases::{decide, duration_millis, late, serving};
 pub(crate) use divergence::{set_aside_by, set_aside_since};
-pub(crate) use shows::twin;
+pub(crate) use shows::{master_sheet, twin};
 pub use users::make_root;
 pub(crate) use users::{account, log_in, may_use};
 

@@ -1,5 +1,7 @@
 //! REPLICATE and STOP REPLICATING: what was typed as an order, what was done as a row.
 
+use std::sync::Arc;
+
 use catalog::Command;
 use catalog::link::{LinkOptions, SourceAddress, Tier};
 use sql::answer::{Answer, ResultColumn};
@@ -9,7 +11,9 @@ use types::{Datum, Timestamp};
 
 use super::answer::table;
 use super::shows::{count, text};
+use crate::ask::unexpected;
 use crate::dr::{self, Order};
+use crate::protocol::{FrontAnswer, FrontRequest};
 use crate::region::Region;
 
 /// A time of the timestamp service, as people read it (UTC).
@@ -40,7 +44,7 @@ fn columns(names: &[&str]) -> Vec<ResultColumn> {
 }
 
 /// `REPLICATE DATABASE`.
-pub async fn replicate(region: &Region, statement: &Replicate) -> Result<Answer> {
+pub async fn replicate(region: &Arc<Region>, statement: &Replicate) -> Result<Answer> {
     if statement.replication == Some(Wait::Sync) {
         return Err(Error::unsupported("REPLICATE DATABASE … WITH SYNC REPLICATION"));
     }
@@ -62,7 +66,10 @@ pub async fn replicate(region: &Region, statement: &Replicate) -> Result<Answer>
         options,
         no_wait: statement.no_wait,
     };
-    let done = dr::replicate(region, order).await?;
+    let done = match region.ask(FrontRequest::Replicate(order)).await? {
+        FrontAnswer::Replicated(done) => done?,
+        other => return Err(unexpected(&other)),
+    };
     let (set_aside, divergence) = match &done.set_aside {
         Some((records, id)) => (count(*records), text(id.clone())),
         None => (count(0), Datum::Null),
@@ -106,8 +113,11 @@ pub async fn pause(region: &Region, database: &str, paused: bool) -> Result<Answ
 }
 
 /// `STOP REPLICATING`.
-pub async fn stop(region: &Region, database: &str) -> Result<Answer> {
-    let done = dr::stop(region, database).await?;
+pub async fn stop(region: &Arc<Region>, database: &str) -> Result<Answer> {
+    let done = match region.ask(FrontRequest::Stop(database.to_string())).await? {
+        FrontAnswer::Stopped(done) => done?,
+        other => return Err(unexpected(&other)),
+    };
     let row = vec![
         text(database),
         time(done.cut),

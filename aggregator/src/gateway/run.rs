@@ -6,9 +6,10 @@ use sql::answer::{Answer, Done};
 use sql::cluster::Cluster;
 use sql::statement::{LoadData, Statement};
 use sql::{Error, Loader, Result};
-use tokio::sync::{Mutex, OwnedRwLockWriteGuard};
+use tokio::sync::Mutex;
 
-use super::{ClientSession, answer, databases, divergence, replication, shows, users, wire};
+use super::{ClientSession, aggregators, answer, databases, divergence, replication, shows, users, wire};
+use crate::bond::{Alone, Bond};
 use crate::mysql::{Column, ResultSink, SqlError};
 use crate::rows::StatementRows;
 use crate::transaction::Transaction;
@@ -90,6 +91,10 @@ impl ClientSession {
     }
 
     async fn run_rows(&mut self, statement: &Statement, more: bool, out: &mut dyn ResultSink) -> Result<(), SqlError> {
+        if statement.writes() {
+            // Before definitions are looked at: they count only under the lease.
+            self.region.bond.admit(&self.region).await.map_err(wire)?;
+        }
         let transaction = self.current();
         self.begin_statement(&transaction).await.map_err(wire)?;
         let rows = self.rows(&transaction, false);
@@ -141,6 +146,7 @@ impl ClientSession {
     }
 
     async fn load(&mut self, load: &LoadData, more: bool, out: &mut dyn ResultSink) -> Result<(), SqlError> {
+        self.region.bond.admit(&self.region).await.map_err(wire)?;
         let transaction = self.current();
         self.begin_statement(&transaction).await.map_err(wire)?;
         let rows = self.rows(&transaction, false);
@@ -177,8 +183,10 @@ impl ClientSession {
 
     async fn run_definitions(&mut self, statement: &Statement) -> Result<Answer> {
         self.commit().await?;
+        let lease = self.region.bond.admit(&self.region).await?;
         let _alone = self.lock_definitions(statement).await?;
         let transaction = Arc::new(Mutex::new(Transaction::begin(self.region.clone())));
+        transaction.lock().await.hold_lease(lease);
         transaction.lock().await.begin_statement()?;
         let rows = self.rows(&transaction, true);
         let done = sql::execute(statement, &self.variables, &rows).await;
@@ -193,19 +201,17 @@ impl ClientSession {
         }
     }
 
-    /// Waits until no statement uses the definitions that are to change.
-    async fn lock_definitions(&self, statement: &Statement) -> Result<Vec<OwnedRwLockWriteGuard<()>>> {
-        let state = self.region.catalog.state();
+    /// Waits until no statement uses the definitions that are to change, at any aggregator.
+    async fn lock_definitions(&self, statement: &Statement) -> Result<Vec<Alone>> {
         let mut names = users::databases_of(statement, &self.variables);
         names.sort();
         names.dedup();
         let mut held = Vec::new();
         for name in names {
-            let Some((id, _)) = state.database_named(&name) else { continue };
-            let lock = self.region.definitions(id).write_owned();
-            let wait = self.region.options.lock_wait;
-            let locked = tokio::time::timeout(wait, lock).await;
-            held.push(locked.map_err(|_| Error::new(1205, "Lock wait timeout exceeded; try restarting transaction"))?);
+            let Some((id, _)) = self.region.catalog.state().database_named(&name).map(|(id, _)| (id, ())) else {
+                continue;
+            };
+            held.push(Bond::lock(&self.region, id).await?);
         }
         Ok(held)
     }
@@ -267,6 +273,10 @@ impl ClientSession {
             Statement::StopReplicating { database } => {
                 self.commit().await?;
                 replication::stop(&self.region, database).await
+            }
+            Statement::Aggregator { change, address } => {
+                self.commit().await?;
+                aggregators::change(&self.region, *change, address).await
             }
             Statement::Kill { query, id } => self.kill(*id, *query).map(|()| nothing()),
             other => sql::execute(other, &self.variables, &self.rows(&self.idle(), false)).await,

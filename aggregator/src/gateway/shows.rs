@@ -16,8 +16,9 @@ use super::answer::table;
 use super::condition::condition;
 use super::seen::{counters, databases, events, processes};
 use super::users::{may_use, no_access};
-use super::{divergence, links};
+use super::{aggregators, divergence, links};
 use crate::mysql::Client;
+use crate::protocol::SheetOf;
 use crate::region::Region;
 
 /// Answers a SHOW of the cluster's.
@@ -35,7 +36,6 @@ pub async fn cluster(region: &Arc<Region>, client: &Arc<Client>, show: &ClusterS
 
 /// The twin of a SHOW in information_schema; `None` if there is none of that name.
 pub async fn twin(region: &Arc<Region>, client: &Arc<Client>, name: &str) -> Result<Option<Sheet>> {
-    let state = region.catalog.state();
     let show = match name {
         "PERENNIAL_LEAVES" => ClusterShow::Leaves,
         "PERENNIAL_AGGREGATORS" => ClusterShow::Aggregators,
@@ -50,8 +50,8 @@ pub async fn twin(region: &Arc<Region>, client: &Arc<Client>, name: &str) -> Res
             ClusterShow::Divergence(None)
         }
         "PERENNIAL_CLUSTER_EVENTS" => ClusterShow::ClusterEvents { limit: None },
-        "PERENNIAL_DATABASES" => return Ok(Some(databases(region, &state, client))),
-        "PROCESSLIST" => return Ok(Some(processes(region, &state, client))),
+        "PERENNIAL_DATABASES" => return region.sheet(client, SheetOf::Databases).await.map(Some),
+        "PROCESSLIST" => return Ok(Some(processes(region, &region.catalog.state(), client))),
         "SESSION_STATUS" | "GLOBAL_STATUS" => return Ok(Some(counters(region))),
         _ => return Ok(None),
     };
@@ -59,23 +59,37 @@ pub async fn twin(region: &Arc<Region>, client: &Arc<Client>, name: &str) -> Res
 }
 
 async fn of_show(region: &Arc<Region>, client: &Arc<Client>, show: &ClusterShow) -> Result<Sheet> {
-    let state = region.catalog.state();
-    match show {
-        ClusterShow::Leaves => Ok(leaves(region, &state)),
-        ClusterShow::Aggregators => Ok(aggregators(&state)),
-        ClusterShow::Partitions(database) => partitions(region, &state, client, database.as_deref()),
-        ClusterShow::ClusterStatus => Ok(status(region, &state)),
-        ClusterShow::ClusterEvents { limit } => Ok(events(&state, client, *limit)),
+    let of = match show {
+        ClusterShow::Leaves => SheetOf::Leaves,
+        ClusterShow::Aggregators => return aggregators::show(region, client).await,
+        ClusterShow::Partitions(database) => SheetOf::Partitions(database.clone()),
+        ClusterShow::ClusterStatus => SheetOf::ClusterStatus,
+        ClusterShow::ClusterEvents { limit } => return Ok(events(&region.catalog.state(), client, *limit)),
         ClusterShow::ReplicationStatus { partitions: true, database } => {
-            Ok(links::partitions(region, database.as_deref()))
+            SheetOf::ReplicationPartitions(database.clone())
         }
-        ClusterShow::ReplicationStatus { partitions: false, database } => {
-            Ok(links::status(region, database.as_deref()))
-        }
+        ClusterShow::ReplicationStatus { partitions: false, database } => SheetOf::Replication(database.clone()),
         ClusterShow::Divergence(database) => {
-            divergence::show(region, database.as_deref()).await.map(|(sheet, _)| sheet)
+            return divergence::show(region, database.as_deref()).await.map(|(sheet, _)| sheet);
         }
-        ClusterShow::DivergenceRecords { id, limit } => divergence::records(region, client, id, *limit).await,
+        ClusterShow::DivergenceRecords { id, limit } => {
+            return divergence::records(region, client, id, *limit).await;
+        }
+    };
+    region.sheet(client, of).await
+}
+
+/// A table of what the master has heard, made by it.
+pub fn master_sheet(region: &Region, client: &Client, of: &SheetOf) -> Result<Sheet> {
+    let state = region.catalog.state();
+    match of {
+        SheetOf::Leaves => Ok(leaves(region, &state)),
+        SheetOf::Aggregators => Ok(aggregators::heard(region, &state)),
+        SheetOf::Partitions(database) => partitions(region, &state, client, database.as_deref()),
+        SheetOf::ClusterStatus => Ok(status(region, &state)),
+        SheetOf::Replication(database) => Ok(links::status(region, database.as_deref())),
+        SheetOf::ReplicationPartitions(database) => Ok(links::partitions(region, database.as_deref())),
+        SheetOf::Databases => Ok(databases(region, &state, client)),
     }
 }
 
@@ -87,7 +101,7 @@ pub(super) fn count(value: u64) -> Datum {
     Datum::Int(i64::try_from(value).unwrap_or(i64::MAX))
 }
 
-fn host_port(address: &str) -> (Datum, Datum) {
+pub(super) fn host_port(address: &str) -> (Datum, Datum) {
     let (host, port) = address.rsplit_once(':').unwrap_or((address, "0"));
     (text(host), port.parse().map_or(Datum::Null, Datum::Int))
 }
@@ -153,37 +167,6 @@ fn leaves(region: &Region, state: &State) -> Sheet {
         ("advice", false),
     ];
     sheet(&names, rows)
-}
-
-fn aggregators(state: &State) -> Sheet {
-    let nodes = state.nodes.iter().filter(|(_, node)| node.roles.aggregator && !node.removed);
-    let rows = nodes.map(|(id, node)| {
-        let (host, port) = host_port(node.addresses.sql.as_deref().unwrap_or(&node.addresses.rpc));
-        let applied = count(state.revision.0);
-        vec![
-            count(id.0),
-            host,
-            port,
-            text("master"),
-            text("online"),
-            Datum::Null,
-            applied,
-            Datum::Null,
-            text(env!("CARGO_PKG_VERSION")),
-        ]
-    });
-    let names = [
-        ("node_id", true),
-        ("host", false),
-        ("port", true),
-        ("role", false),
-        ("state", false),
-        ("term", true),
-        ("applied", true),
-        ("connections", true),
-        ("version", false),
-    ];
-    sheet(&names, rows.collect())
 }
 
 fn partitions(region: &Region, state: &State, client: &Client, database: Option<&str>) -> Result<Sheet> {
@@ -261,7 +244,10 @@ fn status(region: &Region, state: &State) -> Sheet {
     let heard = region.detector.leaves();
     let nodes = state.nodes.iter().filter(|(_, node)| !node.removed);
     let (up, down): (Vec<_>, Vec<_>) = nodes
-        .map(|(id, node)| node.roles.aggregator || heard.get(id).is_some_and(|leaf| is_up(region, leaf.at)))
+        .map(|(id, node)| {
+            let leaf = heard.get(id).is_some_and(|leaf| is_up(region, leaf.at));
+            leaf || node.roles.aggregator && aggregators::is_up(region, *id)
+        })
         .partition(|up| *up);
     let mut states: std::collections::BTreeMap<&str, u64> = Default::default();
     for id in state.databases.keys() {

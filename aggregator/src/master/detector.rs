@@ -1,11 +1,12 @@
 //! The master's ear: takes the heartbeats of leaves, answers them with orders, and decides what failures ask for.
 //!
-//! What is heard is volatile. Decisions are pure functions over the catalog and over what was heard (`catalog::decide`);
-//! this file only feeds them and proposes what they return.
+//! What is heard is volatile, and belongs to one office: a new master has heard nobody, and counts silence from its
+//! election. Heartbeats are answered after a majority has said that this aggregator is still the master, for an answer is a
+//! lease. Decisions are pure functions over the catalog and over what was heard (`catalog::decide`); this file only feeds
+//! them and proposes what they return, in the office in which it was heard.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use ::catalog::command::{Loss, NamePrimary};
@@ -17,7 +18,8 @@ use ::catalog::{Command, State};
 use parking_lot::Mutex;
 use types::{DatabaseId, Lsn, Member, NodeId, PartitionId, Revision, SetVersion, Timestamp, View};
 
-use super::catalog::Catalog;
+use super::catalog::{Catalog, CatalogError};
+use super::fronts::Fronts;
 use super::served::Served;
 use crate::dr::Links;
 use crate::protocol::{LeadingReport, Orders, Peer, ReplicaReport, Report, Round};
@@ -60,28 +62,71 @@ pub struct Detector {
     pub(super) catalog: Catalog,
     pub(super) served: Served,
     links: Arc<Links>,
+    fronts: Arc<Fronts>,
     /// Partitions that became durable everywhere by order: of which set, and up to where that must be.
     confirming: Mutex<BTreeMap<PartitionId, (SetVersion, Lsn)>>,
     options: DetectorOptions,
     started: Instant,
     heard: Mutex<Heard>,
     leaves: Mutex<BTreeMap<NodeId, LeafState>>,
-    master: u64,
-    rounds: AtomicU64,
+    office: Mutex<Office>,
+}
+
+/// In which office this aggregator hears.
+#[derive(Debug)]
+struct Office {
+    term: u64,
+    since: Instant,
+    /// Of the next orders.
+    round: Round,
 }
 
 impl Detector {
-    /// A master that begins to lead now has heard nobody.
+    /// Of an aggregator that has not led yet.
     pub fn new(catalog: Catalog, options: DetectorOptions) -> Arc<Detector> {
         let (heard, served, started) = (Mutex::new(Heard::new(0)), Served::default(), Instant::now());
-        let (leaves, confirming, master) = (Mutex::default(), Mutex::default(), rand::random());
-        let (rounds, links) = (AtomicU64::new(1), Arc::default());
-        Arc::new(Detector { catalog, served, links, confirming, options, started, heard, leaves, master, rounds })
+        let (leaves, confirming) = (Mutex::default(), Mutex::default());
+        let (links, fronts) = (Arc::default(), Arc::default());
+        let office = Mutex::new(Office { term: 0, since: started, round: Round::default() });
+        Arc::new(Detector { catalog, served, links, fronts, confirming, options, started, heard, leaves, office })
+    }
+
+    /// Asks a majority whether this aggregator is the master, and has forgotten what was heard in an earlier office when
+    /// this returns.
+    pub async fn office(&self) -> Result<u64, CatalogError> {
+        let term = self.catalog.office().await?;
+        if self.enter(term) { Ok(term) } else { Err(CatalogError::Moved) }
+    }
+
+    /// Forgets what was heard in an earlier office. False: a later one has begun.
+    pub(super) fn enter(&self, term: u64) -> bool {
+        let mut office = self.office.lock();
+        if office.term >= term {
+            return office.term == term;
+        }
+        *office = Office { term, since: Instant::now(), round: Round { master: rand::random(), number: 1 } };
+        *self.heard.lock() = Heard::new(self.now());
+        self.leaves.lock().clear();
+        self.confirming.lock().clear();
+        self.served.clear();
+        self.links.clear();
+        self.fronts.clear();
+        true
+    }
+
+    /// How long this office lasts.
+    pub fn in_office(&self) -> Duration {
+        self.office.lock().since.elapsed()
     }
 
     /// What is known of links with other regions; the detector hears what has travelled on them.
     pub fn links(&self) -> &Arc<Links> {
         &self.links
+    }
+
+    /// What aggregators say.
+    pub fn fronts(&self) -> &Arc<Fronts> {
+        &self.fronts
     }
 
     /// What the primaries of a database said last; those that were not heard are missing.
@@ -96,7 +141,10 @@ impl Detector {
 
     /// Begins a round: a report that names this one or a later one was made after this moment.
     pub fn begin_round(&self) -> Round {
-        Round { master: self.master, number: self.rounds.fetch_add(1, Ordering::AcqRel) }
+        let mut office = self.office.lock();
+        let round = office.round;
+        office.round.number += 1;
+        round
     }
 
     /// Silence of this length is a failure.
@@ -113,21 +161,22 @@ impl Detector {
     }
 
     /// Takes a heartbeat and answers it. `None`: the node is not in the catalog with this process yet.
-    pub async fn on_report(&self, report: Report) -> Option<Orders> {
+    pub async fn on_report(&self, report: Report) -> Result<Option<Orders>, CatalogError> {
+        let term = self.office().await?;
         let state = self.catalog.state();
         if state.member(report.member.node) != Some(report.member) {
-            return None;
+            return Ok(None);
         }
         let (node, sent, obeyed) = (report.member.node, report.sent, report.revision);
         let removed = report.removed.clone();
         let gone = self.hear(report);
         for partition in removed {
-            let confirmed = self.catalog.propose(Command::ReplicaGone { partition, node }).await;
+            let confirmed = self.catalog.decide(term, Command::ReplicaGone { partition, node }).await;
             if let Err(error) = confirmed {
                 tracing::warn!(%partition, %error, "the deletion of a copy is confirmed again later");
             }
         }
-        self.raise_epochs().await;
+        self.raise_epochs(term).await;
         let state = self.catalog.state();
         let wanted = failover::reports_wanted(&state, &self.heard.lock(), self.now(), self.failure_nanos());
         let mut orders = orders(&state, node, sent, obeyed);
@@ -135,7 +184,7 @@ impl Detector {
         orders.gone = gone;
         orders.round = self.begin_round();
         orders.ends_wanted = wanted.into_iter().filter(|(of, _)| of.node == node).map(|(_, id)| id).collect();
-        Some(orders)
+        Ok(Some(orders))
     }
 
     fn hear(&self, report: Report) -> Vec<Member> {
@@ -168,10 +217,10 @@ impl Detector {
     }
 
     /// Epochs that logs have received from another region are never minted here.
-    async fn raise_epochs(&self) {
+    async fn raise_epochs(&self, term: u64) {
         let number = self.heard.lock().highest_epoch();
         if number > self.catalog.state().minted
-            && let Err(error) = self.catalog.propose(Command::ReceiveEpoch { number }).await
+            && let Err(error) = self.catalog.decide(term, Command::ReceiveEpoch { number }).await
         {
             tracing::warn!(%error, "an epoch that was received is noted later");
         }
@@ -257,12 +306,13 @@ impl Detector {
         self.replica(primary, partition).filter(|replica| replica.leading.is_some())
     }
 
-    /// Looks for failures and has decided what they ask for, until the catalog stops.
+    /// Looks for failures while this aggregator is the master, and has decided what they ask for.
     pub async fn run(self: Arc<Detector>) {
         let mut ticks = tokio::time::interval(LOOK);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
+            let Some(term) = self.catalog.status().leads.filter(|term| self.enter(*term)) else { continue };
             let state = self.catalog.state();
             let mut commands = {
                 let heard = self.heard.lock();
@@ -271,7 +321,7 @@ impl Detector {
             commands.extend(self.regranted(&state));
             commands.extend(self.confirmed(&state));
             for command in commands {
-                match self.catalog.propose(command.clone()).await {
+                match self.catalog.decide(term, command.clone()).await {
                     Ok(Ok(outcome)) if !outcome.already => tracing::info!(?command, "decided"),
                     Ok(_) => {}
                     Err(error) => {
@@ -315,6 +365,7 @@ fn orders(state: &State, node: NodeId, sent: u64, obeyed: types::Revision) -> Or
         removals: state.removals_of(node),
         finals: finals(state),
         peers: peers.collect(),
+        aggregators: state.nodes.values().filter(|node| node.in_group()).map(|n| n.addresses.rpc.clone()).collect(),
         ..Orders::default()
     }
 }

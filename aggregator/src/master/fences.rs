@@ -1,12 +1,12 @@
 //! Brings fences on: from drained to sealed, from sealed to where the database ends.
 //!
-//! - *Draining*: when no transaction of this aggregator may still write to the database, and each primary has said,
+//! - *Draining*: when no transaction of any aggregator may still write to the database, and each primary has said,
 //!   after that moment and having obeyed the fence, that it holds no lock and nothing prepared: seal.
 //! - *Sealed*: when each primary has named its final position under the seal, one timestamp is taken. It is above all
 //!   that was ever committed here; with the positions it becomes durable in the catalog, and every primary hears of it
 //!   with each heartbeat as long as the seal lasts, a new one, too.
-//! - At a fence's timeout what is not decided is rolled back. Deadlines are this process's own: another one has no
-//!   transactions of before its start to wait for.
+//! - At a fence's timeout what is not decided is rolled back, by every aggregator. Deadlines are this master's own: the next
+//!   one waits as long as a fence may at the most.
 //!
 //! Everything else is in the catalog or said again, so that it goes on wherever it was when a process ends.
 
@@ -17,28 +17,21 @@ use std::time::{Duration, Instant};
 use ::catalog::database::{Fenced, Finals};
 use ::catalog::{Command, State};
 use parking_lot::Mutex;
-use types::txn::TxnRequest;
-use types::{DatabaseId, Fence, PartitionId, Revision, TxnId};
+use types::{DatabaseId, Fence, PartitionId, Revision};
 
 use super::{Catalog, Detector, Timestamps};
-use crate::leaves::Leaves;
-use crate::protocol::{LeafRequest, Round};
-use crate::stamps::Stamps;
+use crate::protocol::Round;
 
 /// Between two looks at fences.
 const LOOK: Duration = Duration::from_millis(10);
 /// How long running transactions may take where nothing is said.
 pub const TIMEOUT: Duration = Duration::from_secs(30);
-/// How long a leaf may take to roll one back.
-const ROLLBACK_TIME: Duration = Duration::from_secs(10);
 
 /// The master's task for fences.
 pub struct Fences {
     catalog: Catalog,
     timestamps: Arc<Timestamps>,
     detector: Arc<Detector>,
-    leaves: Leaves,
-    stamps: Arc<Stamps>,
     drains: Mutex<BTreeMap<DatabaseId, Drain>>,
 }
 
@@ -47,20 +40,14 @@ pub struct Fences {
 struct Drain {
     /// What is not decided then is rolled back.
     deadline: Instant,
-    /// Nobody here may write any more, since before this round.
+    /// Nobody may write any more, since before this round.
     quiet: Option<(Revision, Round)>,
 }
 
 impl Fences {
-    /// Over the parts of a running master.
-    pub fn new(
-        catalog: Catalog,
-        timestamps: Arc<Timestamps>,
-        detector: Arc<Detector>,
-        leaves: Leaves,
-        stamps: Arc<Stamps>,
-    ) -> Arc<Fences> {
-        Arc::new(Fences { catalog, timestamps, detector, leaves, stamps, drains: Mutex::default() })
+    /// Over the parts of an aggregator that may become the master.
+    pub fn new(catalog: Catalog, timestamps: Arc<Timestamps>, detector: Arc<Detector>) -> Arc<Fences> {
+        Arc::new(Fences { catalog, timestamps, detector, drains: Mutex::default() })
     }
 
     /// What runs in a database that was fenced, and is not decided after `limit`, is rolled back. Of several orders the
@@ -69,20 +56,27 @@ impl Fences {
         self.drains.lock().insert(database, Drain { deadline: Instant::now() + limit, quiet: None });
     }
 
-    /// Runs until the process ends.
+    /// Brings fences on while this aggregator is the master.
     pub async fn run(self: Arc<Fences>) {
         let mut ticks = tokio::time::interval(LOOK);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
+            let Some(term) = self.catalog.status().leads.filter(|term| self.detector.enter(*term)) else {
+                self.drains.lock().clear();
+                continue;
+            };
             let state = self.catalog.state();
             let fence = |id: &DatabaseId| state.databases.get(id).map(|known| known.fenced.fence);
             self.drains.lock().retain(|id, _| matches!(fence(id), Some(Fence::Draining(_))));
             for (id, database) in &state.databases {
                 if let Some(command) = self.next(&state, *id, &database.fenced).await {
-                    self.decide(command).await;
+                    self.decide(term, command).await;
                 }
             }
+            let late = |(_, drain): &(&DatabaseId, &Drain)| drain.quiet.is_none() && Instant::now() >= drain.deadline;
+            let late = self.drains.lock().iter().filter(late).map(|(id, _)| *id).collect();
+            self.detector.fronts().cancel(late);
         }
     }
 
@@ -97,13 +91,11 @@ impl Fences {
     fn drain(&self, state: &State, id: DatabaseId, draining: Revision) -> Option<Command> {
         let mut drains = self.drains.lock();
         let drain = drains.entry(id).or_insert_with(|| Drain { deadline: Instant::now() + TIMEOUT, quiet: None });
-        if self.stamps.count(id) > 0 {
-            if Instant::now() >= drain.deadline {
-                self.roll_back(state, id, self.stamps.cancel(id));
-            }
+        // None: somebody has not said yet, or counted before it saw the fence.
+        if self.detector.fronts().open(state, id, draining) != Some(0) {
             return None;
         }
-        // The state that is looked at is draining, so nobody is stamped any more.
+        // They have all seen it drain, so nobody is stamped any more.
         let quiet = drain.quiet.filter(|(since, _)| *since == draining);
         let (_, round) = *drain.quiet.insert(quiet.unwrap_or_else(|| (draining, self.detector.begin_round())));
         let drained = |(partition, _)| {
@@ -113,23 +105,6 @@ impl Fences {
         state.partitions_of(id).all(drained).then_some(Command::Seal { database: id, draining })
     }
 
-    /// Gives back what cancelled transactions hold.
-    fn roll_back(&self, state: &State, database: DatabaseId, cancelled: Vec<TxnId>) {
-        let partitions: Vec<PartitionId> = state.partitions_of(database).map(|(id, _)| id).collect();
-        for txn in cancelled {
-            tracing::info!(%txn, %database, "rolled back: the fence's timeout has passed");
-            for partition in partitions.clone() {
-                let leaves = self.leaves.clone();
-                tokio::spawn(async move {
-                    let request = LeafRequest::Txn { partition, request: TxnRequest::Rollback { txn } };
-                    if let Err(error) = leaves.ask(partition, &request, ROLLBACK_TIME, true).await {
-                        tracing::debug!(%partition, %error, "locks are given back when the session ends");
-                    }
-                });
-            }
-        }
-    }
-
     async fn end(&self, state: &State, id: DatabaseId, sealed: Revision) -> Option<Command> {
         let position = |(partition, _): (PartitionId, _)| {
             let primary = self.detector.primary_since(state, partition, sealed, None)?;
@@ -137,7 +112,7 @@ impl Fences {
         };
         let positions = state.partitions_of(id).map(position).collect::<Option<_>>()?;
         // After every primary has acknowledged the seal: it is above all that they have committed.
-        match self.timestamps.take(1).await {
+        match self.timestamps.take_here(1).await {
             Ok(time) => Some(Command::ReportFinals { database: id, sealed, finals: Finals { positions, time } }),
             Err(error) => {
                 tracing::warn!(%error, database = %id, "the end of a sealed database is found later");
@@ -146,8 +121,8 @@ impl Fences {
         }
     }
 
-    async fn decide(&self, command: Command) {
-        match self.catalog.propose(command.clone()).await {
+    async fn decide(&self, term: u64, command: Command) {
+        match self.catalog.decide(term, command.clone()).await {
             Ok(Ok(outcome)) if !outcome.already => tracing::info!(?command, "decided"),
             Ok(Ok(_)) => {}
             // Somebody has decided otherwise meanwhile: the next look sees it.

@@ -30,6 +30,13 @@ pub(super) struct Served {
     still: Mutex<BTreeSet<DatabaseId>>,
 }
 
+impl Served {
+    /// A new office: what is durable is heard again.
+    pub fn clear(&self) {
+        self.reached.lock().clear();
+    }
+}
+
 /// Keeps a served cut where it is.
 pub struct Standstill<'a> {
     served: &'a Served,
@@ -82,10 +89,11 @@ impl Detector {
         promotions: Vec<Promotion>,
         relay: bool,
     ) -> Result<Option<String>, String> {
+        let term = self.office().await.map_err(|error| error.to_string())?;
         let _still = self.stand_still(database);
         let served = self.served(&self.catalog.state(), database);
         let command = Command::LearnPromotions { database, link, promotions, relay, served };
-        match self.catalog.propose(command).await.map_err(|error| error.to_string())? {
+        match self.catalog.decide(term, command).await.map_err(|error| error.to_string())? {
             Ok(_) => Ok(None),
             Err(refusal @ (Refusal::Wait { .. } | Refusal::DoFirst { .. })) => Ok(Some(refusal.to_string())),
             Err(refusal) => Err(refusal.to_string()),

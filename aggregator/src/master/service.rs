@@ -1,74 +1,121 @@
-//! Answers what leaves ask of the master.
+//! Answers what leaves and other aggregators ask of the master; any other aggregator says who that is.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use ::catalog::{Answer as Decided, Command, Outcome, Refusal};
+use ::catalog::{Answer as Decided, Command, Outcome, Refusal, State};
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use transport::rpc::{Failure, Handler, ReplySender};
 use types::txn::{Answer, TxnRequest};
-use types::{PartitionId, TxnId};
+use types::{DatabaseId, Member, PartitionId, Timestamp, TxnId};
 
-use super::catalog::{Catalog, CatalogError};
-use super::{Detector, Timestamps};
-use crate::leaves::Leaves;
-use crate::protocol::{LeafAnswer, LeafRequest, MasterAnswer, MasterRequest, Orders};
+use super::TimestampsError;
+use super::catalog::CatalogError;
+use crate::dr::LinkService;
+use crate::gateway::{late, master_sheet};
+use crate::mysql::Client;
+use crate::protocol::{
+    FrontAnswer, FrontRequest, LeafAnswer, LeafRequest, MasterAnswer, MasterRequest, Orders, SheetOf,
+};
+use crate::region::Region;
 
 /// How long a deciding partition may take to decide.
 const INQUIRY_TIME: Duration = Duration::from_secs(2);
+/// A new master does not say that a sink has no cut before it can have heard the leaves.
+const YOUNG: Duration = Duration::from_secs(2);
 
 /// The master's side of `MasterRequest`. Cheap to clone.
 #[derive(Clone)]
 pub struct MasterService {
-    catalog: Catalog,
-    timestamps: Arc<Timestamps>,
-    detector: Arc<Detector>,
-    leaves: Leaves,
+    region: Arc<Region>,
 }
 
 impl MasterService {
-    /// Over the parts of a running master.
-    pub fn new(
-        catalog: Catalog,
-        timestamps: Arc<Timestamps>,
-        detector: Arc<Detector>,
-        leaves: Leaves,
-    ) -> MasterService {
-        MasterService { catalog, timestamps, detector, leaves }
+    /// At an aggregator, which may be the master or not.
+    pub fn new(region: Arc<Region>) -> MasterService {
+        MasterService { region }
+    }
+
+    fn not_master(&self) -> MasterAnswer {
+        MasterAnswer::NotMaster { leader: self.region.catalog.leader() }
+    }
+
+    fn failed(&self, error: &CatalogError) -> MasterAnswer {
+        match error {
+            CatalogError::Moved => self.not_master(),
+            error => MasterAnswer::NotNow(error.to_string()),
+        }
     }
 
     async fn decide(&self, command: Command) -> MasterAnswer {
-        match self.catalog.propose(command).await {
+        match self.region.catalog.decide_as(rand::random(), command, None).await.map(|decision| decision.outcome) {
             Ok(Ok(Outcome { answer: Decided::Node(node), .. })) => {
-                MasterAnswer::Registered { node, cluster: self.catalog.state().cluster }
+                MasterAnswer::Registered { node, cluster: self.region.catalog.state().cluster }
             }
             Ok(Ok(_)) => MasterAnswer::Done,
             Ok(Err(refusal)) => MasterAnswer::Refused(refusal),
-            Err(error) => not_now(&error),
+            Err(error) => self.failed(&error),
         }
     }
 
     async fn answer(&self, request: MasterRequest) -> MasterAnswer {
+        let catalog = &self.region.catalog;
+        if let MasterRequest::Group = request {
+            return MasterAnswer::Group { member: catalog.status().applied > 0 };
+        }
+        if catalog.status().leads.is_none() {
+            return self.not_master();
+        }
+        match request {
+            MasterRequest::Group => unreachable!("it is answered above"),
+            MasterRequest::Propose { id, command } => match catalog.decide_as(id, *command, None).await {
+                Ok(decision) => MasterAnswer::Proposed { outcome: decision.outcome, index: decision.index },
+                Err(error) => self.failed(&error),
+            },
+            MasterRequest::Applied => match catalog.office().await {
+                Ok(_) => MasterAnswer::Applied(catalog.status().applied),
+                Err(error) => self.failed(&error),
+            },
+            MasterRequest::Front(request) => self.front(*request).await,
+            request => self.node(request).await,
+        }
+    }
+
+    /// What nodes ask for themselves.
+    pub async fn node(&self, request: MasterRequest) -> MasterAnswer {
         match request {
             MasterRequest::Register { node, identity, addresses, roles } => {
+                let state = self.region.catalog.state();
+                let is_first = !state.nodes.values().any(|node| node.in_group());
+                let listed = is_first || self.region.options.founders.contains(&addresses.rpc);
+                let founds = roles.aggregator && listed;
                 let number = Some(node);
-                self.decide(Command::RegisterNode { number, identity, addresses, roles, group: None }).await
+                let command = Command::RegisterNode { number, identity, addresses, roles, group: None };
+                let registered = self.decide(command).await;
+                if let (MasterAnswer::Registered { node, .. }, true) = (&registered, founds) {
+                    self.decide(Command::AddAggregator { node: *node }).await;
+                }
+                registered
             }
             MasterRequest::Started { node, incarnation, addresses } => {
                 self.decide(Command::NodeStarted { node, incarnation, addresses }).await
             }
-            MasterRequest::Report(report) => match self.detector.on_report(report).await {
-                Some(orders) => MasterAnswer::Orders(self.with_timestamp(orders).await),
-                None => unknown_process(),
+            MasterRequest::Report(report) => match self.region.detector.on_report(report).await {
+                Ok(Some(orders)) => MasterAnswer::Orders(self.with_timestamp(orders).await),
+                Ok(None) => unknown_process(),
+                Err(error) => self.failed(&error),
             },
-            MasterRequest::Timestamps { count } => match self.timestamps.take(count).await {
+            MasterRequest::Timestamps { count } => match self.region.timestamps.take_here(count).await {
                 Ok(first) => MasterAnswer::Timestamps(first),
+                Err(TimestampsError::Catalog(error)) => self.failed(&error),
                 Err(error) => MasterAnswer::NotNow(error.to_string()),
             },
             MasterRequest::ProposeSet { partition, reign, version, change } => {
                 self.decide(Command::ProposeSet { partition, reign, version, change }).await
             }
             MasterRequest::Learn { database, link, promotions, relay } => {
-                match self.detector.learn(database, link, promotions, relay).await {
+                match self.region.detector.learn(database, link, promotions, relay).await {
                     Ok(None) => MasterAnswer::Done,
                     Ok(Some(reason)) | Err(reason) => MasterAnswer::NotNow(reason),
                 }
@@ -77,20 +124,90 @@ impl MasterService {
                 self.decide(Command::MarkIncomplete { partition, reign, incomplete }).await
             }
             MasterRequest::Inquire { partition, txn } => self.inquire(partition, txn).await,
+            MasterRequest::Group | MasterRequest::Propose { .. } | MasterRequest::Applied | MasterRequest::Front(_) => {
+                unreachable!("they are answered elsewhere")
+            }
         }
+    }
+
+    /// What an aggregator asks for its clients, also this one.
+    pub fn front(&self, request: FrontRequest) -> BoxFuture<'_, MasterAnswer> {
+        async move {
+            // After the request has arrived: what was heard is this office's.
+            let term = match self.region.detector.office().await {
+                Ok(term) => term,
+                Err(error) => return self.failed(&error),
+            };
+            let answer = self.answer_front(request).await;
+            let stands = self.region.catalog.status().leads == Some(term);
+            match answer {
+                // What was done half by a master that is no longer one is done again by the next.
+                Some(FrontAnswer::Replicated(Err(_)) | FrontAnswer::Stopped(Err(_))) if !stands => self.not_master(),
+                Some(answer) => MasterAnswer::Front(Box::new(answer)),
+                None => MasterAnswer::NotNow("the master does not know it yet".into()),
+            }
+        }
+        .boxed()
+    }
+
+    async fn answer_front(&self, request: FrontRequest) -> Option<FrontAnswer> {
+        let region = &self.region;
+        let state = region.catalog.state();
+        Some(match request {
+            // Of a process that was removed, or is not known yet: it may do nothing.
+            FrontRequest::Report(report) if !is_member(&state, report.member) => return None,
+            FrontRequest::Report(report) => {
+                FrontAnswer::Orders(region.fronts.hear(&state, report, region.catalog.refused()))
+            }
+            FrontRequest::Sheet { of, user, host, address } => {
+                if of != SheetOf::Aggregators && self.is_young() {
+                    return None;
+                }
+                FrontAnswer::Sheet(master_sheet(region, &Client::named(user, host, address), &of).map(Into::into))
+            }
+            FrontRequest::Late(database) => FrontAnswer::Late(late(region, database)),
+            FrontRequest::Cut(database) => FrontAnswer::Cut(self.cut(database)?),
+            FrontRequest::FenceTimeout(database, node, millis) => {
+                region.fences.set_timeout(database, Duration::from_millis(millis));
+                FrontAnswer::Running(region.fronts.running(database, node))
+            }
+            FrontRequest::Replicate(order) => FrontAnswer::Replicated(crate::dr::replicate(region, order).await),
+            FrontRequest::Stop(database) => FrontAnswer::Stopped(crate::dr::stop(region, &database).await),
+            FrontRequest::Lead(node) => {
+                region.catalog.hand_over(node).ok()?;
+                FrontAnswer::Done
+            }
+            FrontRequest::Link(request, caller) => {
+                let (answer, trusted) = LinkService::answer(region, request, caller).await;
+                FrontAnswer::Link { answer, trusted }
+            }
+        })
+    }
+
+    /// Whether this master has not heard every leaf yet that may be there.
+    fn is_young(&self) -> bool {
+        let state = self.region.catalog.state();
+        let heard = self.region.detector.leaves();
+        let silent = state.nodes.iter().any(|(id, node)| node.holds_replicas() && !heard.contains_key(id));
+        silent && self.region.detector.in_office() < self.region.detector.failure_timeout()
+    }
+
+    fn cut(&self, database: DatabaseId) -> Option<Timestamp> {
+        let cut = self.region.detector.served(&self.region.catalog.state(), database);
+        (cut > Timestamp::ZERO || self.region.detector.in_office() > YOUNG).then_some(cut)
     }
 
     /// A database that is followed publishes marks: its primaries get a timestamp with each heartbeat.
     async fn with_timestamp(&self, mut orders: Orders) -> Orders {
-        if !self.catalog.state().sources.is_empty() {
-            orders.publish = self.timestamps.take(1).await.ok();
+        if !self.region.catalog.state().sources.is_empty() {
+            orders.publish = self.region.timestamps.take_here(1).await.ok();
         }
         orders
     }
 
     async fn inquire(&self, partition: PartitionId, txn: TxnId) -> MasterAnswer {
         let request = LeafRequest::Txn { partition, request: TxnRequest::Inquire { txn } };
-        match self.leaves.ask(partition, &request, INQUIRY_TIME, true).await {
+        match self.region.leaves.ask(partition, &request, INQUIRY_TIME, true).await {
             Ok(LeafAnswer::Txn(Answer::Decided { decision })) => MasterAnswer::Decided(decision),
             Ok(other) => MasterAnswer::NotNow(format!("the deciding partition answers {other:?}")),
             Err(error) => MasterAnswer::NotNow(error.to_string()),
@@ -110,8 +227,8 @@ impl Handler for MasterService {
     }
 }
 
-fn not_now(error: &CatalogError) -> MasterAnswer {
-    MasterAnswer::NotNow(error.to_string())
+fn is_member(state: &State, member: Member) -> bool {
+    state.nodes.get(&member.node).is_some_and(|node| node.in_group() && node.incarnation == member.incarnation)
 }
 
 fn unknown_process() -> MasterAnswer {

@@ -122,13 +122,33 @@ impl Store {
         })
     }
 
+    /// Keeps the leader's snapshot instead of everything that was here.
+    pub fn install(
+        &self,
+        at: &SnapshotMetadata,
+        snapshot: &[u8],
+        hard_state: Option<&HardState>,
+    ) -> Result<(), StoreError> {
+        self.write(|transaction| {
+            let mut meta = transaction.open_table(META)?;
+            meta.insert(SNAPSHOT_META, &*at.encode_to_vec())?;
+            meta.insert(SNAPSHOT, snapshot)?;
+            if let Some(hard_state) = hard_state {
+                meta.insert(HARD_STATE, &*hard_state.encode_to_vec())?;
+            }
+            transaction.open_table(ENTRIES)?.retain_in(0u64.., |_, _| false)?;
+            Ok(())
+        })
+    }
+
     fn write(&self, run: impl FnOnce(&redb::WriteTransaction) -> Result<(), redb::Error>) -> Result<(), StoreError> {
         let transaction = self.db.begin_write().map_err(|error| file(&self.path, error))?;
         run(&transaction).map_err(|error| file(&self.path, error))?;
         transaction.commit().map_err(|error| file(&self.path, error))
     }
 
-    fn content(&self, what: &'static str) -> StoreError {
+    /// The bytes make no sense.
+    pub fn content(&self, what: &'static str) -> StoreError {
         StoreError::Content { path: self.path.clone(), what }
     }
 }

@@ -58,6 +58,23 @@ pub struct Client {
     pub killed: CancellationToken,
 }
 
+impl Client {
+    /// A client of another aggregator, as far as its rights depend on it.
+    pub fn named(user: String, host: String, address: SocketAddr) -> Client {
+        Client {
+            connection: ConnectionId(0),
+            user,
+            host,
+            address,
+            is_tls: true,
+            capabilities: Capabilities::default(),
+            collation: 0,
+            attributes: vec![],
+            killed: CancellationToken::new(),
+        }
+    }
+}
+
 /// What OK and EOF packets say of the session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Status {

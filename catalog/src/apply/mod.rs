@@ -59,6 +59,7 @@ impl State {
                 self.register_node(*number, *identity, addresses, *roles, *group)
             }
             Command::NodeStarted { node, incarnation, addresses } => self.node_started(*node, *incarnation, addresses),
+            Command::AddAggregator { node } => self.add_aggregator(*node),
             Command::RemoveNode { node } => self.remove_node(*node),
             Command::CreateDatabase(create) => self.create_database(create),
             Command::DropDatabase { name } => self.drop_database(name),
@@ -89,6 +90,7 @@ impl State {
             Command::Joined { database, link } => self.joined(*database, *link),
             Command::MeasureCopy { database, copy } => self.measure_copy(*database, *copy),
             Command::BreakLink { database, link, reason } => self.break_link(*database, *link, reason),
+            Command::LearnAddresses { link, addresses } => self.learn_addresses(*link, addresses),
             Command::PauseLink { database, paused } => self.pause_link(*database, *paused),
             Command::AlterLink { database, options } => self.alter_link(*database, options),
             Command::Promote(promote) => self.promote(promote),

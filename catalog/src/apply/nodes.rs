@@ -53,6 +53,7 @@ impl State {
             group: group.map_or(Group::Own(id), Group::Named),
             incarnation: Incarnation::default(),
             removed: false,
+            added: false,
             registered: self.revision,
         };
         self.nodes.insert(id, node);
@@ -107,6 +108,21 @@ impl State {
         }
     }
 
+    pub(super) fn add_aggregator(&mut self, id: NodeId) -> Applying {
+        let node = self.expect_node(id)?;
+        if !node.roles.aggregator {
+            let problem = "it is no aggregator: ADD LEAF adds leaves".into();
+            return Err(Refusal::Correct { object: format!("node {id}"), problem });
+        }
+        if node.added {
+            return ALREADY;
+        }
+        let address = node.addresses.rpc.clone();
+        self.nodes.get_mut(&id).expect("it was looked up above").added = true;
+        self.say(Severity::Info, "aggregator", id.into(), format!("aggregator {address} was added as node {id}"));
+        DONE
+    }
+
     pub(super) fn remove_node(&mut self, id: NodeId) -> Applying {
         match self.nodes.get(&id) {
             None => return Err(Refusal::NameExisting { object: format!("node {id}") }),
@@ -119,6 +135,13 @@ impl State {
                 object: format!("node {id}"),
                 problem: format!("holds {held} replicas"),
                 first: "move them to other leaves".into(),
+            });
+        }
+        if self.nodes[&id].in_group() && !self.nodes.iter().any(|(other, node)| *other != id && node.in_group()) {
+            return Err(Refusal::DoFirst {
+                object: format!("node {id}"),
+                problem: "is the only aggregator".into(),
+                first: "ADD AGGREGATOR another one".into(),
             });
         }
         self.nodes.get_mut(&id).expect("it was looked up above").removed = true;

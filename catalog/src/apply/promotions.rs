@@ -109,6 +109,7 @@ impl State {
             let parted = Parted {
                 database: link.database,
                 source: link.source,
+                others: link.others,
                 source_cluster: link.source_cluster,
                 credentials: link.credentials,
                 promotion,

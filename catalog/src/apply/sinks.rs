@@ -129,6 +129,7 @@ impl State {
         let link = SinkLink {
             database,
             source: terms.source.clone(),
+            others: vec![],
             source_cluster: terms.source_cluster,
             credentials: terms.credentials.clone(),
             options: terms.options.clone(),

@@ -40,6 +40,7 @@ impl State {
             peer_cluster: open.peer_cluster,
             peer_database: open.peer_database.clone(),
             peer_address: open.peer_address.clone(),
+            peer_others: vec![],
             peer_fingerprint: open.peer_fingerprint,
             mode: asked(open.sync),
             on_silence: open.on_silence,
@@ -76,6 +77,20 @@ impl State {
         *link = renewed;
         self.touch_news(open.database);
         Ok(Applied::Changed(Answer::Link(id)))
+    }
+
+    /// Any of these is asked where the one that was named is away.
+    pub(super) fn learn_addresses(&mut self, id: LinkId, addresses: &[String]) -> Applying {
+        let sink = self.sinks.get_mut(&id).map(|link| &mut link.others);
+        let parted = self.parted.get_mut(&id).map(|link| &mut link.others);
+        let source = self.sources.get_mut(&id).map(|link| &mut link.peer_others);
+        let known = sink.or(parted).or(source);
+        let known = known.ok_or_else(|| Refusal::NameExisting { object: format!("link {id}") })?;
+        if known == addresses {
+            return ALREADY;
+        }
+        *known = addresses.to_vec();
+        DONE
     }
 
     pub(super) fn set_sync(&mut self, id: LinkId, sync: bool, on_silence: OnSilence) -> Applying {

@@ -35,6 +35,7 @@ pub(super) async fn run(leaf: Leaf) {
         let report = report(&leaf, &mut debts, sent);
         match leaf.shared.master.call(&MasterRequest::Report(report)).await {
             Ok(MasterAnswer::Orders(orders)) => obey(&leaf, &mut debts, orders).await,
+            Ok(MasterAnswer::NotMaster { .. } | MasterAnswer::NotNow(_)) => {}
             // The master does not know this process: it has a new catalog, or the announcement was lost.
             Ok(_) => announce(&leaf).await,
             Err(reason) => tracing::debug!(reason, "a heartbeat was not answered"),
@@ -80,6 +81,7 @@ fn report(leaf: &Leaf, debts: &mut Debts, sent: Instant) -> Report {
 
 async fn obey(leaf: &Leaf, debts: &mut Debts, orders: Orders) {
     leaf.shared.peers.set(&orders.peers);
+    leaf.shared.master.learn_addresses(orders.aggregators);
     leaf.rules.learn(orders.news);
     {
         let mut leases = leaf.shared.leases.lock();

@@ -1,71 +1,42 @@
-//! Calls to the master aggregator: found among the configured addresses, dialled again when it is lost.
+//! Calls to the master aggregator, as a leaf makes them: until they are answered, or once.
 
-use std::sync::Arc;
 use std::time::Duration;
 
+use aggregator::calls::MasterCalls;
 use aggregator::protocol::{MasterAnswer, MasterRequest};
 use catalog::command::SetChange as CatalogChange;
 use replication::SetChange;
-use tokio::sync::Mutex;
-use transport::identity::Role;
-use transport::rpc::{CallError, Client};
 use transport::tcp::TcpDialler;
 use types::{DatabaseId, LinkId, PartitionId, Promotion, Reign, SetVersion, Timestamp, TxnId};
 
 /// How long one call may take before it is made again.
 const CALL_TIME: Duration = Duration::from_secs(2);
+/// How long a heartbeat may take: a master that is stuck is left soon.
+const REPORT_TIME: Duration = Duration::from_secs(1);
 /// Between two attempts where the master is away.
-const RETRY_TIME: Duration = Duration::from_millis(50);
-
-type MasterCalls = Client<MasterRequest, MasterAnswer>;
+const RETRY_TIME: Duration = Duration::from_millis(20);
 
 /// A handle on the master. Cheap to clone.
 #[derive(Clone)]
 pub struct MasterClient {
-    shared: Arc<Shared>,
-}
-
-struct Shared {
-    dialler: TcpDialler,
-    addresses: Vec<String>,
-    calls: Mutex<Option<MasterCalls>>,
+    calls: MasterCalls,
 }
 
 impl MasterClient {
-    /// For the aggregators at these addresses.
+    /// Found through the aggregators at these addresses.
     pub fn new(dialler: TcpDialler, addresses: Vec<String>) -> MasterClient {
-        MasterClient { shared: Arc::new(Shared { dialler, addresses, calls: Mutex::new(None) }) }
+        MasterClient { calls: MasterCalls::new(dialler, addresses) }
     }
 
-    async fn calls(&self) -> Option<MasterCalls> {
-        let mut calls = self.shared.calls.lock().await;
-        if let Some(calls) = &*calls
-            && calls.control().closed_reason().is_none()
-        {
-            return Some(calls.clone());
-        }
-        for address in &self.shared.addresses {
-            match self.shared.dialler.dial(address, None, Role::Catalog).await {
-                Ok(session) => {
-                    let (control, ..) = session.split();
-                    let client = Client::new(control);
-                    *calls = Some(client.clone());
-                    return Some(client);
-                }
-                Err(error) => tracing::debug!(%error, "an aggregator cannot be reached"),
-            }
-        }
-        None
+    /// The aggregators of the region, as the catalog has them.
+    pub fn learn_addresses(&self, addresses: Vec<String>) {
+        self.calls.learn(addresses);
     }
 
     /// One attempt.
     pub async fn call(&self, request: &MasterRequest) -> Result<MasterAnswer, String> {
-        let calls = self.calls().await.ok_or_else(|| "no aggregator can be reached".to_string())?;
-        let answer = calls.call(request, CALL_TIME).await;
-        if matches!(answer, Err(CallError::NotSent(_) | CallError::Lost(_))) {
-            *self.shared.calls.lock().await = None;
-        }
-        answer.map_err(|error| error.to_string())
+        let limit = if matches!(request, MasterRequest::Report(_)) { REPORT_TIME } else { CALL_TIME };
+        self.calls.call(None, request, limit).await
     }
 
     /// Until it is answered.
@@ -73,6 +44,7 @@ impl MasterClient {
         loop {
             match self.call(request).await {
                 Ok(MasterAnswer::NotNow(reason)) => tracing::debug!(reason, "the master cannot decide yet"),
+                Ok(MasterAnswer::NotMaster { leader }) => tracing::debug!(?leader, "another aggregator is the master"),
                 Ok(answer) => return answer,
                 Err(reason) => tracing::debug!(reason, "the master is called again"),
             }

@@ -1,8 +1,9 @@
 //! Which nodes a playground has, where their files are, and at which ports they listen.
 //!
-//! | port | region r from 0, leaf k from 0 |
+//! | port | region r from 0, aggregator j from 0, leaf k from 0 |
 //! |---|---|
-//! | SQL, http, rpc of the aggregator | base + 100 r + 6, 7, 8 |
+//! | SQL, http, rpc of aggregator 0 | base + 100 r + 6, 7, 8 |
+//! | SQL, http, rpc of aggregator j, from 1 | base + 100 r + 50 + 3 j, 51 + 3 j, 52 + 3 j |
 //! | rpc and QUIC, http of leaf k | base + 100 r + 10 + 2 k, 11 + 2 k |
 
 use std::fs;
@@ -11,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
-use transport::tls::create_ca;
+use transport::tls::{Authority, create_ca};
 use types::ClusterId;
 
 use crate::cert::node_certificate;
@@ -19,11 +20,18 @@ use crate::config::{Cluster, Config, Listen, Role};
 
 const FILE: &str = "layout.json";
 
+/// How many aggregators and leaves the ports of a region have room for.
+pub const AGGREGATORS_MAX: u16 = 16;
+/// See [`AGGREGATORS_MAX`].
+pub const LEAVES_MAX: u16 = 20;
+
 /// All regions of a playground.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Layout {
     #[serde(skip)]
     dir: PathBuf,
+    port_base: u16,
+    partitions: u32,
     regions: Vec<Region>,
 }
 
@@ -32,14 +40,14 @@ pub struct Layout {
 pub struct Region {
     /// Its name.
     pub name: String,
-    /// Its aggregator.
-    pub aggregator: Node,
+    /// Its aggregators; the first one has founded it.
+    pub aggregators: Vec<Node>,
     /// Its leaves.
     pub leaves: Vec<Node>,
 }
 
 /// One process. Paths are made absolute when the layout is read.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Node {
     /// Unique over all regions.
     pub name: String,
@@ -65,6 +73,17 @@ impl Node {
     }
 }
 
+/// How many of what a new playground has.
+#[derive(Clone, Copy, Debug)]
+pub struct Counts {
+    /// Aggregators of each region.
+    pub aggregators: u16,
+    /// Leaves of each region.
+    pub leaves: u16,
+    /// Partitions of a database that is created without PARTITIONS.
+    pub partitions: u32,
+}
+
 impl Layout {
     /// Whether the directory holds a playground.
     pub fn exists(dir: &Path) -> bool {
@@ -79,7 +98,7 @@ impl Layout {
             serde_json::from_str(&text).with_context(|| format!("{} is damaged", path.display()))?;
         layout.dir = dir.to_path_buf();
         for region in &mut layout.regions {
-            for node in region.leaves.iter_mut().chain([&mut region.aggregator]) {
+            for node in region.leaves.iter_mut().chain(&mut region.aggregators) {
                 node.dir = dir.join(&node.dir);
             }
         }
@@ -87,19 +106,53 @@ impl Layout {
     }
 
     /// Makes a new playground: certificates and configurations of all nodes.
-    pub fn create(dir: &Path, regions: &[String], leaves: u16, partitions: u32, port_base: u16) -> Result<Layout> {
+    pub fn create(dir: &Path, regions: &[String], counts: Counts, port_base: u16) -> Result<Layout> {
         let unique: std::collections::BTreeSet<&String> = regions.iter().collect();
         ensure!(unique.len() == regions.len() && !regions.is_empty(), "--regions names a region twice, or none");
         let last = u32::from(port_base) + 100 * regions.len() as u32;
         ensure!(last <= u32::from(u16::MAX), "--port-base {port_base} leaves no ports for {} regions", regions.len());
-        let mut layout = Layout { dir: dir.to_path_buf(), regions: Vec::new() };
+        let partitions = counts.partitions;
+        let mut layout = Layout { dir: dir.to_path_buf(), port_base, partitions, regions: Vec::new() };
         for (index, name) in regions.iter().enumerate() {
-            let base = port_base + 100 * index as u16;
-            layout.regions.push(region(dir, name, index as u64 + 1, base, leaves, partitions)?);
+            create_ca(ClusterId(index as u64 + 1))?.save(&dir.join(format!("{name}-ca")))?;
+            layout.regions.push(Region { name: name.clone(), aggregators: vec![], leaves: vec![] });
+            // All of them are in every configuration: they found the region together.
+            let founders: Vec<SocketAddr> = (0..counts.aggregators).map(|j| layout.rpc_of(index, j)).collect();
+            layout.add(index, Role::Aggregator, &founders)?;
+            (0..counts.leaves).try_for_each(|_| layout.add(index, Role::Leaf, &founders).map(drop))?;
+            (1..counts.aggregators).try_for_each(|_| layout.add(index, Role::Aggregator, &founders).map(drop))?;
         }
-        let text = serde_json::to_string_pretty(&layout)?;
-        fs::write(dir.join(FILE), text).with_context(|| format!("writing {}", dir.join(FILE).display()))?;
+        layout.save()?;
         Layout::load(dir)
+    }
+
+    /// One node more, in a region that exists; it finds the others through those that are there.
+    pub fn extend(&mut self, region: &str, role: Role) -> Result<Node> {
+        let index = self.regions.iter().position(|known| known.name == region);
+        let index = index.with_context(|| format!("the playground has no region {region}"))?;
+        let there = self.regions[index].aggregators.len() as u16;
+        let aggregators: Vec<SocketAddr> = (0..there).map(|j| self.rpc_of(index, j)).collect();
+        let node = self.add(index, role, &aggregators)?;
+        self.save()?;
+        Ok(Node { dir: self.dir.join(&node.dir), ..node })
+    }
+
+    fn save(&self) -> Result<()> {
+        let relative = |node: &Node| {
+            let dir = node.dir.strip_prefix(&self.dir).unwrap_or(&node.dir).to_path_buf();
+            Node { dir, ..node.clone() }
+        };
+        let regions = self.regions.iter().map(|region| Region {
+            name: region.name.clone(),
+            aggregators: region.aggregators.iter().map(relative).collect(),
+            leaves: region.leaves.iter().map(relative).collect(),
+        });
+        let (port_base, partitions) = (self.port_base, self.partitions);
+        let saved = Layout { dir: PathBuf::new(), port_base, partitions, regions: regions.collect() };
+        let (path, next) = (self.dir.join(FILE), self.dir.join("layout.json.tmp"));
+        fs::write(&next, serde_json::to_string_pretty(&saved)?)
+            .with_context(|| format!("writing {}", next.display()))?;
+        fs::rename(&next, &path).with_context(|| format!("writing {}", path.display()))
     }
 
     /// The playground's directory.
@@ -114,46 +167,62 @@ impl Layout {
 
     /// All nodes, aggregators first in each region.
     pub fn nodes(&self) -> impl Iterator<Item = &Node> {
-        self.regions.iter().flat_map(|region| [&region.aggregator].into_iter().chain(&region.leaves))
+        self.regions.iter().flat_map(|region| region.aggregators.iter().chain(&region.leaves))
     }
 
     /// The node of this name.
     pub fn node(&self, name: &str) -> Result<&Node> {
         self.nodes().find(|node| node.name == name).ok_or_else(|| super::unknown(name, self))
     }
-}
 
-fn region(dir: &Path, name: &str, cluster: u64, base: u16, leaves: u16, partitions: u32) -> Result<Region> {
-    let authority = create_ca(ClusterId(cluster))?;
-    authority.save(&dir.join(format!("{name}-ca")))?;
-    let address = |port: u16| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-    let aggregator_rpc = address(base + 8);
-    let make = |number: u64, node: Node, role: Role| -> Result<Node> {
-        let home = dir.join(&node.dir);
-        node_certificate(
-            &authority,
-            cluster,
-            number,
-            &["localhost".into(), "127.0.0.1".into()],
-            &home.join("certificates"),
-        )?;
-        let leaf = role == Role::Leaf;
+    fn address(&self, region: usize, port: u16) -> SocketAddr {
+        SocketAddr::from((Ipv4Addr::LOCALHOST, self.port_base + 100 * region as u16 + port))
+    }
+
+    fn rpc_of(&self, region: usize, aggregator: u16) -> SocketAddr {
+        self.address(region, if aggregator == 0 { 8 } else { 52 + 3 * aggregator })
+    }
+
+    /// Makes a node's files, and lists it.
+    fn add(&mut self, index: usize, role: Role, aggregators: &[SocketAddr]) -> Result<Node> {
+        let (region, name) = (&self.regions[index], &self.regions[index].name);
+        let number = (region.aggregators.len() + region.leaves.len()) as u64 + 1;
+        let (suffix, rpc, http, sql) = match role {
+            Role::Aggregator => {
+                let j = region.aggregators.len() as u16;
+                ensure!(j < AGGREGATORS_MAX, "a region of a playground has {AGGREGATORS_MAX} aggregators at the most");
+                let (sql, http) = if j == 0 { (6, 7) } else { (50 + 3 * j, 51 + 3 * j) };
+                (format!("aggregator-{j}"), self.rpc_of(index, j), http, Some(self.address(index, sql)))
+            }
+            Role::Leaf => {
+                let k = region.leaves.len() as u16;
+                ensure!(k < LEAVES_MAX, "a region of a playground has {LEAVES_MAX} leaves at the most");
+                (format!("leaf-{k}"), self.address(index, 10 + 2 * k), 11 + 2 * k, None)
+            }
+        };
+        let node = Node {
+            name: format!("{name}-{suffix}"),
+            dir: format!("{name}-{suffix}").into(),
+            rpc: rpc.to_string(),
+            http: self.address(index, http).to_string(),
+            sql: sql.map(|sql| sql.to_string()),
+        };
+        let authority = Authority::load(&self.dir.join(format!("{name}-ca")))?;
+        let (home, cluster) = (self.dir.join(&node.dir), index as u64 + 1);
+        let hosts = ["localhost".into(), "127.0.0.1".into()];
+        node_certificate(&authority, cluster, number, &hosts, &home.join("certificates"))?;
         let config = Config {
             name: node.name.clone(),
             roles: vec![role],
             data_dir: "data".into(),
-            listen: Listen {
-                rpc: node.rpc.parse()?,
-                http: node.http.parse()?,
-                sql: node.sql.as_ref().map(|sql| sql.parse()).transpose()?,
-            },
+            listen: Listen { rpc, http: self.address(index, http), sql },
             cluster: Cluster {
                 id: cluster,
                 node: number,
                 certificates: "certificates".into(),
-                aggregators: if leaf { vec![aggregator_rpc] } else { vec![] },
+                aggregators: aggregators.to_vec(),
                 root_password_file: None,
-                partitions: Some(partitions),
+                partitions: Some(self.partitions),
             },
             replication: Default::default(),
             log: Default::default(),
@@ -162,19 +231,9 @@ fn region(dir: &Path, name: &str, cluster: u64, base: u16, leaves: u16, partitio
         };
         let path = home.join("config.toml");
         fs::write(&path, toml::to_string(&config)?).with_context(|| format!("writing {}", path.display()))?;
+        let region = &mut self.regions[index];
+        let list = if role == Role::Leaf { &mut region.leaves } else { &mut region.aggregators };
+        list.push(node.clone());
         Ok(node)
-    };
-    let node = |suffix: String, rpc: u16, http: u16, sql: Option<u16>| Node {
-        name: format!("{name}-{suffix}"),
-        dir: format!("{name}-{suffix}").into(),
-        rpc: address(rpc).to_string(),
-        http: address(http).to_string(),
-        sql: sql.map(|port| address(port).to_string()),
-    };
-    let aggregator = make(1, node("aggregator-0".into(), base + 8, base + 7, Some(base + 6)), Role::Aggregator)?;
-    let leaves = (0..leaves).map(|k| {
-        let port = base + 10 + 2 * k;
-        make(u64::from(k) + 2, node(format!("leaf-{k}"), port, port + 1, None), Role::Leaf)
-    });
-    Ok(Region { name: name.into(), aggregator, leaves: leaves.collect::<Result<_>>()? })
+    }
 }

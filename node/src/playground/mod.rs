@@ -1,13 +1,14 @@
-//! `perennial playground`: regions on this machine, each one aggregator and some leaves as processes of their own.
+//! `perennial playground`: regions on this machine, some aggregators and some leaves each, as processes of their own.
 //!
 //! The supervisor starts what does not run, tells how to connect, reaps a child that dies and says so, and stops
-//! everything on Ctrl-C, also while it starts. `start-node` and `stop-node` work from another terminal, on the files alone.
+//! everything on Ctrl-C, also while it starts. `start-node`, `stop-node` and `add-node` work from another terminal, on the
+//! files alone.
 
 mod layout;
 mod nodes;
 mod registry;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -15,9 +16,10 @@ use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use self::layout::{Layout, Node};
+use self::layout::{AGGREGATORS_MAX, Counts, LEAVES_MAX, Layout, Node};
 use self::nodes::Started;
 use self::registry::Registry;
+use crate::config::Role;
 
 /// Between two looks at what the other terminal did.
 const LOOK: Duration = Duration::from_millis(200);
@@ -33,8 +35,11 @@ pub struct Arguments {
     /// Names of the regions.
     #[arg(long, value_delimiter = ',', default_value = "east,west")]
     regions: Vec<String>,
+    /// Aggregators of each region: with three, the loss of one stops nothing.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=i64::from(AGGREGATORS_MAX)))]
+    aggregators: u16,
     /// Leaves of each region.
-    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=20))]
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=i64::from(LEAVES_MAX)))]
     leaves: u16,
     /// Partitions of a database that is created without PARTITIONS.
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=4096))]
@@ -50,6 +55,27 @@ enum NodeCommand {
     StartNode(OneNode),
     /// Stop a node that runs.
     StopNode(OneNode),
+    /// Start one process more in a region. An aggregator belongs to the region when ADD AGGREGATOR was said.
+    AddNode(NewNode),
+}
+
+#[derive(Args)]
+struct NewNode {
+    /// The region.
+    #[arg(long)]
+    region: String,
+    /// What it does.
+    #[arg(long)]
+    role: NewRole,
+    /// The playground's directory.
+    #[arg(long)]
+    dir: PathBuf,
+}
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum NewRole {
+    Leaf,
+    Aggregator,
 }
 
 #[derive(Args)]
@@ -66,15 +92,30 @@ pub fn run(arguments: Arguments) -> Result<()> {
     match arguments.command {
         Some(NodeCommand::StartNode(OneNode { name, dir })) => start_node(&name, &absolute(dir)?),
         Some(NodeCommand::StopNode(OneNode { name, dir })) => stop_node(&name, &absolute(dir)?),
+        Some(NodeCommand::AddNode(NewNode { region, role, dir })) => add_node(&region, role, &absolute(dir)?),
         None => supervise(arguments),
     }
+}
+
+fn add_node(region: &str, role: NewRole, dir: &Path) -> Result<()> {
+    let mut layout = Layout::load(dir)?;
+    let role = match role {
+        NewRole::Leaf => Role::Leaf,
+        NewRole::Aggregator => Role::Aggregator,
+    };
+    let node = layout.extend(region, role)?;
+    start_node(&node.name, dir)?;
+    if let Some(sql) = &node.sql {
+        println!("it belongs to the region after: ADD AGGREGATOR '{sql}'");
+    }
+    Ok(())
 }
 
 fn absolute(dir: PathBuf) -> Result<PathBuf> {
     std::path::absolute(&dir).with_context(|| format!("directory {}", dir.display()))
 }
 
-fn start_node(name: &str, dir: &std::path::Path) -> Result<()> {
+fn start_node(name: &str, dir: &Path) -> Result<()> {
     let layout = Layout::load(dir)?;
     let node = layout.node(name)?;
     let registry = Registry::new(&layout);
@@ -89,7 +130,7 @@ fn start_node(name: &str, dir: &std::path::Path) -> Result<()> {
     Ok(())
 }
 
-fn stop_node(name: &str, dir: &std::path::Path) -> Result<()> {
+fn stop_node(name: &str, dir: &Path) -> Result<()> {
     let layout = Layout::load(dir)?;
     let node = layout.node(name)?;
     let registry = Registry::new(&layout);
@@ -107,9 +148,11 @@ fn supervise(arguments: Arguments) -> Result<()> {
         Some(dir) => (absolute(dir.clone())?, false),
         None => (std::env::temp_dir().join(format!("perennial-playground-{}", std::process::id())), true),
     };
+    let counts =
+        Counts { aggregators: arguments.aggregators, leaves: arguments.leaves, partitions: arguments.partitions };
     let layout = match Layout::exists(&dir) {
         true => Layout::load(&dir)?,
-        false => Layout::create(&dir, &arguments.regions, arguments.leaves, arguments.partitions, arguments.port_base)?,
+        false => Layout::create(&dir, &arguments.regions, counts, arguments.port_base)?,
     };
     let registry = Registry::new(&layout);
     let _only = registry.supervise()?;
@@ -118,7 +161,9 @@ fn supervise(arguments: Arguments) -> Result<()> {
     let mut interrupts = runtime.block_on(async { Interrupts::listen() })?;
     let played = play(&layout, &registry, &runtime, &mut interrupts);
     println!("stopping");
-    stop_all(&layout, &registry)?;
+    // Nodes may have been added meanwhile.
+    let layout = Layout::load(&dir)?;
+    stop_all(&layout, &Registry::new(&layout))?;
     if temporary {
         std::fs::remove_dir_all(&dir).with_context(|| format!("deleting {}", dir.display()))?;
     }
@@ -152,27 +197,23 @@ fn play(
     let mut children = started?;
     registry.ready()?;
     greet(layout);
-    runtime.block_on(watch(layout, registry, &mut children, interrupts))
+    runtime.block_on(watch(layout.dir(), &mut children, interrupts))
 }
 
-fn start_all<'a>(
-    layout: &'a Layout,
-    registry: &Registry<'_>,
-    interrupted: &AtomicBool,
-) -> Result<Vec<(&'a Node, Started)>> {
-    let mut children: Vec<(&Node, Started)> = Vec::new();
+fn start_all(layout: &Layout, registry: &Registry<'_>, interrupted: &AtomicBool) -> Result<Vec<(Node, Started)>> {
+    let mut children: Vec<(Node, Started)> = Vec::new();
     for node in layout.nodes() {
         if registry.running(node).is_none() && !interrupted.load(Ordering::Relaxed) {
             let started = nodes::start(node).with_context(|| format!("starting {}", node.name))?;
             registry.set(node, Some(started.pid()))?;
-            children.push((node, started));
+            children.push((node.clone(), started));
         }
     }
     for (node, started) in &mut children {
         nodes::wait_listening(node, started)?;
     }
     for region in layout.regions() {
-        nodes::wait_joined(&region.aggregator, region.leaves.len(), interrupted)?;
+        nodes::wait_joined(region, interrupted)?;
     }
     Ok(children)
 }
@@ -212,25 +253,22 @@ impl Interrupts {
 }
 
 /// Until Ctrl-C: reaps children that die, and notices others that do.
-async fn watch(
-    layout: &Layout,
-    registry: &Registry<'_>,
-    children: &mut Vec<(&Node, Started)>,
-    interrupts: &mut Interrupts,
-) -> Result<()> {
+async fn watch(dir: &Path, children: &mut Vec<(Node, Started)>, interrupts: &mut Interrupts) -> Result<()> {
     while !interrupts.within(LOOK).await {
+        let layout = Layout::load(dir)?;
+        let registry = Registry::new(&layout);
         let mut living = Vec::new();
         for (node, mut started) in children.drain(..) {
             match started.exited()? {
                 None => living.push((node, started)),
-                Some(how) => ended(registry, node, started.pid(), &format!(" ({how})"))?,
+                Some(how) => ended(&registry, &node, started.pid(), &format!(" ({how})"))?,
             }
         }
         *children = living;
         // Those that start-node began are children of nobody here.
         for node in layout.nodes() {
             if let Some(pid) = registry.dead(node) {
-                ended(registry, node, pid, "")?;
+                ended(&registry, node, pid, "")?;
             }
         }
     }
@@ -246,9 +284,10 @@ fn ended(registry: &Registry<'_>, node: &Node, pid: u32, how: &str) -> Result<()
 fn greet(layout: &Layout) {
     println!("playground in {}", layout.dir().display());
     for region in layout.regions() {
-        let Some(sql) = &region.aggregator.sql else { continue };
-        let (host, port) = sql.rsplit_once(':').unwrap_or((sql, ""));
-        println!("  {}: mariadb --host {host} --port {port} --user root", region.name);
+        for sql in region.aggregators.iter().filter_map(|node| node.sql.as_ref()) {
+            let (host, port) = sql.rsplit_once(':').unwrap_or((sql, ""));
+            println!("  {}: mariadb --host {host} --port {port} --user root", region.name);
+        }
     }
     println!("nodes and addresses: {}", layout.dir().join(registry::FILE).display());
     println!("Ctrl-C stops everything");

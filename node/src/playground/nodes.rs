@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-use super::layout::Node;
+use super::layout::{Node, Region};
 
 /// A node that does not listen after this has failed.
 const START_TIME: Duration = Duration::from_secs(60);
@@ -78,17 +78,17 @@ pub fn wait_listening(node: &Node, started: &mut Started) -> Result<()> {
     bail!("{} does not listen after {START_TIME:?}; its last words:\n{}", node.name, last_words(node))
 }
 
-/// Waits until a region's leaves have reported to its aggregator: a database that is created before finds none. Not for
-/// who has been interrupted.
-pub fn wait_joined(aggregator: &Node, leaves: usize, interrupted: &AtomicBool) -> Result<()> {
+/// Waits until a region's leaves have reported to its master: a database that is created before finds none. Not for who
+/// has been interrupted.
+pub fn wait_joined(region: &Region, interrupted: &AtomicBool) -> Result<()> {
     let begun = Instant::now();
     while begun.elapsed() < START_TIME && !interrupted.load(Ordering::Relaxed) {
-        if leaves_up(aggregator).is_some_and(|up| up >= leaves) {
+        if region.aggregators.iter().any(|node| leaves_up(node).is_some_and(|up| up >= region.leaves.len())) {
             return Ok(());
         }
         std::thread::sleep(LOOK);
     }
-    bail!("the leaves of {} have not reported after {START_TIME:?}: see their output.log", aggregator.name)
+    bail!("the leaves of {} have not reported after {START_TIME:?}: see their output.log", region.name)
 }
 
 /// What the aggregator's figures say.

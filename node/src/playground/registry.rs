@@ -109,6 +109,7 @@ impl<'a> Registry<'a> {
             bail!("{} cannot be locked", self.dir().display());
         }
         let mut content = self.read();
+        self.complete(&mut content);
         change(&mut content);
         let (path, next) = (self.dir().join(FILE), self.dir().join("playground.json.tmp"));
         fs::write(&next, serde_json::to_string_pretty(&content)?)
@@ -122,18 +123,32 @@ impl<'a> Registry<'a> {
     }
 
     fn fresh(&self) -> Content {
-        let regions = self.layout.regions().iter().map(|region| RegionEntry {
-            name: region.name.clone(),
-            aggregators: vec![AggregatorEntry {
-                name: region.aggregator.name.clone(),
-                pid: None,
-                sql: region.aggregator.sql.clone().unwrap_or_default(),
-                http: region.aggregator.http.clone(),
-                rpc: region.aggregator.rpc.clone(),
-            }],
-            leaves: region.leaves.iter().map(leaf).collect(),
-        });
-        Content { ready: false, regions: regions.collect() }
+        let mut content = Content { ready: false, regions: vec![] };
+        self.complete(&mut content);
+        content
+    }
+
+    /// Lists the nodes of the layout that are not listed.
+    fn complete(&self, content: &mut Content) {
+        for region in self.layout.regions() {
+            let name = &region.name;
+            if !content.regions.iter().any(|known| known.name == *name) {
+                content.regions.push(RegionEntry { name: name.clone(), aggregators: vec![], leaves: vec![] });
+            }
+            let known = content.regions.iter_mut().find(|known| known.name == *name).expect("it was added above");
+            known.aggregators.extend(region.aggregators.iter().skip(known.aggregators.len()).map(aggregator));
+            known.leaves.extend(region.leaves.iter().skip(known.leaves.len()).map(leaf));
+        }
+    }
+}
+
+fn aggregator(node: &Node) -> AggregatorEntry {
+    AggregatorEntry {
+        name: node.name.clone(),
+        pid: None,
+        sql: node.sql.clone().unwrap_or_default(),
+        http: node.http.clone(),
+        rpc: node.rpc.clone(),
     }
 }
 

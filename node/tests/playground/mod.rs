@@ -24,12 +24,35 @@ pub struct Playground {
 impl Playground {
     /// Starts one and waits until it is ready.
     pub fn start(regions: &[&str], leaves: u16) -> Playground {
+        Playground::start_group(regions, 1, leaves)
+    }
+
+    /// The same, with several aggregators in each region, of which all are in the group that decides when this returns.
+    pub fn start_group(regions: &[&str], aggregators: u16, leaves: u16) -> Playground {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let ports = Ports::take(regions.len());
-        let supervisor = supervise(dir.path(), &ports, regions, leaves);
+        let supervisor = supervise(dir.path(), &ports, regions, aggregators, leaves);
         let playground = Playground { dir, supervisor, ports, regions: regions.len() };
         playground.wait("the playground is ready", || playground.json()["ready"] == true);
+        for region in (0..regions.len()).filter(|_| aggregators > 1) {
+            playground.wait("all aggregators vote", || playground.voters(region, 0) == usize::from(aggregators));
+        }
         playground
+    }
+
+    /// How many aggregators are voters, as one of them says.
+    pub fn voters(&self, region: usize, aggregator: usize) -> usize {
+        let count = "SELECT COUNT(*) FROM information_schema.PERENNIAL_AGGREGATORS WHERE state = 'online'";
+        let output = self.try_sql_at(region, aggregator, count);
+        String::from_utf8_lossy(&output.stdout).trim().parse().unwrap_or(0)
+    }
+
+    /// Which aggregator is the master, as one of them says.
+    pub fn master(&self, region: usize, asked: usize) -> usize {
+        let port = "SELECT port FROM information_schema.PERENNIAL_AGGREGATORS WHERE role = 'master'";
+        let port = self.sql_at(region, asked, port);
+        let aggregators = self.json()["regions"][region]["aggregators"].as_array().expect("it has some").len();
+        (0..aggregators).find(|j| self.port_of(region, *j) == port).expect("one of them is the master")
     }
 
     /// Starts one whose nodes have a configuration that was edited.
@@ -45,7 +68,7 @@ impl Playground {
         // It is said again when all listen.
         let json = playground.dir.path().join("playground.json");
         std::fs::remove_file(&json).expect("the playground has written it");
-        playground.supervisor = supervise(playground.dir.path(), &playground.ports, regions, leaves);
+        playground.supervisor = supervise(playground.dir.path(), &playground.ports, regions, 1, leaves);
         playground.wait("the playground is ready again", || playground.json()["ready"] == true);
         playground
     }
@@ -120,18 +143,39 @@ impl Playground {
         assert!(status.success(), "{command} {name} failed\n{}", self.last_words());
     }
 
-    /// The aggregator's port for MySQL.
+    /// Starts one more node; its name.
+    pub fn add_node(&self, region: &str, role: &str) {
+        let status = Command::new(env!("CARGO_BIN_EXE_perennial"))
+            .args(["playground", "add-node", "--region", region, "--role", role, "--dir"])
+            .arg(self.dir.path())
+            .status()
+            .expect("the binary starts");
+        assert!(status.success(), "a {role} could not be added\n{}", self.last_words());
+    }
+
+    /// The first aggregator's port for MySQL.
     pub fn port(&self, region: usize) -> String {
-        let sql = self.json()["regions"][region]["aggregators"][0]["sql"].as_str().expect("it has one").to_string();
+        self.port_of(region, 0)
+    }
+
+    /// An aggregator's port for MySQL.
+    pub fn port_of(&self, region: usize, aggregator: usize) -> String {
+        let aggregators = &self.json()["regions"][region]["aggregators"];
+        let sql = aggregators[aggregator]["sql"].as_str().expect("it has one").to_string();
         sql.rsplit_once(':').expect("host:port").1.to_string()
     }
 
     /// Runs statements with the `mariadb` client; the output without column names, tabs between columns.
     pub fn try_sql(&self, region: usize, text: &str) -> Output {
+        self.try_sql_at(region, 0, text)
+    }
+
+    /// The same at one of the region's aggregators.
+    pub fn try_sql_at(&self, region: usize, aggregator: usize, text: &str) -> Output {
         // A statement that hangs is a failure, not the end of the tests.
         Command::new("timeout")
             .args([&PATIENCE.as_secs().to_string(), "mariadb"])
-            .args(["--host", "127.0.0.1", "--port", &self.port(region), "--user", "root"])
+            .args(["--host", "127.0.0.1", "--port", &self.port_of(region, aggregator), "--user", "root"])
             .args(["--batch", "--skip-column-names", "--local-infile=1", "--execute", text])
             .output()
             .expect("the mariadb client is installed (scripts/clients.sh)")
@@ -139,7 +183,12 @@ impl Playground {
 
     /// The same, which must succeed.
     pub fn sql(&self, region: usize, text: &str) -> String {
-        let output = self.try_sql(region, text);
+        self.sql_at(region, 0, text)
+    }
+
+    /// The same at one of the region's aggregators.
+    pub fn sql_at(&self, region: usize, aggregator: usize, text: &str) -> String {
+        let output = self.try_sql_at(region, aggregator, text);
         let error = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{text}\n{error}\n{}", self.last_words());
         String::from_utf8(output.stdout).expect("text is utf-8").trim_end().to_string()
@@ -189,8 +238,13 @@ pub struct Session {
 impl Session {
     /// Connects to a region's aggregator; goes on after errors.
     pub fn open(playground: &Playground, region: usize) -> Session {
+        Session::open_at(playground, region, 0)
+    }
+
+    /// The same at one of its aggregators.
+    pub fn open_at(playground: &Playground, region: usize, aggregator: usize) -> Session {
         let mut client = Command::new("mariadb")
-            .args(["--host", "127.0.0.1", "--port", &playground.port(region), "--user", "root"])
+            .args(["--host", "127.0.0.1", "--port", &playground.port_of(region, aggregator), "--user", "root"])
             .args(["--batch", "--skip-column-names", "--unbuffered", "--force", "--skip-reconnect"])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -264,7 +318,7 @@ impl Playground {
     pub fn start_and_interrupt(regions: &[&str], leaves: u16, after: Duration) -> Vec<u64> {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let ports = Ports::take(regions.len());
-        let supervisor = supervise(dir.path(), &ports, regions, leaves);
+        let supervisor = supervise(dir.path(), &ports, regions, 1, leaves);
         let mut playground = Playground { dir, supervisor, ports, regions: regions.len() };
         std::thread::sleep(after);
         playground.end();
@@ -286,9 +340,10 @@ impl Drop for Playground {
 }
 
 /// Starts the supervisor of a playground, which may be there already.
-fn supervise(dir: &Path, ports: &Ports, regions: &[&str], leaves: u16) -> Child {
+fn supervise(dir: &Path, ports: &Ports, regions: &[&str], aggregators: u16, leaves: u16) -> Child {
     Command::new(env!("CARGO_BIN_EXE_perennial"))
         .args(["playground", "--regions", &regions.join(","), "--leaves", &leaves.to_string()])
+        .args(["--aggregators", &aggregators.to_string()])
         .args(["--port-base", &ports.base.to_string(), "--dir"])
         .arg(dir)
         .stdin(Stdio::null())
@@ -316,7 +371,8 @@ impl Ports {
             let base = FIRST + place * WIDTH;
             let lock = std::env::temp_dir().join(format!("perennial-test-ports-{base}"));
             let held = File::create(&lock).expect("a file can be made in the temporary directory");
-            let mut ports = (0..regions as u16).flat_map(|region| (6..20).map(move |port| base + 100 * region + port));
+            let mut ports = (0..regions as u16)
+                .flat_map(|region| (6..20).chain(53..62).map(move |port| base + 100 * region + port));
             if held.try_lock().is_ok() && ports.all(|port| TcpListener::bind(("127.0.0.1", port)).is_ok()) {
                 return Ports { base, _held: held };
             }

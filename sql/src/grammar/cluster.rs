@@ -1,19 +1,19 @@
-//! Leaves, aggregators and where partitions lie: parsed in full, refused until the issue that brings them.
+//! Aggregators, leaves and where partitions lie: parsed in full, some refused until the issue that brings them.
 
 use super::Parser;
 use crate::error::Result;
-use crate::statement::Statement;
+use crate::statement::{AggregatorChange, Statement};
 
 impl Parser<'_> {
     /// `'host:port'`, or `user:'password'@'host':port` as other clusters write it.
-    fn node_address(&mut self) -> Result<()> {
-        if self.string().is_ok() {
-            return Ok(());
+    fn node_address(&mut self) -> Result<String> {
+        if let Ok(address) = self.string() {
+            return Ok(address);
         }
-        self.source_address().map(drop)
+        self.source_address().map(|address| format!("{}:{}", address.host, address.port))
     }
 
-    pub(super) fn add_or_remove(&mut self) -> Result<Statement> {
+    pub(super) fn add_or_remove(&mut self, first: &str) -> Result<Statement> {
         if self.word("LEAF") {
             self.node_address()?;
             if self.words(&["INTO", "GROUP"]) {
@@ -23,8 +23,8 @@ impl Parser<'_> {
             return Ok(Statement::Later("ADD and REMOVE LEAF"));
         }
         self.expect_words(&["AGGREGATOR"])?;
-        self.node_address()?;
-        Ok(Statement::Later("ADD and REMOVE AGGREGATOR"))
+        let change = if first == "ADD" { AggregatorChange::Add } else { AggregatorChange::Remove };
+        Ok(Statement::Aggregator { change, address: self.node_address()? })
     }
 
     pub(super) fn detach(&mut self) -> Result<Statement> {
@@ -52,9 +52,9 @@ impl Parser<'_> {
 
     pub(super) fn promote(&mut self) -> Result<Statement> {
         self.expect_words(&["AGGREGATOR"])?;
-        self.node_address()?;
+        let address = self.node_address()?;
         self.expect_words(&["TO", "MASTER"])?;
-        Ok(Statement::Later("PROMOTE AGGREGATOR"))
+        Ok(Statement::Aggregator { change: AggregatorChange::Promote, address })
     }
 
     pub(super) fn rebalance_or_restore(&mut self, first: &str) -> Result<Statement> {

@@ -78,7 +78,7 @@ impl<'a> Parser<'a> {
             "WAIT" => self.wait_for_replication()?,
             "SWITCHOVER" => self.switchover()?,
             "EXPORT" | "DISCARD" => self.divergence_order(&first)?,
-            "ADD" | "REMOVE" => self.add_or_remove()?,
+            "ADD" | "REMOVE" => self.add_or_remove(&first)?,
             "DETACH" => self.detach()?,
             "ATTACH" => self.attach()?,
             "PROMOTE" => self.promote()?,

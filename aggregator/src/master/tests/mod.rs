@@ -8,10 +8,27 @@ use ::catalog::node::{Addresses, Roles};
 use ::catalog::{Command, State};
 use types::{ClusterId, Incarnation, Mode, NodeId};
 
-use super::{Catalog, Timestamps};
+use super::{Catalog, CatalogError, CatalogOptions, Inputs, Network, Timestamps};
+
+mod group;
+
+/// A group of one sends nothing.
+struct Nobody;
+
+impl Network for Nobody {
+    fn send(&self, message: raft::eraftpb::Message) {
+        panic!("there is nobody to send {message:?} to");
+    }
+}
+
+fn try_open(dir: &Path, cluster: u64) -> Result<Catalog, CatalogError> {
+    let (empty, wait) = (State::new(ClusterId(cluster)), std::time::Duration::from_secs(5));
+    let options = CatalogOptions { dir, node: NodeId(1), empty, found: true, wait };
+    Catalog::open(options, Inputs::new(), Box::new(Nobody), None)
+}
 
 fn open(dir: &Path) -> Catalog {
-    Catalog::open(dir, 1, State::new(ClusterId(7))).expect("a fresh directory opens")
+    try_open(dir, 7).expect("a fresh directory opens")
 }
 
 fn create(name: &str, identity: u128) -> Command {
@@ -55,7 +72,7 @@ async fn what_was_decided_is_there_after_a_restart() {
 /// The thread of the closed catalog lets go of its file a moment after its last handle is dropped.
 async fn reopen(dir: &Path) -> Catalog {
     for _ in 0..200 {
-        if let Ok(catalog) = Catalog::open(dir, 1, State::new(ClusterId(8))) {
+        if let Ok(catalog) = try_open(dir, 8) {
             return catalog;
         }
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;

@@ -1,0 +1,253 @@
+//! An aggregator's bond with the master: its heartbeat, the lease under which it may write, locks on definitions.
+//!
+//! `master::fronts` is the other end. What holds here:
+//!
+//! - Writes begin and commit only under the lease, and a transaction only under one lease without a gap: whoever did not
+//!   hear from the master for longer has been given up by it.
+//! - Definitions that are remembered count only under the lease. Without it each statement reads them anew, so reads go on
+//!   while there is no master.
+//! - After a gap the lease begins again only when no lock of another aggregator is in force that is not held here.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use sql::{Error, Result};
+use tokio::sync::{Notify, OwnedRwLockWriteGuard};
+use types::{DatabaseId, Member};
+
+use crate::master::LEASE;
+use crate::protocol::{
+    FrontAnswer, FrontOrders, FrontReport, FrontRequest, LockId, MasterAnswer, MasterRequest, Want, WantedLock,
+};
+use crate::region::Region;
+
+/// Between two heartbeats.
+const BEAT: Duration = Duration::from_millis(50);
+/// The same while a lock is waited for, and while no master answers.
+const HURRY: Duration = Duration::from_millis(5);
+const RETRY: Duration = Duration::from_millis(20);
+/// How long the master may take to answer one.
+const CALL_TIME: Duration = Duration::from_secs(1);
+
+/// Names one lease without a gap.
+pub type LeaseNumber = u64;
+
+#[derive(Debug, Default)]
+struct Lease {
+    until: Duration,
+    number: LeaseNumber,
+}
+
+/// A lock of another aggregator.
+struct Hold {
+    /// Nobody here uses the definitions.
+    guard: Option<OwnedRwLockWriteGuard<()>>,
+}
+
+#[derive(Default)]
+struct Locks {
+    wants: BTreeMap<LockId, Want>,
+    holds: BTreeMap<LockId, Hold>,
+}
+
+/// One aggregator's.
+pub struct Bond {
+    member: Member,
+    /// A clock that nobody sets back, and that runs while the machine sleeps.
+    clock: fn() -> Duration,
+    lease: Mutex<Lease>,
+    locks: Mutex<Locks>,
+    /// The lease or a lock has changed.
+    changed: Notify,
+    /// There is something to report.
+    news: Notify,
+}
+
+/// A database's definitions are this aggregator's alone until it is dropped.
+pub struct Alone {
+    region: Arc<Region>,
+    id: LockId,
+    _here: OwnedRwLockWriteGuard<()>,
+}
+
+impl Drop for Alone {
+    fn drop(&mut self) {
+        self.region.bond.unlock(self.id);
+    }
+}
+
+impl Bond {
+    /// Of a process that has not been answered yet.
+    pub fn new(member: Member, clock: fn() -> Duration) -> Bond {
+        let (lease, locks) = (Mutex::default(), Mutex::default());
+        Bond { member, clock, lease, locks, changed: Notify::new(), news: Notify::new() }
+    }
+
+    /// This process.
+    pub fn member(&self) -> Member {
+        self.member
+    }
+
+    /// The lease, if it holds now.
+    pub fn lease(&self) -> Option<LeaseNumber> {
+        let lease = self.lease.lock();
+        ((self.clock)() < lease.until).then_some(lease.number)
+    }
+
+    /// Waits for the lease, and for a majority that gives timestamps, for as long as a statement waits.
+    pub async fn admit(&self, region: &Region) -> Result<LeaseNumber> {
+        let wait = async {
+            loop {
+                if let Some(number) = self.lease().filter(|_| region.catalog.has_majority()) {
+                    return number;
+                }
+                tokio::time::sleep(RETRY).await;
+            }
+        };
+        let admitted = tokio::time::timeout(region.options.partition_wait, wait).await;
+        admitted.map_err(|_| {
+            let error = crate::master::CatalogError::NoLeader(region.catalog.missing());
+            Error::new(9005, format!("Nothing can be written: {error}"))
+        })
+    }
+
+    /// Makes a database's definitions this aggregator's alone: nobody else uses them, or begins to.
+    pub async fn lock(region: &Arc<Region>, database: DatabaseId) -> Result<Alone> {
+        let bond = &region.bond;
+        let id: LockId = rand::random();
+        let wait = async {
+            loop {
+                let changed = bond.changed.notified();
+                if bond.locks.lock().wants.get(&id).is_some_and(|want| want.granted) {
+                    break;
+                }
+                changed.await;
+            }
+            region.definitions(database).write_owned().await
+        };
+        bond.locks.lock().wants.insert(id, Want { id, database, granted: false });
+        bond.news.notify_one();
+        match tokio::time::timeout(region.options.lock_wait, wait).await {
+            Ok(here) => Ok(Alone { region: region.clone(), id, _here: here }),
+            Err(_) => {
+                bond.unlock(id);
+                Err(Error::new(1205, "Lock wait timeout exceeded; try restarting transaction"))
+            }
+        }
+    }
+
+    fn unlock(&self, id: LockId) {
+        self.locks.lock().wants.remove(&id);
+        self.news.notify_one();
+    }
+
+    /// Reports to the master for as long as the process lives.
+    pub async fn run(region: Arc<Region>) {
+        let bond = &region.bond;
+        loop {
+            let sent = (bond.clock)();
+            let answered = match beat(&region).await {
+                Some(orders) => {
+                    bond.obey(&region, sent, orders);
+                    true
+                }
+                None => false,
+            };
+            let waiting = bond.locks.lock().wants.values().any(|want| !want.granted);
+            let pause = if !answered {
+                RETRY
+            } else if waiting {
+                HURRY
+            } else {
+                BEAT
+            };
+            // An error: nothing has happened meanwhile.
+            let _ = tokio::time::timeout(pause, bond.news.notified()).await;
+        }
+    }
+
+    fn obey(&self, region: &Arc<Region>, sent: Duration, orders: FrontOrders) {
+        orders.cancel.iter().for_each(|database| region.roll_back_undecided(*database));
+        let foreign = orders.locks.map(|locks| {
+            let foreign = locks.into_iter().filter(|lock| lock.owner != self.member.node);
+            foreign.collect::<Vec<WantedLock>>()
+        });
+        let mut all_held = foreign.is_some();
+        {
+            let mut locks = self.locks.lock();
+            for want in locks.wants.values_mut() {
+                want.granted |= orders.granted.contains(&want.id);
+            }
+            if let Some(foreign) = &foreign {
+                locks.holds.retain(|id, _| foreign.iter().any(|lock| lock.id == *id));
+                for lock in foreign {
+                    all_held &= locks.holds.get(&lock.id).is_some_and(|hold| hold.guard.is_some());
+                    if !locks.holds.contains_key(&lock.id) {
+                        locks.holds.insert(lock.id, Hold { guard: None });
+                        tokio::spawn(hold(region.clone(), *lock));
+                    }
+                }
+            }
+        }
+        self.renew(region, sent, all_held);
+        self.changed.notify_waiters();
+    }
+
+    fn renew(&self, region: &Region, sent: Duration, may_begin: bool) {
+        let mut lease = self.lease.lock();
+        let lapsed = (self.clock)() >= lease.until;
+        if lapsed && !may_begin {
+            return;
+        }
+        if lapsed {
+            // Definitions may have changed since.
+            region.forget_schemas();
+            lease.number += 1;
+        }
+        lease.until = lease.until.max(sent + LEASE);
+    }
+}
+
+/// One heartbeat. `None`: no master has answered.
+async fn beat(region: &Arc<Region>) -> Option<FrontOrders> {
+    let request = FrontRequest::Report(report(region));
+    let answer = match region.catalog.status().leads {
+        Some(_) => region.master().front(request).await,
+        None => region.catalog.call_once(&MasterRequest::Front(Box::new(request)), CALL_TIME).await,
+    };
+    match answer {
+        MasterAnswer::Front(answer) => match *answer {
+            FrontAnswer::Orders(orders) => Some(orders),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+fn report(region: &Region) -> FrontReport {
+    let (revision, open) = region.stamps.counts(&region.catalog);
+    let locks = region.bond.locks.lock();
+    let held = locks.holds.iter().filter(|(_, hold)| hold.guard.is_some());
+    FrontReport {
+        member: region.bond.member,
+        applied: region.catalog.status().applied,
+        revision,
+        open,
+        connections: region.sessions.list().len() as u64,
+        version: env!("CARGO_PKG_VERSION").into(),
+        wants: locks.wants.values().copied().collect(),
+        holds: held.map(|(id, _)| *id).collect(),
+    }
+}
+
+/// Waits until nobody here uses a database's definitions, and keeps it so while the lock is in force.
+async fn hold(region: Arc<Region>, lock: WantedLock) {
+    let guard = region.definitions(lock.database).write_owned().await;
+    region.forget_schema(lock.database);
+    if let Some(hold) = region.bond.locks.lock().holds.get_mut(&lock.id) {
+        hold.guard = Some(guard);
+    }
+    region.bond.news.notify_one();
+}

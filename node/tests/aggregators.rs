@@ -1,0 +1,203 @@
+//! Several aggregators in a region, as real processes: any of them takes any statement, the loss of one stops nothing, and
+//! without a majority nothing is decided.
+
+mod playground;
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use playground::Playground;
+
+fn error(output: &std::process::Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// Writes rows one after the other through one aggregator until told to stop, each until it is there: how many, and the
+/// longest time one took.
+fn write(playground: &Playground, aggregator: usize, first: u64, stop: &AtomicBool) -> (u64, Duration) {
+    let (mut id, mut longest) = (first, Duration::ZERO);
+    while !stop.load(Ordering::Relaxed) {
+        let begun = Instant::now();
+        loop {
+            let insert = format!("INSERT INTO app.t VALUES ({id}, {id})");
+            let output = playground.try_sql_at(0, aggregator, &insert);
+            // 1062: an earlier attempt, whose outcome was unknown, had been committed.
+            if output.status.success() || error(&output).contains("1062") {
+                break;
+            }
+            assert!(begun.elapsed() < playground::PATIENCE, "no write gets through: {}", error(&output));
+        }
+        longest = longest.max(begun.elapsed());
+        id += 1;
+    }
+    (id - first, longest)
+}
+
+#[test]
+fn any_aggregator_takes_any_statement_and_sees_what_others_did() {
+    let region = Playground::start_group(&["east"], 3, 2);
+    let master = region.master(0, 0);
+    let (one, other) = ((master + 1) % 3, (master + 2) % 3);
+    region.sql_at(0, one, "CREATE DATABASE app PARTITIONS 4");
+    region.sql_at(0, one, "CREATE TABLE app.t (id INT PRIMARY KEY, v INT)");
+    region.sql_at(0, other, "INSERT INTO app.t VALUES (1, 10), (2, 20), (3, 30)");
+    assert_eq!(region.sql_at(0, one, "SELECT SUM(v) FROM app.t"), "60");
+    assert_eq!(region.sql_at(0, master, "SELECT v FROM app.t WHERE id = 2"), "20");
+    // Definitions that others remember are forgotten.
+    for round in 0..5 {
+        let (here, there) = (round % 3, (round + 1) % 3);
+        region.sql_at(0, here, "DROP TABLE app.t");
+        region.sql_at(0, here, &format!("CREATE TABLE app.t (id INT PRIMARY KEY, v{round} INT)"));
+        region.sql_at(0, there, &format!("INSERT INTO app.t (id, v{round}) VALUES (1, {round})"));
+        assert_eq!(region.sql_at(0, master, &format!("SELECT v{round} FROM app.t")), round.to_string());
+    }
+    // A fence stops and counts the writes of all of them.
+    let mut open = playground::Session::open_at(&region, 0, other);
+    open.say("USE app; BEGIN; INSERT INTO t VALUES (7, 7); SELECT 'begun';");
+    open.hear("begun");
+    let begun = Instant::now();
+    let fenced = region.sql_at(0, one, "FLUSH TABLES ON app WITH READ ONLY TIMEOUT '1s'");
+    assert!(fenced.starts_with("app\t"), "{fenced}");
+    assert!(begun.elapsed() >= Duration::from_secs(1), "the other aggregator's transaction was waited for");
+    open.say("COMMIT;");
+    assert!(open.hear_error().contains("1213"), "the timeout has rolled it back");
+    let refused = region.try_sql_at(0, other, "INSERT INTO app.t VALUES (8, 8)");
+    assert!(error(&refused).contains("1290"), "{refused:?}");
+    region.sql_at(0, other, "UNLOCK TABLES ON app");
+    region.sql_at(0, one, "INSERT INTO app.t VALUES (8, 8)");
+    assert_eq!(region.sql_at(0, other, "SELECT COUNT(*) FROM app.t"), "2");
+}
+
+#[test]
+fn writes_go_on_when_the_master_dies_and_nothing_acknowledged_is_lost() {
+    let region = Playground::start_group(&["east"], 3, 2);
+    region.sql(0, "CREATE DATABASE app PARTITIONS 4; CREATE TABLE app.t (id INT PRIMARY KEY, v INT)");
+    let stop = AtomicBool::new(false);
+    let (mut first, mut total) = (0, 0);
+    for _ in 0..2 {
+        let master = region.master(0, 0);
+        let survivor = (0..3).find(|j| *j != master).expect("there are three");
+        stop.store(false, Ordering::Relaxed);
+        let (written, longest) = std::thread::scope(|scope| {
+            let writing = scope.spawn(|| write(&region, survivor, first, &stop));
+            std::thread::sleep(Duration::from_millis(500));
+            region.kill(&format!("east-aggregator-{master}"));
+            std::thread::sleep(Duration::from_secs(4));
+            stop.store(true, Ordering::Relaxed);
+            writing.join().expect("the writer does not panic")
+        });
+        println!("{written} rows written over the death of the master, the longest pause was {longest:?}");
+        assert!(longest < Duration::from_secs(10), "writes stood still for {longest:?}");
+        total += written;
+        first += written;
+        assert_eq!(
+            region.sql_at(0, survivor, "SELECT COUNT(*), SUM(v) FROM app.t"),
+            format!("{total}\t{}", total * (total - 1) / 2)
+        );
+        region.start_node(&format!("east-aggregator-{master}"));
+        region.wait("it belongs to them again", || region.voters(0, master) == 3);
+        assert_eq!(region.sql_at(0, master, "SELECT COUNT(*) FROM app.t"), total.to_string());
+    }
+}
+
+#[test]
+fn without_a_majority_point_reads_go_on_and_the_rest_names_the_missing() {
+    let region = Playground::start_group(&["east"], 3, 2);
+    region.sql(0, "CREATE DATABASE app PARTITIONS 4; CREATE TABLE app.t (id INT PRIMARY KEY, v INT)");
+    region.sql(0, "INSERT INTO app.t VALUES (1, 10), (2, 20), (3, 30)");
+    let last = (region.master(0, 0) + 1) % 3;
+    let gone: Vec<usize> = (0..3).filter(|j| *j != last).collect();
+    let missing: Vec<String> = gone.iter().map(|j| format!("127.0.0.1:{}", region.port_of(0, *j))).collect();
+    for j in &gone {
+        region.kill(&format!("east-aggregator-{j}"));
+    }
+    let reads = || assert_eq!(region.sql_at(0, last, "SELECT v FROM app.t WHERE id = 2"), "20");
+    reads();
+    for statement in ["INSERT INTO app.t VALUES (4, 40)", "SELECT COUNT(*) FROM app.t", "CREATE DATABASE other"] {
+        let refused = error(&region.try_sql_at(0, last, statement));
+        let named = missing.iter().all(|address| refused.contains(address));
+        assert!(refused.contains("9005") && named, "{statement}: {refused}");
+        reads();
+    }
+    let seen = region.sql_at(0, last, "SHOW AGGREGATORS");
+    assert_eq!(seen.matches("offline").count(), 2, "{seen}");
+    region.start_node(&format!("east-aggregator-{}", gone[0]));
+    region.wait("writes go on", || region.try_sql_at(0, last, "REPLACE INTO app.t VALUES (4, 40)").status.success());
+    assert_eq!(region.sql_at(0, gone[0], "SELECT COUNT(*), SUM(v) FROM app.t"), "4\t100");
+    region.start_node(&format!("east-aggregator-{}", gone[1]));
+    region.wait("all are there", || region.voters(0, gone[1]) == 3);
+}
+
+#[test]
+fn aggregators_are_added_promoted_and_removed_by_sql() {
+    let region = Playground::start(&["east"], 2);
+    region.sql(0, "CREATE DATABASE app PARTITIONS 2; CREATE TABLE app.t (id INT PRIMARY KEY, v INT)");
+    region.sql(0, "INSERT INTO app.t VALUES (1, 10)");
+    let unknown = error(&region.try_sql(0, "ADD AGGREGATOR '127.0.0.1:1'"));
+    assert!(unknown.contains("has announced itself"), "{unknown}");
+    for j in 1..3 {
+        region.add_node("east", "aggregator");
+        let port = region.port_of(0, j);
+        let add = format!("ADD AGGREGATOR '127.0.0.1:{port}'");
+        let row = format!("{}\t127.0.0.1\t{port}\tvoter", 3 + j);
+        assert_eq!(region.sql(0, &add), row);
+        assert_eq!(region.sql(0, &add), row, "repeated");
+        assert_eq!(region.sql_at(0, j, "SELECT v FROM app.t WHERE id = 1"), "10");
+    }
+    region.wait("three vote", || region.voters(0, 0) == 3);
+    for (asked, next) in [(0, 1), (0, 2), (1, 2), (2, 0)] {
+        let port = region.port_of(0, next);
+        let done = region.sql_at(0, asked, &format!("PROMOTE AGGREGATOR '127.0.0.1:{port}' TO MASTER"));
+        assert!(done.ends_with(&format!("{port}\tmaster")), "{done}");
+        assert_eq!(region.master(0, asked), next);
+        region.sql_at(0, asked, "REPLACE INTO app.t VALUES (2, 20)");
+    }
+    let founder = region.port_of(0, 0);
+    let removed = region.sql_at(0, 1, &format!("REMOVE AGGREGATOR '127.0.0.1:{founder}'"));
+    assert_eq!(removed, format!("1\t127.0.0.1\t{founder}\tremoved"));
+    assert_eq!(region.sql_at(0, 1, &format!("REMOVE AGGREGATOR 'localhost:{founder}'")), removed, "repeated");
+    region.stop_node("east-aggregator-0");
+    assert_ne!(region.master(0, 1), 0);
+    region.sql_at(0, 1, "INSERT INTO app.t VALUES (3, 30)");
+    assert_eq!(region.sql_at(0, 2, "SELECT COUNT(*), SUM(v) FROM app.t"), "3\t60");
+}
+
+#[test]
+fn streams_between_regions_go_on_over_the_death_of_the_master_on_either_side() {
+    let regions = Playground::start_group(&["east", "west"], 3, 2);
+    regions.sql(0, "CREATE DATABASE app PARTITIONS 4; CREATE TABLE app.t (id INT PRIMARY KEY, v INT)");
+    regions.sql(0, "INSERT INTO app.t VALUES (1, 1), (2, 2), (3, 3)");
+    // Asked by one that is not the master, at one that is not the master.
+    let (source, sink) = ((regions.master(0, 0) + 1) % 3, (regions.master(1, 0) + 1) % 3);
+    let replicate = format!("REPLICATE DATABASE app FROM root@127.0.0.1:{}", regions.port_of(0, source));
+    let done = regions.sql_at(1, sink, &replicate);
+    assert!(done.starts_with("app\tfull"), "{done}");
+    let count = |region: usize, at: usize| {
+        let output = regions.try_sql_at(region, at, "SELECT COUNT(*) FROM app.t");
+        String::from_utf8_lossy(&output.stdout).trim().to_string()
+    };
+    assert_eq!(count(1, sink), "3");
+    for (region, name, rows) in [(0, "east", 4), (1, "west", 5)] {
+        let master = regions.master(region, if region == 0 { source } else { sink });
+        regions.kill(&format!("{name}-aggregator-{master}"));
+        let lives = |of: usize, j: &usize| of != region || *j != master;
+        let at = (0..3).find(|j| lives(0, j)).expect("two run");
+        let insert = format!("REPLACE INTO app.t VALUES ({rows}, {rows})");
+        regions.wait("writes go on", || regions.try_sql_at(0, at, &insert).status.success());
+        let there = (0..3).find(|j| lives(1, j)).expect("two run");
+        regions.wait("the sink gets them", || count(1, there) == rows.to_string());
+        regions.start_node(&format!("{name}-aggregator-{master}"));
+        regions.wait("three vote", || regions.voters(region, master) == 3);
+    }
+    // The aggregator that REPLICATE named is away: the sink knows the others.
+    regions.kill(&format!("east-aggregator-{source}"));
+    let other = (source + 1) % 3;
+    regions.wait("writes go on", || regions.try_sql_at(0, other, "REPLACE INTO app.t VALUES (6, 6)").status.success());
+    regions.wait("the sink gets them", || count(1, sink) == "6");
+    let promoted = regions.sql_at(1, (sink + 1) % 3, "STOP REPLICATING app");
+    assert!(promoted.starts_with("app\t"), "{promoted}");
+    regions.sql_at(1, sink, "INSERT INTO app.t VALUES (7, 7)");
+    regions.wait("the claim is told", || {
+        error(&regions.try_sql_at(0, other, "INSERT INTO app.t VALUES (8, 8)")).contains("1290")
+    });
+}
