@@ -33,7 +33,7 @@ impl Region {
         };
         let take = |answer| match answer {
             MasterAnswer::Front(answer) => Ok(*answer),
-            other => Err(other),
+            other => Err(Box::new(other)),
         };
         let asked = self.catalog.at_master(&message, limit, here, take).await;
         asked.map_err(|error| Error::new(9005, error.to_string()))

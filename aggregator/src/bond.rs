@@ -184,10 +184,10 @@ impl Bond {
                 locks.holds.retain(|id, _| foreign.iter().any(|lock| lock.id == *id));
                 for lock in foreign {
                     all_held &= locks.holds.get(&lock.id).is_some_and(|hold| hold.guard.is_some());
-                    if !locks.holds.contains_key(&lock.id) {
-                        locks.holds.insert(lock.id, Hold { guard: None });
+                    locks.holds.entry(lock.id).or_insert_with(|| {
                         tokio::spawn(hold(region.clone(), *lock));
-                    }
+                        Hold { guard: None }
+                    });
                 }
             }
         }

@@ -34,18 +34,14 @@ impl ClientSession {
         for id in self.to_fence(database)? {
             let (_, here) = self.region.stamps.counts(&self.region.catalog);
             order(self, Command::Fence { database: id, holder: Holder::User }).await?;
-            let millis = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
-            let request = FrontRequest::FenceTimeout(id, self.region.bond.member().node, millis);
-            let running = match self.region.ask(request).await? {
-                FrontAnswer::Running(elsewhere) => elsewhere + here.get(&id).copied().unwrap_or(0),
-                other => return Err(unexpected(&other)),
-            };
+            let elsewhere = self.limit_drain(id, timeout).await?;
+            let running = elsewhere + here.get(&id).copied().unwrap_or(0);
             self.fences.insert(id);
             ordered.push((id, running));
         }
         let mut rows = Vec::new();
         for (id, running) in ordered {
-            let (name, fenced) = self.ended(id, begun + timeout + OBEY_TIME).await?;
+            let (name, fenced) = self.ended(id, begun + timeout).await?;
             let finals = fenced.finals.unwrap_or_default();
             let positions: Vec<String> =
                 finals.positions.iter().map(|(ordinal, lsn)| format!("{ordinal}:{lsn}")).collect();
@@ -70,6 +66,15 @@ impl ClientSession {
         Ok(table(columns, rows))
     }
 
+    /// Tells the master when what is undecided is rolled back. How many transactions other aggregators have there.
+    async fn limit_drain(&self, id: DatabaseId, timeout: Duration) -> Result<u64> {
+        let millis = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
+        match self.region.ask(FrontRequest::FenceTimeout(id, self.region.bond.member().node, millis)).await? {
+            FrontAnswer::Running(elsewhere) => Ok(elsewhere),
+            other => Err(unexpected(&other)),
+        }
+    }
+
     /// The databases that a FLUSH names: the one it says, the session's, or all that are written here.
     fn to_fence(&self, database: Option<&str>) -> Result<Vec<DatabaseId>> {
         let state = self.region.catalog.state();
@@ -84,9 +89,16 @@ impl ClientSession {
     }
 
     /// Waits until it is known where a fenced database ends.
-    async fn ended(&self, id: DatabaseId, deadline: Instant) -> Result<(String, Fenced)> {
+    async fn ended(&self, id: DatabaseId, drained: Instant) -> Result<(String, Fenced)> {
         let mut changes = self.region.catalog.changes();
+        let mut master = self.region.catalog.status().leader;
         loop {
+            let leader = self.region.catalog.status().leader;
+            if leader.is_some() && leader != master {
+                // The next master does not know the limit.
+                self.limit_drain(id, drained.saturating_duration_since(Instant::now())).await?;
+                master = leader;
+            }
             let state = changes.borrow_and_update().clone();
             let known =
                 state.databases.get(&id).ok_or_else(|| Error::new(1049, "The database was dropped meanwhile"))?;
@@ -106,7 +118,7 @@ impl ClientSession {
                     "Query execution was interrupted; the fence stays: UNLOCK TABLES lifts it",
                 ));
             }
-            if Instant::now() >= deadline {
+            if Instant::now() >= drained + OBEY_TIME {
                 let text = format!(
                     "Database '{name}' is fenced, but not every partition has confirmed it ({fenced}): see SHOW PARTITIONS ON {name}, then repeat the statement"
                 );

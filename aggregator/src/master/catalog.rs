@@ -192,7 +192,7 @@ impl Catalog {
         };
         let take = |answer| match answer {
             MasterAnswer::Proposed { outcome, index } => Ok(Ok(Decision { outcome, index })),
-            other => Err(other),
+            other => Err(Box::new(other)),
         };
         let Decision { outcome, index } = self.at_master(&request, DECIDE_TIME, here, take).await??;
         self.applied(index).await?;
@@ -213,7 +213,7 @@ impl Catalog {
     ) -> Result<Decision, CatalogError> {
         let _permit = self.permits.acquire().await.map_err(|_| stopped())?;
         let (reply, answer) = oneshot::channel();
-        self.tell(Input::Propose(Proposal { id, command, term, reply }))?;
+        self.tell(Input::Propose(Box::new(Proposal { id, command, term, reply })))?;
         answer.await.map_err(|_| stopped())?
     }
 
@@ -229,7 +229,7 @@ impl Catalog {
         let here = || async { self.office().await.ok().map(|_| 0) };
         let take = |answer| match answer {
             MasterAnswer::Applied(index) => Ok(index),
-            other => Err(other),
+            other => Err(Box::new(other)),
         };
         let index = self.at_master(&MasterRequest::Applied, DECIDE_TIME, here, take).await?;
         self.applied(index).await
@@ -242,7 +242,7 @@ impl Catalog {
         request: &MasterRequest,
         limit: Duration,
         here: impl Fn() -> F,
-        take: impl Fn(MasterAnswer) -> Result<T, MasterAnswer>,
+        take: impl Fn(MasterAnswer) -> Result<T, Box<MasterAnswer>>,
     ) -> Result<T, CatalogError> {
         let mut away_since = None;
         loop {

@@ -52,7 +52,7 @@ pub trait Network: Send + 'static {
 /// What the thread is told.
 pub enum Input {
     /// Decide a command.
-    Propose(Proposal),
+    Propose(Box<Proposal>),
     /// Who asks wants to know whether this node leads, as of now or later: the term in which it does.
     Read(oneshot::Sender<Result<u64, CatalogError>>),
     /// Another member's message.
@@ -186,7 +186,7 @@ impl Driver {
 
     fn take(&mut self, input: Input) {
         match input {
-            Input::Propose(proposal) => self.propose(proposal),
+            Input::Propose(proposal) => self.propose(*proposal),
             Input::Read(reply) => match self.node.raft.state {
                 StateRole::Leader => self.reads.ask(reply),
                 _ => drop(reply.send(Err(CatalogError::Moved))),

@@ -5,8 +5,8 @@
 //! - *Sealed*: when each primary has named its final position under the seal, one timestamp is taken. It is above all
 //!   that was ever committed here; with the positions it becomes durable in the catalog, and every primary hears of it
 //!   with each heartbeat as long as the seal lasts, a new one, too.
-//! - At a fence's timeout what is not decided is rolled back, by every aggregator. Deadlines are this master's own: the next
-//!   one waits as long as a fence may at the most.
+//! - At a fence's timeout what is not decided is rolled back, by every aggregator. Deadlines are this master's own: the
+//!   statement that waits tells the next one; without it that one waits for [`TIMEOUT`].
 //!
 //! Everything else is in the catalog or said again, so that it goes on wherever it was when a process ends.
 

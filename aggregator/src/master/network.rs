@@ -200,7 +200,9 @@ async fn keep(own: Aggregators, node: NodeId, address: String, outlet: Outlet, m
                 // A process holds its listener for its whole life: refused, the one that was known is gone.
                 if error.is_refused() {
                     own.shared.refused.lock().insert(node, began.into_std());
-                    known.map(|_| tell(Input::Gone(node)));
+                    if known.is_some() {
+                        tell(Input::Gone(node));
+                    }
                 }
                 continue;
             }

@@ -59,7 +59,7 @@ impl Timestamps {
         };
         let take = |answer| match answer {
             MasterAnswer::Timestamps(first) => Ok(Ok(first)),
-            other => Err(other),
+            other => Err(Box::new(other)),
         };
         self.catalog.at_master(&MasterRequest::Timestamps { count }, CALL_TIME, here, take).await?
     }

@@ -52,11 +52,14 @@ pub struct Arguments {
 #[derive(Subcommand)]
 enum NodeCommand {
     /// Start a node that does not run.
-    StartNode(OneNode),
+    #[command(name = "start-node")]
+    Start(OneNode),
     /// Stop a node that runs.
-    StopNode(OneNode),
+    #[command(name = "stop-node")]
+    Stop(OneNode),
     /// Start one process more in a region. An aggregator belongs to the region when ADD AGGREGATOR was said.
-    AddNode(NewNode),
+    #[command(name = "add-node")]
+    Add(NewNode),
 }
 
 #[derive(Args)]
@@ -90,9 +93,9 @@ struct OneNode {
 /// Carries the command out.
 pub fn run(arguments: Arguments) -> Result<()> {
     match arguments.command {
-        Some(NodeCommand::StartNode(OneNode { name, dir })) => start_node(&name, &absolute(dir)?),
-        Some(NodeCommand::StopNode(OneNode { name, dir })) => stop_node(&name, &absolute(dir)?),
-        Some(NodeCommand::AddNode(NewNode { region, role, dir })) => add_node(&region, role, &absolute(dir)?),
+        Some(NodeCommand::Start(OneNode { name, dir })) => start_node(&name, &absolute(dir)?),
+        Some(NodeCommand::Stop(OneNode { name, dir })) => stop_node(&name, &absolute(dir)?),
+        Some(NodeCommand::Add(NewNode { region, role, dir })) => add_node(&region, role, &absolute(dir)?),
         None => supervise(arguments),
     }
 }
