@@ -99,6 +99,10 @@ pub enum Planted {
     RelayBeforeJoined,
     /// Acknowledgements of the history before a rewind are counted after it.
     StaleTurn,
+    /// Rows are taken whatever definitions they were made with.
+    SchemaUnchecked,
+    /// New definitions are required at once, whatever is still committing with older ones.
+    RequiredAtOnce,
 }
 
 /// Settings that contradict each other.

@@ -47,7 +47,7 @@ macro_rules! folders {
     };
 }
 
-folders! { ack append catch_up dr_promotion dr_rewind dr_stream fence in_sync lease reign resolved rewind two_phase txn }
+folders! { ack append catch_up dr_promotion dr_rewind dr_stream fence in_sync lease reign resolved rewind schema two_phase txn }
 
 /// A rule that no script shows could be lost without anybody noticing: with each planted bug some script must read
 /// otherwise, or end otherwise, than it does.
@@ -102,6 +102,8 @@ const PLANTED: &[Planted] = &[
     Planted::MarksAfterSeal,
     Planted::RelayBeforeJoined,
     Planted::StaleTurn,
+    Planted::SchemaUnchecked,
+    Planted::RequiredAtOnce,
 ];
 
 /// A folder that nobody runs would claim what nobody checks.

@@ -27,8 +27,8 @@ use replication::{
 use types::state::Outcome;
 use types::{
     Body, ClusterId, DatabaseId, Epoch, Fence, Incarnation, Lineage, LineageEntry, LinkId, Lsn, Mark, Member, Mode,
-    NodeId, Ordinal, PartitionId, Promotion, PromotionId, Record, Reign, Revision, Role, SetVersion, StartKind,
-    Timestamp, TxnId, View, Write,
+    NodeId, Ordinal, PartitionId, Promotion, PromotionId, Record, Reign, Revision, Role, SchemaVersion, SetVersion,
+    StartKind, Timestamp, TxnId, View, Write,
 };
 
 const ID: PartitionId = PartitionId { database: DatabaseId(1), ordinal: Ordinal(0) };
@@ -530,17 +530,24 @@ impl Host {
         Bytes::copy_from_slice(&[b'a' + self.up_to(3) as u8])
     }
 
+    fn schema(&mut self) -> SchemaVersion {
+        SchemaVersion(self.up_to(2))
+    }
+
     fn request(&mut self) -> TxnRequest {
         let number = self.up_to(5);
         let txn = TxnId(number.into());
-        let mut touch = *self.touches.entry(number).or_insert(Touch { epoch: None, count: 0 });
+        let mut touch = *self.touches.entry(number).or_default();
         if self.chance(10) {
             touch.count += 1;
+        }
+        if self.chance(20) {
+            touch.schema = Some(self.schema());
         }
         let first = Ordinal(self.up_to(1) as i32);
         let decision = self.chance(60).then_some(Timestamp(self.timestamps + self.up_to(9)));
         self.asked_by.insert(self.tickets, number);
-        match self.up_to(13) {
+        match self.up_to(14) {
             0..=2 => {
                 let keys = (0..=self.up_to(2)).map(|_| self.key()).collect();
                 TxnRequest::Lock { txn, touch, stamp: Revision(self.up_to(9)), keys }
@@ -556,8 +563,11 @@ impl Host {
                 TxnRequest::Rollback { txn }
             }
             12 => TxnRequest::Forget { txns: vec![txn] },
-            _ if self.chance(50) => TxnRequest::Settle { view: Timestamp(self.timestamps) },
-            _ => TxnRequest::Settle { view: Timestamp::MAX },
+            13 => TxnRequest::Require { version: self.schema() },
+            _ => {
+                let view = if self.chance(50) { Timestamp(self.timestamps) } else { Timestamp::MAX };
+                TxnRequest::Settle { view, schema: self.chance(30).then(|| self.schema()) }
+            }
         }
     }
 }

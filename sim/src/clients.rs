@@ -285,14 +285,14 @@ impl World {
             Stage::Writing => self.step_writing(txn, &held, database),
             Stage::Committing => {
                 let part = &held.parts[0];
-                let touch = Touch { epoch: part.epoch, count: part.count };
+                let touch = Touch { epoch: part.epoch, count: part.count, schema: None };
                 let id = PartitionId { database, ordinal: part.ordinal };
                 self.request(part.node, id, Want::Step(txn, 0), TxnRequest::Commit { txn, touch });
             }
             Stage::Preparing => {
                 let first = held.parts[0].ordinal;
                 for (at, part) in held.parts.iter().enumerate() {
-                    let touch = Touch { epoch: part.epoch, count: part.count };
+                    let touch = Touch { epoch: part.epoch, count: part.count, schema: None };
                     let id = PartitionId { database, ordinal: part.ordinal };
                     self.request(part.node, id, Want::Step(txn, at), TxnRequest::Prepare { txn, touch, first });
                 }
@@ -319,7 +319,7 @@ impl World {
             return self.step_txn(txn);
         };
         let part = &held.parts[at];
-        let touch = Touch { epoch: part.epoch, count: part.count };
+        let touch = Touch { epoch: part.epoch, count: part.count, schema: None };
         let id = PartitionId { database, ordinal: part.ordinal };
         let lock = TxnRequest::Lock { txn, touch, stamp: held.stamp, keys: part.keys.clone() };
         self.request(part.node, id, Want::Step(txn, at), lock);
@@ -517,7 +517,7 @@ impl World {
         let head = self.checks.heads.get(&(region, id.ordinal));
         self.checks.reads.begin(read, region, id.ordinal, key.clone(), head);
         self.clients.reads.insert(read, Read { partition: id, key, reign: None, seen: None, looked: false });
-        self.request(index, id, Want::Settled(read), TxnRequest::Settle { view: Timestamp::MAX });
+        self.request(index, id, Want::Settled(read), TxnRequest::Settle { view: Timestamp::MAX, schema: None });
     }
 
     fn on_settled(&mut self, index: usize, read: u64, answer: &Answer) {

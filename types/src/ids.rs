@@ -47,6 +47,11 @@ id! {
     Revision(u64)
 }
 id! {
+    /// Which definitions of tables a statement was planned with. Every change of them raises it within a history, and
+    /// its steps are random, so that two histories of a database do not name different definitions alike.
+    SchemaVersion(u64)
+}
+id! {
     /// A DR link between a source and a sink database.
     LinkId(u128)
 }

@@ -18,7 +18,8 @@ pub mod value;
 pub mod view;
 
 pub use ids::{
-    DatabaseId, Incarnation, LinkId, Member, NodeId, Ordinal, PartitionId, Reign, Revision, SetVersion, TableId, TxnId,
+    DatabaseId, Incarnation, LinkId, Member, NodeId, Ordinal, PartitionId, Reign, Revision, SchemaVersion, SetVersion,
+    TableId, TxnId,
 };
 pub use lineage::{Lineage, LineageEntry, StartKind};
 pub use position::{ClusterId, Epoch, Lsn, PromotionId, Timestamp};

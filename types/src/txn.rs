@@ -5,15 +5,17 @@ use std::fmt;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::{Epoch, Lsn, Ordinal, Revision, Timestamp, TxnId, Write};
+use crate::{Epoch, Lsn, Ordinal, Revision, SchemaVersion, Timestamp, TxnId, Write};
 
 /// Where a transaction stands at this partition, as its coordinator knows it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Touch {
     /// The epoch under which it first touched this partition, `None` for the first touch.
     pub epoch: Option<Epoch>,
     /// How many times it has written here.
     pub count: u32,
+    /// The definitions that its rows were made with; `None` for rows that none describe, as in the meta partition.
+    pub schema: Option<SchemaVersion>,
 }
 
 /// A step of a transaction at one of its partitions.
@@ -95,6 +97,14 @@ pub enum TxnRequest {
     Settle {
         /// The read view; `Timestamp::MAX` for a read of the latest.
         view: Timestamp,
+        /// The definitions that the reader knows; `None` if it needs none.
+        schema: Option<SchemaVersion>,
+    },
+    /// From now on take nothing that was planned with other definitions, unless newer ones are required already.
+    /// Answered when nothing that was taken before can still commit.
+    Require {
+        /// These definitions.
+        version: SchemaVersion,
     },
 }
 
@@ -131,6 +141,11 @@ pub enum Answer {
     RolledBack,
     /// Reads at the view see everything; take the value, then ask `may_read`.
     Settled,
+    /// Only these definitions are taken; true if `may_read` says so afterwards.
+    Required {
+        /// They may be newer than those that were to be required.
+        version: SchemaVersion,
+    },
     /// It was not done, certainly.
     Refused(Refusal),
     /// It may or may not have been done: the reign ended while it was under way.
@@ -150,17 +165,21 @@ pub enum Refusal {
     Fenced,
     /// The transaction is not known here, or has ended.
     Ended,
+    /// It was planned with other definitions than are required here; `None`: this reign has not been told which.
+    Schema(Option<SchemaVersion>),
 }
 
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Refusal::NotPrimary => "not primary",
-            Refusal::Sink => "sink",
-            Refusal::Stale => "stale",
-            Refusal::Fenced => "fenced",
-            Refusal::Ended => "ended",
-        })
+        match self {
+            Refusal::NotPrimary => f.write_str("not primary"),
+            Refusal::Sink => f.write_str("sink"),
+            Refusal::Stale => f.write_str("stale"),
+            Refusal::Fenced => f.write_str("fenced"),
+            Refusal::Ended => f.write_str("ended"),
+            Refusal::Schema(Some(version)) => write!(f, "schema {version} is required"),
+            Refusal::Schema(None) => f.write_str("the schema is not known"),
+        }
     }
 }
 
@@ -176,6 +195,7 @@ impl fmt::Display for Answer {
             Answer::Finished => f.write_str("finished"),
             Answer::RolledBack => f.write_str("rolled back"),
             Answer::Settled => f.write_str("settled"),
+            Answer::Required { version } => write!(f, "schema {version} is required"),
             Answer::Refused(refusal) => write!(f, "refused: {refusal}"),
             Answer::Unknown => f.write_str("unknown"),
         }
@@ -201,8 +221,9 @@ impl fmt::Display for TxnRequest {
             TxnRequest::Forget { txns } => {
                 write!(f, "forget {}", txns.iter().map(|txn| format!("t{txn}")).collect::<Vec<_>>().join(" "))
             }
-            TxnRequest::Settle { view } if *view == Timestamp::MAX => f.write_str("settle latest"),
-            TxnRequest::Settle { view } => write!(f, "settle view {view}"),
+            TxnRequest::Settle { view, .. } if *view == Timestamp::MAX => f.write_str("settle latest"),
+            TxnRequest::Settle { view, .. } => write!(f, "settle view {view}"),
+            TxnRequest::Require { version } => write!(f, "require schema {version}"),
         }
     }
 }

@@ -7,6 +7,8 @@
 //!   below its view.
 //! - The first decision in the first participant's log wins. A question about a transaction that is undecided or
 //!   unknown there makes it log Abort, and is answered when that is committed.
+//! - Rows are made with definitions that other transactions change. Before a change commits, every primary is told to
+//!   take nothing that was planned with older ones, and a reign that has not been told takes nothing at all.
 //! - Nothing here survives a reign: the next one starts from the prepared transactions in the state.
 //!
 //! Deadlocks are ended by the host's lock timeout (`Input::Cancel`).
@@ -17,7 +19,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use types::state::{Outcome, Prepared};
-use types::{Body, Epoch, Fence, Lsn, Ordinal, Reign, Revision, Timestamp, TxnId, Write};
+use types::{Body, Epoch, Fence, Lsn, Ordinal, Reign, Revision, SchemaVersion, Timestamp, TxnId, Write};
 
 use self::locks::{Locks, Waiting};
 use crate::log::Log;
@@ -46,9 +48,11 @@ struct Txn {
     commit_ticket: Option<Ticket>,
 }
 
+/// An answer that waits until these transactions have ended and the state has reached an LSN.
 #[derive(Clone, Debug)]
 struct Settle {
     ticket: Ticket,
+    answer: Answer,
     txns: BTreeSet<TxnId>,
     lsn: Lsn,
 }
@@ -61,6 +65,8 @@ pub(crate) struct Txns {
     ordinal: Ordinal,
     options: ReplicaOptions,
     fence: Fence,
+    /// The definitions that rows must be made with; `None`: this reign has not been told.
+    schema: Option<SchemaVersion>,
     locks: Locks,
     txns: BTreeMap<TxnId, Txn>,
     /// Registered, in order; timestamps not yet asked for, and asked for.
@@ -109,6 +115,7 @@ impl Txns {
             ordinal,
             options,
             fence: Fence::None,
+            schema: None,
             locks: Locks::default(),
             txns: BTreeMap::new(),
             registered: vec![],
@@ -174,7 +181,11 @@ impl Txns {
             TxnRequest::Finish { txn, first, decision } => self.finish(ticket, txn, first, decision, context),
             TxnRequest::Rollback { txn } => Some(self.rollback(txn, context)),
             TxnRequest::Forget { txns } => self.forget(ticket, txns, context),
-            TxnRequest::Settle { view } => self.settle(ticket, view, context),
+            TxnRequest::Settle { view, schema } => match self.planned_with(schema) {
+                Ok(()) => self.settle(ticket, view, context),
+                Err(refusal) => Some(Answer::Refused(refusal)),
+            },
+            TxnRequest::Require { version } => self.require(ticket, version),
         };
         if let Some(answer) = answer {
             context.answer(ticket, answer);
@@ -214,6 +225,7 @@ impl Txns {
             Fence::Draining(since) if stamp >= since => return Err(Refusal::Fenced),
             _ => {}
         }
+        self.planned_with(touch.schema)?;
         match (touch.epoch, self.txns.get(&txn)) {
             (None, None) if self.outcomes.contains_key(&txn) => Err(Refusal::Ended),
             (None, None) => Ok(()),
@@ -223,8 +235,15 @@ impl Txns {
         }
     }
 
+    /// Whether that which was planned with these definitions may go on here.
+    fn planned_with(&self, schema: Option<SchemaVersion>) -> Result<(), Refusal> {
+        let other = schema.is_some() && schema != self.schema && !self.options.has(Planted::SchemaUnchecked);
+        if other { Err(Refusal::Schema(self.schema)) } else { Ok(()) }
+    }
+
     /// The transaction, if it is where its coordinator believes it to be.
     fn active(&self, txn: TxnId, touch: Touch) -> Result<&Txn, Refusal> {
+        self.planned_with(touch.schema)?;
         let known = self.txns.get(&txn).ok_or(Refusal::Stale)?;
         let current = touch.epoch == Some(self.epoch) && touch.count == known.count && known.stage == Stage::Active;
         if current { Ok(known) } else { Err(Refusal::Stale) }
@@ -492,7 +511,23 @@ impl Txns {
         if txns.is_empty() && context.applied >= context.committed {
             return Some(Answer::Settled);
         }
-        self.settles.push(Settle { ticket, txns, lsn: context.committed });
+        self.settles.push(Settle { ticket, answer: Answer::Settled, txns, lsn: context.committed });
+        None
+    }
+
+    /// Raises what is required. What has written and not begun to commit is refused when it does; what is committing with
+    /// other definitions is waited for.
+    fn require(&mut self, ticket: Ticket, version: SchemaVersion) -> Option<Answer> {
+        let required = self.schema.map_or(version, |known| known.max(version));
+        self.schema = Some(required);
+        let answer = Answer::Required { version: required };
+        let committing = |known: &Txn| known.stage != Stage::Active;
+        let txns: BTreeSet<TxnId> =
+            self.txns.iter().filter(|(_, known)| committing(known)).map(|(txn, _)| *txn).collect();
+        if txns.is_empty() || self.options.has(Planted::RequiredAtOnce) {
+            return Some(answer);
+        }
+        self.settles.push(Settle { ticket, answer, txns, lsn: Lsn::ZERO });
         None
     }
 
@@ -544,7 +579,7 @@ impl Txns {
         let (over, waiting) = self.settles.drain(..).partition(|s| s.txns.is_empty() && s.lsn <= context.applied);
         self.settles = waiting;
         let over: Vec<Settle> = over;
-        over.into_iter().for_each(|settle| context.answer(settle.ticket, Answer::Settled));
+        over.into_iter().for_each(|settle| context.answer(settle.ticket, settle.answer));
     }
 
     /// Transactions that have been prepared for long: asks their first participant, or decides as it.

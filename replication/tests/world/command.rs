@@ -199,6 +199,9 @@ pub enum Command {
         count: Option<u32>,
         #[arg(key)]
         epoch: Option<String>,
+        /// The definitions that the transaction was planned with, from now on.
+        #[arg(key)]
+        schema: Option<u64>,
     },
     /// Writes rows under the locks.
     Buffer { node: u64, txn: Txn, writes: Vec<(String, String)> },
@@ -221,7 +224,14 @@ pub enum Command {
     /// Decisions that need not be kept.
     Forget { node: u64, txns: Vec<Txn> },
     /// A reader waits for its view, or for the latest.
-    Settle { node: u64, view: Option<u64> },
+    Settle {
+        node: u64,
+        view: Option<u64>,
+        #[arg(key)]
+        schema: Option<u64>,
+    },
+    /// Only what was planned with these definitions is taken from now on.
+    Require { node: u64, schema: u64 },
     /// The host stops waiting for the answer to a request.
     Cancel { node: u64, ticket: u64 },
     /// A timestamp of the service to publish a mark below.

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use replication::{Answer, Input, Ticket, Touch, TxnRequest};
-use types::{Ordinal, Revision, Timestamp, TxnId, Write};
+use types::{Ordinal, Revision, SchemaVersion, Timestamp, TxnId, Write};
 
 use super::command::{Command, Txn};
 use super::{Done, World};
@@ -11,7 +11,10 @@ impl World {
     pub(super) fn obey_transaction(&mut self, command: &Command) -> Done {
         use Command::*;
         match command {
-            Lock { node, txn, keys, stamp, count, epoch } => {
+            Lock { node, txn, keys, stamp, count, epoch, schema } => {
+                if let Some(schema) = schema {
+                    self.touches.entry((*node, txn.0)).or_default().schema = Some(SchemaVersion(*schema));
+                }
                 let mut touch = self.touch(*node, *txn);
                 touch.count = count.unwrap_or(touch.count);
                 match epoch.as_deref() {
@@ -57,9 +60,13 @@ impl World {
                 let txns: Vec<TxnId> = txns.iter().map(|txn| txn.0).collect();
                 self.request(*node, txns[0], TxnRequest::Forget { txns })
             }
-            Settle { node, view } => {
+            Settle { node, view, schema } => {
                 let view = view.map_or(Timestamp::MAX, Timestamp);
-                self.request(*node, TxnId(0), TxnRequest::Settle { view })
+                let schema = schema.map(SchemaVersion);
+                self.request(*node, TxnId(0), TxnRequest::Settle { view, schema })
+            }
+            Require { node, schema } => {
+                self.request(*node, TxnId(0), TxnRequest::Require { version: SchemaVersion(*schema) })
             }
             Cancel { node, ticket } => self.step(*node, Input::Cancel { ticket: Ticket(*ticket) }),
             Publish { node, ts } => self.step(*node, Input::Publish { ts: Timestamp(*ts) }),
@@ -70,12 +77,12 @@ impl World {
 
     fn lock_and_buffer(&mut self, node: u64, txn: Txn, writes: &[(String, String)]) -> Done {
         let keys = writes.iter().map(|(key, _)| key.clone()).collect();
-        self.obey_transaction(&Command::Lock { node, txn, keys, stamp: None, count: None, epoch: None })?;
+        self.obey_transaction(&Command::Lock { node, txn, keys, stamp: None, count: None, epoch: None, schema: None })?;
         self.obey_transaction(&Command::Buffer { node, txn, writes: writes.to_vec() })
     }
 
     fn touch(&self, node: u64, txn: Txn) -> Touch {
-        self.touches.get(&(node, txn.0)).copied().unwrap_or(Touch { epoch: None, count: 0 })
+        self.touches.get(&(node, txn.0)).copied().unwrap_or_default()
     }
 
     fn request(&mut self, node: u64, txn: TxnId, request: TxnRequest) -> Done {
@@ -88,7 +95,7 @@ impl World {
     /// The coordinator learns where its transaction stands.
     pub(super) fn note_answer(&mut self, ticket: Ticket, answer: &Answer) {
         let Some(at) = self.tickets.remove(&ticket.0) else { return };
-        let touch = self.touches.entry(at).or_insert(Touch { epoch: None, count: 0 });
+        let touch = self.touches.entry(at).or_default();
         match answer {
             Answer::Locked { epoch } => touch.epoch = Some(touch.epoch.unwrap_or(*epoch)),
             Answer::Buffered { count } => touch.count = *count,
