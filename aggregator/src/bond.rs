@@ -4,8 +4,8 @@
 //!
 //! - Writes begin and commit only under the lease, and a transaction only under one lease without a gap: whoever did not
 //!   hear from the master for longer has been given up by it.
-//! - Definitions that are remembered count only under the lease. Without it each statement reads them anew, so reads go on
-//!   while there is no master.
+//! - Locks let statements wait for a change of definitions, and a change for statements, at all aggregators. That rows
+//!   are never made with old definitions does not rest on them (`definitions`): whoever sleeps through a lock is refused by the leaves.
 //! - After a gap the lease begins again only when no lock of another aggregator is in force that is not held here.
 
 use std::collections::BTreeMap;
@@ -125,7 +125,7 @@ impl Bond {
                 }
                 changed.await;
             }
-            region.definitions(database).write_owned().await
+            region.definitions.lock(database).write_owned().await
         };
         bond.locks.lock().wants.insert(id, Want { id, database, granted: false });
         bond.news.notify_one();
@@ -191,19 +191,17 @@ impl Bond {
                 }
             }
         }
-        self.renew(region, sent, all_held);
+        self.renew(sent, all_held);
         self.changed.notify_waiters();
     }
 
-    fn renew(&self, region: &Region, sent: Duration, may_begin: bool) {
+    fn renew(&self, sent: Duration, may_begin: bool) {
         let mut lease = self.lease.lock();
         let lapsed = (self.clock)() >= lease.until;
         if lapsed && !may_begin {
             return;
         }
         if lapsed {
-            // Definitions may have changed since.
-            region.forget_schemas();
             lease.number += 1;
         }
         lease.until = lease.until.max(sent + LEASE);
@@ -244,8 +242,8 @@ fn report(region: &Region) -> FrontReport {
 
 /// Waits until nobody here uses a database's definitions, and keeps it so while the lock is in force.
 async fn hold(region: Arc<Region>, lock: WantedLock) {
-    let guard = region.definitions(lock.database).write_owned().await;
-    region.forget_schema(lock.database);
+    let guard = region.definitions.lock(lock.database).write_owned().await;
+    region.definitions.forget(lock.database);
     if let Some(hold) = region.bond.locks.lock().holds.get_mut(&lock.id) {
         hold.guard = Some(guard);
     }

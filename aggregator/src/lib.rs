@@ -4,6 +4,7 @@ mod ask;
 pub mod bond;
 pub mod calls;
 pub mod codec;
+mod definitions;
 pub mod dr;
 pub mod gateway;
 pub mod leaves;

@@ -22,7 +22,7 @@ use sql::cluster::{Scan, WriteBatch, Written};
 use types::txn::{Answer, Refusal, Touch, TxnRequest};
 use types::{
     ClusterId, DatabaseId, Epoch, Incarnation, Lineage, LinkId, LogEnd, Lsn, Mark, Member, NodeId, Ordinal,
-    PartitionId, Promotion, Reign, Revision, SetVersion, Timestamp, TxnId, View,
+    PartitionId, Promotion, Reign, Revision, SchemaVersion, SetVersion, Timestamp, TxnId, View,
 };
 
 /// To the master aggregator. Any other one answers [`MasterAnswer::NotMaster`].
@@ -392,6 +392,8 @@ pub struct Read {
     pub view: Timestamp,
     /// And what this transaction has written.
     pub txn: Option<TxnId>,
+    /// The definitions that it was planned with, if it needs any.
+    pub schema: Option<SchemaVersion>,
 }
 
 /// Rows to lock and write.

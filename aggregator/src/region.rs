@@ -1,18 +1,14 @@
 //! What the sessions of one aggregator share: the catalog, timestamps, the way to the leaves, and what is known of
 //! schemas.
 
-use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use parking_lot::Mutex;
-use sql::schema::Schema;
-use tokio::sync::RwLock;
 use types::txn::TxnRequest;
-use types::{DatabaseId, Member, PartitionId, Promotion};
+use types::{DatabaseId, Member, PartitionId};
 
 use crate::bond::Bond;
+use crate::definitions::Definitions;
 use crate::dr::{Guard, Links, Peering};
 use crate::leaves::Leaves;
 use crate::master::{Catalog, Detector, Fences, Fronts, MasterService, Timestamps};
@@ -66,19 +62,8 @@ pub struct Region {
     pub(crate) stamps: Arc<Stamps>,
     /// Clients.
     pub(crate) sessions: Arc<Sessions>,
-    schemas: Schemas,
-    /// A statement holds its database's lock shared until its transaction ends, DDL alone: rows are never written
-    /// under a definition that has changed meanwhile.
-    definitions: Mutex<HashMap<DatabaseId, Arc<RwLock<()>>>>,
-}
-
-/// Schemas that were read, until something writes to their meta partition.
-#[derive(Default)]
-struct Schemas {
-    /// Each in the history of these promotions: another history has other definitions.
-    known: Mutex<HashMap<DatabaseId, (Vec<Promotion>, Arc<Schema>)>>,
-    /// Counts changes: a schema that was read while one happened is not kept.
-    changes: AtomicU64,
+    /// Definitions of tables.
+    pub(crate) definitions: Definitions,
 }
 
 impl Region {
@@ -94,7 +79,6 @@ impl Region {
     ) -> Arc<Region> {
         let (links, fronts) = (detector.links().clone(), detector.fronts().clone());
         let (guard, bond) = (Guard::default(), Bond::new(member, options.clock));
-        let (schemas, definitions) = (Schemas::default(), Mutex::default());
         let stamps: Arc<Stamps> = Arc::default();
         let fences = Fences::new(catalog.clone(), timestamps.clone(), detector.clone());
         let sessions = Arc::default();
@@ -112,52 +96,8 @@ impl Region {
             options,
             stamps,
             sessions,
-            schemas,
-            definitions,
+            definitions: Definitions::default(),
         })
-    }
-
-    /// The lock that protects a database's definitions.
-    pub fn definitions(&self, database: DatabaseId) -> Arc<RwLock<()>> {
-        self.definitions.lock().entry(database).or_default().clone()
-    }
-
-    /// A schema that is still true. Only under the lease: others may change definitions without it.
-    pub fn schema(&self, database: DatabaseId) -> Option<Arc<Schema>> {
-        self.bond.lease()?;
-        let state = self.catalog.state();
-        let promotions = &state.databases.get(&database)?.promotions;
-        let known = self.schemas.known.lock();
-        known.get(&database).filter(|(history, _)| history == promotions).map(|(_, schema)| schema.clone())
-    }
-
-    /// To be named by `keep_schema`: what is read from now on.
-    pub fn schema_changes(&self) -> u64 {
-        self.schemas.changes.load(Ordering::Acquire)
-    }
-
-    /// Keeps a schema that was read since `changes`, unless something has changed meanwhile.
-    pub fn keep_schema(&self, database: DatabaseId, schema: Arc<Schema>, changes: u64) {
-        let state = self.catalog.state();
-        let Some(known) = state.databases.get(&database) else { return };
-        let mut schemas = self.schemas.known.lock();
-        if changes == self.schema_changes() && self.bond.lease().is_some() {
-            schemas.insert(database, (known.promotions.clone(), schema));
-        }
-    }
-
-    /// A transaction has written to the database's meta partition.
-    pub fn forget_schema(&self, database: DatabaseId) {
-        let mut known = self.schemas.known.lock();
-        self.schemas.changes.fetch_add(1, Ordering::AcqRel);
-        known.remove(&database);
-    }
-
-    /// Others may have written to any meta partition.
-    pub fn forget_schemas(&self) {
-        let mut known = self.schemas.known.lock();
-        self.schemas.changes.fetch_add(1, Ordering::AcqRel);
-        known.clear();
     }
 
     /// The master's side, for requests of this aggregator while it is the master itself.

@@ -11,16 +11,17 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream;
-use sql::cluster::{Batches, Cluster, Database, RowWrite, Scan, Sheet, WriteBatch, Written};
-use sql::layout::Layout;
-use sql::schema::{Schema, decode_sequence, sequence_key};
+use sql::cluster::{Batches, Cluster, Database, Scan, Sheet, WriteBatch, Written};
+use sql::schema::{Schema, decode_sequence};
 use sql::{Error, Result};
 use tokio::sync::{Mutex, OnceCell};
-use types::{DatabaseId, Ordinal, PartitionId, TableId, Timestamp};
+use types::txn::Refusal;
+use types::{DatabaseId, Ordinal, PartitionId, SchemaVersion, TableId, Timestamp};
 
+use crate::definitions::Known;
 use crate::gateway::{may_use, twin};
 use crate::mysql::Client;
-use crate::protocol::{LeafAnswer, LeafRequest, Read};
+use crate::protocol::{LeafAnswer, LeafRefusal, LeafRequest, Read};
 use crate::region::Region;
 use crate::transaction::{Transaction, refused, unreachable_partition};
 
@@ -36,8 +37,20 @@ pub struct StatementRows {
     view: OnceCell<Timestamp>,
     /// Of databases that follow another region: the cut at which this statement reads each.
     cuts: Mutex<HashMap<DatabaseId, Timestamp>>,
-    /// It changes definitions: it holds their lock alone, and reads them anew.
-    definitions: bool,
+    use_of: Definitions,
+    /// The versions of the definitions that it was planned with.
+    planned: std::sync::Mutex<HashMap<DatabaseId, SchemaVersion>>,
+}
+
+/// How a statement uses definitions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Definitions {
+    /// As they are known; rows are refused if they have changed.
+    Known,
+    /// As they are now.
+    Fresh,
+    /// To change them: nobody else of this aggregator uses them.
+    Changed,
 }
 
 impl StatementRows {
@@ -46,10 +59,20 @@ impl StatementRows {
         region: Arc<Region>,
         client: Arc<Client>,
         transaction: Arc<Mutex<Transaction>>,
-        definitions: bool,
+        use_of: Definitions,
     ) -> StatementRows {
-        let (view, cuts) = (OnceCell::new(), Default::default());
-        StatementRows { region, client, transaction, view, cuts, definitions }
+        let (view, cuts, planned) = (OnceCell::new(), Default::default(), Default::default());
+        StatementRows { region, client, transaction, view, cuts, use_of, planned }
+    }
+
+    /// The version of the definitions that it has read.
+    pub fn version(&self, database: DatabaseId) -> Option<SchemaVersion> {
+        self.planned.lock().expect("no holder of this lock panics").get(&database).copied()
+    }
+
+    /// What rows of a partition were planned with; those of the meta partition are not described by definitions.
+    fn planned(&self, partition: PartitionId) -> Option<SchemaVersion> {
+        self.version(partition.database).filter(|_| partition.ordinal != Ordinal::META)
     }
 
     fn id(&self, name: &str) -> Result<DatabaseId> {
@@ -82,38 +105,58 @@ impl StatementRows {
         Ok(Some(cut))
     }
 
-    async fn read(&self, database: DatabaseId) -> Result<Read> {
-        if let Some(view) = self.cut(database).await? {
-            return Ok(Read { view, txn: None });
+    async fn read(&self, partition: PartitionId) -> Result<Read> {
+        if let Some(view) = self.cut(partition.database).await? {
+            return Ok(Read { view, txn: None, schema: None });
         }
         let take = || async {
             let taken = self.region.timestamps.take(1).await;
             taken.map_err(|error| Error::new(9005, error.to_string()))
         };
         let view = *self.view.get_or_try_init(take).await?;
-        Ok(Read { view, txn: self.transaction.lock().await.reader() })
+        let txn = self.transaction.lock().await.reader();
+        Ok(Read { view, txn, schema: self.planned(partition) })
     }
 
-    async fn read_schema(&self, id: DatabaseId) -> Result<Arc<Schema>> {
-        let (start, end) = Schema::key_range();
-        let partition = PartitionId { database: id, ordinal: Ordinal::META };
-        let changes = self.region.schema_changes();
-        let reader = self.transaction.lock().await.reader();
-        let cut = self.cut(id).await?;
-        let read = Read { view: cut.unwrap_or(Timestamp::MAX), txn: reader };
-        let request = LeafRequest::Pairs { partition, read, start, end };
-        let answer = self.region.leaves.ask(partition, &request, READ_TIME, true).await;
-        let pairs = match answer.map_err(|error| unreachable_partition(&error))? {
-            LeafAnswer::Pairs(pairs) => pairs,
-            LeafAnswer::Refused(refusal) => return Err(refused(partition, &refusal)),
-            other => return Err(Error::new(1105, format!("a leaf answers {other:?} to a read"))),
-        };
-        let schema = Arc::new(Schema::from_rows(pairs)?);
-        // A sink's definitions change without anybody here knowing.
-        if reader.is_none() && cut.is_none() {
-            self.region.keep_schema(id, schema.clone(), changes);
+    async fn schema(&self, id: DatabaseId, fresh: bool) -> Result<Arc<Schema>> {
+        // A sink's definitions change without anybody here knowing, and its rows are those of the cut.
+        if let Some(view) = self.cut(id).await? {
+            return self.region.read_definitions(id, Read { view, txn: None, schema: None }).await;
         }
-        Ok(schema)
+        let reader = self.transaction.lock().await.reader();
+        let known = match (self.region.definitions.known(id), reader) {
+            // It has changed some itself, perhaps.
+            (_, Some(_)) if self.use_of == Definitions::Changed => {
+                let version = self.region.schema_version(id).await?;
+                let read = Read { view: Timestamp::MAX, txn: reader, schema: None };
+                Known { version, schema: self.region.read_definitions(id, read).await? }
+            }
+            (Some(known), _) if !fresh => known,
+            _ => self.region.fresh_definitions(id).await?,
+        };
+        let mut planned = self.planned.lock().expect("no holder of this lock panics");
+        planned.entry(id).or_insert(known.version);
+        Ok(known.schema)
+    }
+
+    async fn look_up(&self, name: &str, fresh: bool) -> Result<Database> {
+        let state = self.region.catalog.state();
+        let (id, database) = state.database_named(name).ok_or_else(|| Error::unknown_database(name))?;
+        if self.use_of != Definitions::Changed {
+            self.transaction.lock().await.hold_definitions(id).await?;
+        }
+        let schema = self.schema(id, fresh).await?;
+        Ok(Database { name: name.into(), partitions: database.partitions, schema })
+    }
+
+    /// Whether a read that was refused is to be repeated: the partition has been told the definitions.
+    async fn told(&self, partition: PartitionId, refusal: &LeafRefusal) -> Result<bool> {
+        match (refusal, self.planned(partition)) {
+            (LeafRefusal::Protocol(Refusal::Schema(_)), Some(planned)) => {
+                self.region.tell(partition, planned).await.map(|()| true)
+            }
+            _ => Ok(false),
+        }
     }
 }
 
@@ -128,17 +171,11 @@ impl Cluster for StatementRows {
     }
 
     async fn database(&self, name: &str) -> Result<Database> {
-        let state = self.region.catalog.state();
-        let (id, database) = state.database_named(name).ok_or_else(|| Error::unknown_database(name))?;
-        if !self.definitions {
-            self.transaction.lock().await.hold_definitions(id).await?;
-        }
-        let sink = database.is_sink();
-        let schema = match self.region.schema(id).filter(|_| !self.definitions && !sink) {
-            Some(schema) => schema,
-            None => self.read_schema(id).await?,
-        };
-        Ok(Database { name: name.into(), partitions: database.partitions, schema })
+        self.look_up(name, self.use_of != Definitions::Known).await
+    }
+
+    async fn described(&self, name: &str) -> Result<Database> {
+        self.look_up(name, true).await
     }
 
     async fn get(&self, database: &str, ordinal: Ordinal, keys: Vec<Bytes>) -> Result<Vec<Option<Bytes>>> {
@@ -147,23 +184,31 @@ impl Cluster for StatementRows {
         // needs no timestamp, and goes on while there is no master.
         let (cut, txn) = (self.cut(partition.database).await?, self.transaction.lock().await.reader());
         let read = match cut {
-            Some(view) => Read { view, txn: None },
-            None => Read { view: Timestamp::MAX, txn },
+            Some(view) => Read { view, txn: None, schema: None },
+            None => Read { view: Timestamp::MAX, txn, schema: self.planned(partition) },
         };
         let request = LeafRequest::Get { partition, read, keys };
-        let answer = self.region.leaves.ask(partition, &request, READ_TIME, true).await;
-        match answer.map_err(|error| unreachable_partition(&error))? {
-            LeafAnswer::Rows(rows) => Ok(rows),
-            LeafAnswer::Refused(refusal) => Err(refused(partition, &refusal)),
-            other => Err(Error::new(1105, format!("a leaf answers {other:?} to a read"))),
+        loop {
+            let answer = self.region.leaves.ask(partition, &request, READ_TIME, true).await;
+            match answer.map_err(|error| unreachable_partition(&error))? {
+                LeafAnswer::Rows(rows) => return Ok(rows),
+                LeafAnswer::Refused(refusal) if self.told(partition, &refusal).await? => {}
+                LeafAnswer::Refused(refusal) => return Err(refused(partition, &refusal)),
+                other => return Err(Error::new(1105, format!("a leaf answers {other:?} to a read"))),
+            }
         }
     }
 
     async fn scan(&self, database: &str, ordinal: Ordinal, scan: Scan) -> Result<Batches> {
         let partition = self.partition(database, ordinal)?;
-        let request = LeafRequest::Scan { partition, read: self.read(partition.database).await?, scan };
-        let begun = self.region.leaves.stream(partition, &request, READ_TIME).await;
-        let (first, replies) = begun.map_err(|error| unreachable_partition(&error))?;
+        let request = LeafRequest::Scan { partition, read: self.read(partition).await?, scan };
+        let (first, replies) = loop {
+            let begun = self.region.leaves.stream(partition, &request, READ_TIME).await;
+            match begun.map_err(|error| unreachable_partition(&error))? {
+                (Some(LeafAnswer::Refused(refusal)), _) if self.told(partition, &refusal).await? => {}
+                begun => break begun,
+            }
+        };
         let rest = stream::unfold(Some(replies), |replies| async {
             let mut replies = replies?;
             match replies.next().await {
@@ -182,7 +227,8 @@ impl Cluster for StatementRows {
 
     async fn write(&self, database: &str, ordinal: Ordinal, batch: WriteBatch) -> Result<Vec<Written>> {
         let partition = self.partition(database, ordinal)?;
-        self.transaction.lock().await.write(partition, batch).await
+        let planned = self.planned(partition);
+        self.transaction.lock().await.write(partition, planned, batch).await
     }
 
     async fn sheet(&self, name: &str) -> Result<Option<Sheet>> {
@@ -191,14 +237,12 @@ impl Cluster for StatementRows {
 
     async fn allocate(&self, database: &str, table: TableId, count: u64, at_least: u64) -> Result<u64> {
         let partition = self.partition(database, Ordinal::META)?;
-        let layout = Layout { table, name: "sequences".into(), fields: vec![], shard: vec![] };
-        let writes = vec![RowWrite::Advance { key: sequence_key(table), count, at_least }];
-        let batch = WriteBatch { layout, zone: Default::default(), strict: true, program: None, writes };
+        let batch = WriteBatch::advance(table, count, at_least);
         // A transaction of its own: the values are not given back.
         let outer = self.transaction.lock().await.stamp();
         let mut own = Transaction::begin_count(self.region.clone(), outer);
         own.begin_statement()?;
-        let written = own.write(partition, batch).await?;
+        let written = own.write(partition, None, batch).await?;
         own.commit().await?;
         let old = written.into_iter().next().and_then(|written| written.old);
         decode_sequence(old.ok_or_else(|| Error::new(1467, "Failed to read auto-increment value from storage engine"))?)

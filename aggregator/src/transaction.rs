@@ -18,7 +18,7 @@ use sql::Error;
 use sql::cluster::{WriteBatch, Written};
 use tokio::sync::OwnedRwLockReadGuard;
 use types::txn::{Answer, Refusal, Touch, TxnRequest};
-use types::{DatabaseId, Ordinal, PartitionId, Timestamp, TxnId};
+use types::{DatabaseId, Ordinal, PartitionId, SchemaVersion, Timestamp, TxnId};
 
 use crate::bond::LeaseNumber;
 use crate::leaves::LeavesError;
@@ -45,7 +45,7 @@ pub struct Transaction {
     touched: BTreeMap<PartitionId, Touch>,
     /// Where the present statement has written.
     statement_touched: BTreeSet<PartitionId>,
-    /// Definitions of these databases do not change before it ends.
+    /// Definitions of these databases are not changed by this aggregator before it ends.
     definitions: BTreeMap<DatabaseId, OwnedRwLockReadGuard<()>>,
     /// Under which lease it uses definitions and writes; `None`: it has not yet.
     lease: Option<LeaseNumber>,
@@ -96,10 +96,10 @@ impl Transaction {
         if self.definitions.contains_key(&database) {
             return Ok(());
         }
-        let lock = self.region.definitions(database);
+        let lock = self.region.definitions.lock(database);
         let held = tokio::time::timeout(self.region.options.lock_wait, lock.read_owned()).await;
         let held = held.map_err(|_| lock_wait())?;
-        // Without a lease the definitions are read anew, for reading alone.
+        // What is planned without the lease is for reading alone.
         self.lease = self.lease.or(self.region.bond.lease()).or(Some(NO_LEASE));
         self.definitions.insert(database, held);
         Ok(())
@@ -117,27 +117,32 @@ impl Transaction {
         self.check()
     }
 
-    /// Writes rows of one partition. An error means that the statement has failed.
-    pub async fn write(&mut self, partition: PartitionId, batch: WriteBatch) -> Result<Vec<Written>, Error> {
+    /// The database whose meta partition it has written to.
+    pub fn defines(&self) -> Option<DatabaseId> {
+        let written = self.touched.iter().find(|(id, touch)| id.ordinal == Ordinal::META && touch.count > 0);
+        written.map(|(id, _)| id.database)
+    }
+
+    /// Writes rows of one partition, planned with these definitions. An error means that the statement has failed.
+    pub async fn write(
+        &mut self,
+        partition: PartitionId,
+        schema: Option<SchemaVersion>,
+        batch: WriteBatch,
+    ) -> Result<Vec<Written>, Error> {
         self.check()?;
+        let others = |(known, touch): (&PartitionId, &Touch)| known.ordinal != Ordinal::META && touch.schema != schema;
+        if schema.is_some() && self.touched.iter().any(others) {
+            self.doomed = true;
+            return Err(rolled_back("table definitions have changed since it began"));
+        }
         // A Prepare names its deciding partition by ordinal: a participant in another database would ask its own.
         if self.touched.keys().any(|known| known.database != partition.database) {
             return Err(Error::unsupported("one transaction that writes to several databases"));
         }
-        let stamp = match &self.stamp {
-            Some(stamp) => stamp.clone(),
-            None => {
-                let lease = self.region.bond.admit(&self.region).await?;
-                if *self.lease.get_or_insert(lease) != lease {
-                    return Err(cut_off());
-                }
-                self.region.guard.admit(&self.region.catalog, partition.database).await?;
-                let made = self.region.stamps.stamp(self.id, partition.database, &self.region.catalog)?;
-                self.stamp.insert(Arc::new(made)).clone()
-            }
-        };
+        let stamp = self.stamped(partition.database).await?;
         let work = stamp.work().ok_or_else(fence_timeout)?;
-        let touch = self.touched.get(&partition).copied().unwrap_or(Touch { epoch: None, count: 0 });
+        let touch = self.touched.get(&partition).copied().unwrap_or(Touch { schema, ..Touch::default() });
         let lock_wait = self.region.options.lock_wait;
         let request = LeafRequest::Write(WriteRequest {
             partition,
@@ -151,7 +156,12 @@ impl Transaction {
         });
         self.touched.insert(partition, touch);
         self.statement_touched.insert(partition);
-        let answer = self.ask_to_write(partition, &request).await;
+        let mut answer = self.ask_to_write(partition, &request).await;
+        if let (Ok(LeafAnswer::Refused(LeafRefusal::Protocol(Refusal::Schema(_)))), Some(planned)) = (&answer, schema) {
+            // It takes it when it is told, or the statement is planned anew.
+            self.region.tell(partition, planned).await?;
+            answer = self.ask_to_write(partition, &request).await;
+        }
         let cancelled = stamp.is_cancelled();
         drop(work);
         match answer {
@@ -172,6 +182,20 @@ impl Transaction {
             }
             Err(error) => Err(unreachable_partition(&error)),
         }
+    }
+
+    /// What it writes under; made at its first write.
+    async fn stamped(&mut self, database: DatabaseId) -> Result<Arc<Stamp>, Error> {
+        if let Some(stamp) = &self.stamp {
+            return Ok(stamp.clone());
+        }
+        let lease = self.region.bond.admit(&self.region).await?;
+        if *self.lease.get_or_insert(lease) != lease {
+            return Err(cut_off());
+        }
+        self.region.guard.admit(&self.region.catalog, database).await?;
+        let made = self.region.stamps.stamp(self.id, database, &self.region.catalog)?;
+        Ok(self.stamp.insert(Arc::new(made)).clone())
     }
 
     /// A leaf may not have heard yet that a fence was lifted: it is asked again.
@@ -239,7 +263,7 @@ impl Transaction {
         };
         for (partition, _) in written {
             if partition.ordinal == Ordinal::META && !self.counts_only {
-                self.region.forget_schema(partition.database);
+                self.region.definitions.forget(partition.database);
             }
         }
         self.stamp = None;
@@ -289,18 +313,25 @@ impl Transaction {
             Some(_) => None,
             None => self.region.timestamps.take(1).await.ok(),
         };
-        let request = TxnRequest::Decide { txn: self.id, decision };
-        let decided = match self.step(first, request, true).await {
-            Ok(LeafAnswer::Txn(Answer::Decided { decision })) => decision,
-            _ if decision.is_none() => None,
-            // The decision may be in the log: only the first participant knows.
-            _ => return Err(unknown(self.id)),
+        let decided = match (self.decide_at(first, decision).await, decision) {
+            (Some(decided), _) => decided,
+            (None, None) => None,
+            // The decision may be in the log. Whoever asks for the other one is told which is, or there is none.
+            (None, Some(_)) => self.decide_at(first, None).await.ok_or_else(|| unknown(self.id))?,
         };
         self.tell(written.iter().map(|(partition, _)| *partition).filter(|id| *id != first).collect(), first, decided);
         match (decided, failure) {
             (Some(ts), _) => Ok(ts),
             (None, Some(failure)) => Err(failure),
             (None, None) => Err(rolled_back("it could not be decided in time")),
+        }
+    }
+
+    /// What the first participant has logged, after it was told this decision. `None`: it does not say.
+    async fn decide_at(&self, first: PartitionId, decision: Option<Timestamp>) -> Option<Option<Timestamp>> {
+        match self.step(first, TxnRequest::Decide { txn: self.id, decision }, true).await {
+            Ok(LeafAnswer::Txn(Answer::Decided { decision })) => Some(decision),
+            _ => None,
         }
     }
 
@@ -425,6 +456,7 @@ pub fn refused(partition: PartitionId, refusal: &LeafRefusal) -> Error {
             "The database follows another region and takes no writes: write there, or STOP REPLICATING here",
         ),
         LeafRefusal::Protocol(Refusal::Stale | Refusal::Ended) => rolled_back("a partition has a new primary"),
+        LeafRefusal::Protocol(Refusal::Schema(_)) => rolled_back("table definitions have changed since it began"),
         LeafRefusal::Protocol(Refusal::NotPrimary) | LeafRefusal::NoPartition | LeafRefusal::NotReadable => {
             Error::new(9005, format!("Partition {partition} has no primary right now: repeat the statement"))
         }

@@ -20,7 +20,7 @@ use types::{Datum, Ordinal, TableId};
 use crate::error::Result;
 use crate::layout::Layout;
 use crate::scalar::{Scalar, SessionZone, Ty, Warning};
-use crate::schema::Schema;
+use crate::schema::{Schema, sequence_key};
 
 /// A database, as far as statements need it.
 #[derive(Clone, Debug)]
@@ -108,6 +108,15 @@ pub enum RowWrite {
     },
 }
 
+impl WriteBatch {
+    /// Takes values of a table's counter.
+    pub fn advance(table: TableId, count: u64, at_least: u64) -> WriteBatch {
+        let layout = Layout { table, name: "sequences".into(), fields: vec![], shard: vec![] };
+        let writes = vec![RowWrite::Advance { key: sequence_key(table), count, at_least }];
+        WriteBatch { layout, zone: Default::default(), strict: true, program: None, writes }
+    }
+}
+
 /// A row as stored.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Row {
@@ -191,8 +200,14 @@ pub trait Cluster: Send + Sync + 'static {
     /// Names of the databases that the session may see, rising.
     async fn databases(&self) -> Result<Vec<String>>;
 
-    /// A database as of the statement's view; 1049 if there is none.
+    /// A database, its tables as they were at some time before; 1049 if there is none. Rows that are read or written
+    /// by definitions which have changed are refused (1412).
     async fn database(&self, name: &str) -> Result<Database>;
+
+    /// A database, its tables as they are now, for who wants to know nothing else of it.
+    async fn described(&self, name: &str) -> Result<Database> {
+        self.database(name).await
+    }
 
     /// The stored values of keys of one partition, in the order of the keys. Only for a statement that reads nothing else:
     /// it sees the latest values, which may be newer than the statement's view.

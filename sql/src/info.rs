@@ -83,7 +83,7 @@ async fn all_tables(cluster: &Arc<dyn Cluster>) -> Result<Vec<(String, Vec<Arc<T
     let mut found = Vec::new();
     for name in cluster.databases().await? {
         // A database that is dropped meanwhile is not listed.
-        if let Ok(database) = cluster.database(&name).await {
+        if let Ok(database) = cluster.described(&name).await {
             found.push((name, database.schema.tables().cloned().collect()));
         }
     }
@@ -461,7 +461,7 @@ fn result_columns<N: AsRef<str>>(columns: &[(N, Ty)]) -> Vec<ResultColumn> {
 
 async fn find(name: &TableName, session: &Session, cluster: &Arc<dyn Cluster>) -> Result<Arc<Table>> {
     let database = name.database.clone().or_else(|| session.database.clone()).ok_or_else(Error::no_database)?;
-    let found = cluster.database(&database).await?;
+    let found = cluster.described(&database).await?;
     found.schema.table(&name.name).cloned().ok_or_else(|| Error::unknown_table(&database, &name.name))
 }
 
@@ -475,7 +475,7 @@ async fn show_tables(
     let mut columns = vec![("Tables_in_database", Ty::Text)];
     let names: Vec<String> = match database.eq_ignore_ascii_case(INFORMATION_SCHEMA) {
         true => ["COLUMNS", "SCHEMATA", "STATISTICS", "TABLES"].map(String::from).to_vec(),
-        false => cluster.database(database).await?.schema.tables().map(|table| table.name.clone()).collect(),
+        false => cluster.described(database).await?.schema.tables().map(|table| table.name.clone()).collect(),
     };
     let mut rows: Vec<Vec<Datum>> = names.into_iter().map(|name| vec![text(name)]).collect();
     if full {
@@ -508,7 +508,7 @@ async fn table_status(database: Option<&str>, session: &Session, cluster: &Arc<d
         "Comment",
     ];
     let mut rows = Vec::new();
-    for table in cluster.database(database).await?.schema.tables() {
+    for table in cluster.described(database).await?.schema.tables() {
         let mut row = vec![Datum::Null; names.len()];
         row[0] = text(&table.name);
         row[1] = text("Perennial");

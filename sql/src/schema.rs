@@ -133,7 +133,7 @@ pub fn table_key(name: &str) -> Bytes {
     encode_key(TABLES, [&Datum::Text(name.into())])
 }
 
-/// The key of a table's counter; of table ids for 0.
+/// The key of a table's counter; of table ids for 0, of the definitions' version for `TABLES`.
 pub fn sequence_key(table: TableId) -> Bytes {
     encode_key(SEQUENCES, [&Datum::UInt(table.0)])
 }

@@ -137,8 +137,8 @@ impl Lexer<'_> {
         if rest.starts_with('#') || rest == "--" || rest.starts_with("-- ") || rest.starts_with("--\n") {
             return Ok(Some(to_line_end()));
         }
-        if rest.starts_with("/*!") {
-            let digits = rest[3..].bytes().take_while(u8::is_ascii_digit).count();
+        if let Some(hidden) = rest.strip_prefix("/*!") {
+            let digits = hidden.bytes().take_while(u8::is_ascii_digit).count();
             self.in_hint = true;
             return Ok(Some(3 + digits));
         }
@@ -146,8 +146,8 @@ impl Lexer<'_> {
             self.in_hint = false;
             return Ok(Some(2));
         }
-        if rest.starts_with("/*") {
-            let end = rest[2..].find("*/").ok_or_else(|| self.unfinished())?;
+        if let Some(comment) = rest.strip_prefix("/*") {
+            let end = comment.find("*/").ok_or_else(|| self.unfinished())?;
             return Ok(Some(end + 4));
         }
         Ok(None)

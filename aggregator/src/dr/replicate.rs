@@ -121,7 +121,7 @@ pub async fn replicate(region: &Arc<Region>, order: Order) -> Result<Replicated>
             return Err(error);
         }
     };
-    region.forget_schema(database);
+    region.definitions.forget(database);
     region.links.note(opened.link, |known| {
         known.target.get_or_insert(opened.source.position);
         known.source.get_or_insert(opened.source.clone());

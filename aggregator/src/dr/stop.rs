@@ -51,7 +51,7 @@ pub async fn stop(region: &Arc<Region>, name: &str) -> Result<Stopped> {
             link_error(format!("The database '{name}' does not follow another region: it is writable"))
         })?,
     };
-    region.forget_schema(database);
+    region.definitions.forget(database);
     serving(region, database, "promoted").await?;
     let state = region.catalog.state();
     let epochs = state.partitions_of(database).filter_map(|(_, partition)| partition.grant);

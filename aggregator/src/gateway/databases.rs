@@ -58,7 +58,7 @@ pub async fn change(region: &Arc<Region>, statement: &Statement) -> Result<Answe
                 return Err(refusal);
             }
             decide(region, Command::DropDatabase { name: name.clone() }).await?;
-            region.forget_schema(id);
+            region.definitions.forget(id);
         }
         _ => return Err(Error::new(1105, "not a statement about databases")),
     }

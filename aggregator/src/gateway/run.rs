@@ -2,17 +2,22 @@
 
 use std::sync::Arc;
 
-use sql::answer::{Answer, Done};
+use futures::{StreamExt, stream};
+use sql::answer::{Answer, Done, ResultColumn};
 use sql::cluster::Cluster;
 use sql::statement::{LoadData, Statement};
 use sql::{Error, Loader, Result};
 use tokio::sync::Mutex;
 
 use super::{ClientSession, aggregators, answer, databases, divergence, replication, shows, users, wire};
-use crate::bond::{Alone, Bond};
+use crate::bond::{Alone, Bond, LeaseNumber};
+use crate::definitions::CHANGED;
 use crate::mysql::{Column, ResultSink, SqlError};
-use crate::rows::StatementRows;
+use crate::rows::{Definitions, StatementRows};
 use crate::transaction::Transaction;
+
+/// How often a statement is planned before it is given up: definitions change all the time.
+const PLANS: usize = 10;
 
 /// What a statement does to the transaction around it.
 enum Kind {
@@ -40,6 +45,21 @@ fn kind(statement: &Statement) -> Kind {
         | Statement::Truncate(_) => Kind::Definitions,
         _ => Kind::Aside,
     }
+}
+
+/// The definitions that were at hand do not have what the statement names; newer ones may.
+fn is_unknown(error: &Error) -> bool {
+    matches!(error.code, 1054 | 1146)
+}
+
+/// The answer, with the first of its rows at hand: until then it can still turn out that definitions have changed.
+async fn begun(answer: Answer) -> Result<Answer> {
+    let Answer::Rows(mut found) = answer else { return Ok(answer) };
+    if let Some(first) = found.rows.next().await {
+        let first = stream::once(std::future::ready(Ok(first?)));
+        found.rows = first.chain(found.rows).boxed();
+    }
+    Ok(Answer::Rows(found))
 }
 
 impl ClientSession {
@@ -85,34 +105,48 @@ impl ClientSession {
         fresh
     }
 
-    fn rows(&self, transaction: &Arc<Mutex<Transaction>>, definitions: bool) -> Arc<dyn Cluster> {
+    fn rows(&self, transaction: &Arc<Mutex<Transaction>>, use_of: Definitions) -> Arc<StatementRows> {
         let (region, client) = (self.region.clone(), self.client.clone());
-        Arc::new(StatementRows::new(region, client, transaction.clone(), definitions))
+        Arc::new(StatementRows::new(region, client, transaction.clone(), use_of))
     }
 
     async fn run_rows(&mut self, statement: &Statement, more: bool, out: &mut dyn ResultSink) -> Result<(), SqlError> {
         if statement.writes() {
-            // Before definitions are looked at: they count only under the lease.
             self.region.bond.admit(&self.region).await.map_err(wire)?;
         }
+        let mut use_of = Definitions::Known;
+        for _ in 1..PLANS {
+            match self.plan_and_run(statement, use_of).await {
+                // Others have changed definitions: nothing has been sent, the statement begins anew.
+                Err(error) if error.code == CHANGED => {}
+                Err(error) if is_unknown(&error) && use_of == Definitions::Known => use_of = Definitions::Fresh,
+                Ok(done) => return self.send(done, more, out).await,
+                Err(error) => return Err(wire(error)),
+            }
+        }
+        let done = self.plan_and_run(statement, use_of).await.map_err(wire)?;
+        self.send(done, more, out).await
+    }
+
+    /// Once. An answer of rows has its first one: they are read while they are sent, and the view and the definitions
+    /// hold until then.
+    async fn plan_and_run(&mut self, statement: &Statement, use_of: Definitions) -> Result<Answer> {
         let transaction = self.current();
-        self.begin_statement(&transaction).await.map_err(wire)?;
-        let rows = self.rows(&transaction, false);
+        self.begin_statement(&transaction).await?;
+        let rows = self.rows(&transaction, use_of);
+        let cluster: Arc<dyn Cluster> = rows;
+        let run = async { begun(sql::execute(statement, &self.variables, &cluster).await?).await };
         let done = tokio::select! {
-            done = sql::execute(statement, &self.variables, &rows) => done,
+            done = run => done,
             () = self.stop.cancelled() => Err(interrupted()),
         };
         match done {
-            Ok(Answer::Rows(found)) => {
-                // The rows are read while they are sent; the view and the definitions hold until then.
-                self.send(Answer::Rows(found), more, out).await
-            }
+            Ok(Answer::Rows(found)) => Ok(Answer::Rows(found)),
             Ok(done) => {
-                drop(rows);
-                self.end_statement(transaction).await.map_err(wire)?;
-                self.send(done, more, out).await
+                drop(cluster);
+                self.end_statement(transaction).await.map(|()| done)
             }
-            Err(error) => Err(wire(self.fail_statement(transaction, error).await)),
+            Err(error) => Err(self.fail_statement(transaction, error).await),
         }
     }
 
@@ -149,7 +183,7 @@ impl ClientSession {
         self.region.bond.admit(&self.region).await.map_err(wire)?;
         let transaction = self.current();
         self.begin_statement(&transaction).await.map_err(wire)?;
-        let rows = self.rows(&transaction, false);
+        let rows: Arc<dyn Cluster> = self.rows(&transaction, Definitions::Known);
         let done = self.load_rows(load, &rows, out).await;
         drop(rows);
         match done {
@@ -185,14 +219,32 @@ impl ClientSession {
         self.commit().await?;
         let lease = self.region.bond.admit(&self.region).await?;
         let _alone = self.lock_definitions(statement).await?;
+        for _ in 1..PLANS {
+            match self.change_definitions(statement, lease).await {
+                // Another aggregator was first.
+                Err(error) if error.code == CHANGED => {}
+                done => return done,
+            }
+        }
+        self.change_definitions(statement, lease).await
+    }
+
+    async fn change_definitions(&self, statement: &Statement, lease: LeaseNumber) -> Result<Answer> {
         let transaction = Arc::new(Mutex::new(Transaction::begin(self.region.clone())));
         transaction.lock().await.hold_lease(lease);
         transaction.lock().await.begin_statement()?;
-        let rows = self.rows(&transaction, true);
-        let done = sql::execute(statement, &self.variables, &rows).await;
-        drop(rows);
+        let rows = self.rows(&transaction, Definitions::Changed);
+        let cluster: Arc<dyn Cluster> = rows.clone();
+        let done = sql::execute(statement, &self.variables, &cluster).await;
         let mut own = transaction.lock().await;
-        match done {
+        let raised = match (&done, own.defines()) {
+            (Ok(_), Some(database)) => {
+                let read = rows.version(database);
+                self.region.raise_version(&mut own, database, read).await
+            }
+            _ => Ok(()),
+        };
+        match raised.and(done) {
             Ok(done) => own.commit().await.map(|_| done),
             Err(error) => {
                 own.roll_back().await;
@@ -279,7 +331,10 @@ impl ClientSession {
                 aggregators::change(&self.region, *change, address).await
             }
             Statement::Kill { query, id } => self.kill(*id, *query).map(|()| nothing()),
-            other => sql::execute(other, &self.variables, &self.rows(&self.idle(), false)).await,
+            other => {
+                let rows: Arc<dyn Cluster> = self.rows(&self.idle(), Definitions::Fresh);
+                sql::execute(other, &self.variables, &rows).await
+            }
         }
     }
 
@@ -320,9 +375,17 @@ impl ClientSession {
     pub(super) async fn describe(&mut self, text: &str) -> Result<Vec<Column>, SqlError> {
         let statement = sql::parse::parse(text).map_err(wire)?;
         users::allow(&self.region, &self.client, &statement, &self.variables).map_err(wire)?;
-        let rows = self.rows(&self.idle(), false);
-        let columns = sql::describe(&statement, &self.variables, &rows).await.map_err(wire)?;
+        let columns = match self.columns(&statement, Definitions::Known).await {
+            Err(error) if is_unknown(&error) => self.columns(&statement, Definitions::Fresh).await,
+            columns => columns,
+        };
+        let columns = columns.map_err(wire)?;
         Ok(columns.iter().map(answer::column).collect())
+    }
+
+    async fn columns(&self, statement: &Statement, use_of: Definitions) -> Result<Vec<ResultColumn>> {
+        let rows: Arc<dyn Cluster> = self.rows(&self.idle(), use_of);
+        sql::describe(statement, &self.variables, &rows).await
     }
 
     /// COM_FIELD_LIST.

@@ -17,7 +17,7 @@ use sql::leaf::{Change, Scanner, apply};
 use storage::state::{PartitionState, ScanLimits, StateError};
 use transport::rpc::{Failure, Handler, ReplySender};
 use types::txn::{Answer, Refusal, Touch, TxnRequest};
-use types::{PartitionId, TxnId, Write};
+use types::{PartitionId, SchemaVersion, TxnId, Write};
 
 use super::aside::Asides;
 use super::overlay::{AllOverlays, Overlays, Undone, Written as Own};
@@ -139,7 +139,7 @@ impl Inner {
             answer => return Err(refusal(answer)),
         };
         let overlays = self.overlays(partition);
-        let mut touch = Touch { epoch: Some(epoch), count: touch.count };
+        let mut touch = Touch { epoch: Some(epoch), ..touch };
         let done =
             tokio::task::block_in_place(|| evaluate(&handle.state.get(), &overlays, txn, &batch)).map_err(damaged)?;
         let (writes, written) = match done {
@@ -195,6 +195,7 @@ impl Inner {
             TxnRequest::Commit { txn, .. } | TxnRequest::Prepare { txn, .. } | TxnRequest::Rollback { txn } => {
                 Some(txn)
             }
+            TxnRequest::Require { version } => return self.require(&handle, version).await,
             TxnRequest::Lock { .. } | TxnRequest::Buffer { .. } | TxnRequest::Unbuffer { .. } => {
                 return Err(LeafRefusal::Invalid("locks and buffers are made by writes".into()));
             }
@@ -208,9 +209,24 @@ impl Inner {
         Ok(answer.map_or(LeafAnswer::Unknown, LeafAnswer::Txn))
     }
 
+    /// Takes nothing any more that was planned with other definitions.
+    async fn require(&self, handle: &PartitionHandle, version: SchemaVersion) -> Result<LeafAnswer, LeafRefusal> {
+        let answer = handle.txn(TxnRequest::Require { version }).await.ok_or(LeafRefusal::NoPartition)?;
+        match answer {
+            // Under its leases nobody else leads the partition: whoever does so later asks what is required.
+            Answer::Required { .. } if handle.may_read().await => Ok(LeafAnswer::Txn(answer)),
+            Answer::Required { .. } => Err(LeafRefusal::NotReadable),
+            answer => Err(refusal(answer)),
+        }
+    }
+
     /// Waits until everything at or below the view has ended and is applied.
     async fn settled(&self, handle: &PartitionHandle, read: Read) -> Result<(), LeafRefusal> {
-        match handle.txn(TxnRequest::Settle { view: read.view }).await.ok_or(LeafRefusal::NoPartition)? {
+        match handle
+            .txn(TxnRequest::Settle { view: read.view, schema: read.schema })
+            .await
+            .ok_or(LeafRefusal::NoPartition)?
+        {
             Answer::Settled => Ok(()),
             answer => Err(refusal(answer)),
         }

@@ -20,9 +20,9 @@ impl Parser<'_> {
         } else if self.words(&["CREATE", "TABLE"]) {
             Show::CreateTable(self.table_name()?)
         } else if self.words(&["TABLE", "STATUS"]) {
-            Show::TableStatus(self.from_database()?)
+            Show::TableStatus(self.database_clause()?)
         } else if self.word("TABLES") {
-            Show::Tables { full, database: self.from_database()? }
+            Show::Tables { full, database: self.database_clause()? }
         } else if self.one_of(&["COLUMNS", "FIELDS"]).is_some() {
             self.from()?;
             Show::Columns { full, table: self.qualified_table()? }
@@ -130,14 +130,14 @@ impl Parser<'_> {
         if self.one_of(&["FROM", "IN"]).is_some() { Ok(()) } else { Err(self.unexpected()) }
     }
 
-    fn from_database(&mut self) -> Result<Option<String>> {
+    fn database_clause(&mut self) -> Result<Option<String>> {
         if self.one_of(&["FROM", "IN"]).is_some() { self.name().map(Some) } else { Ok(None) }
     }
 
     /// `table [FROM db]`.
     fn qualified_table(&mut self) -> Result<TableName> {
         let mut table = self.table_name()?;
-        if let Some(database) = self.from_database()? {
+        if let Some(database) = self.database_clause()? {
             table.database = Some(database);
         }
         Ok(table)

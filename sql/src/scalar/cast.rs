@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 pub(super) const TABLE: &[Definition] = &[
     def("cast_signed", 1, 1, rule::int, |args, env| signed(&args[0], env)),
     def("cast_unsigned", 1, 1, rule::uint, |args, env| unsigned(&args[0], env)),
-    def("cast_decimal", 3, 3, decimal_type, |args, env| decimal(args, env)),
+    def("cast_decimal", 3, 3, decimal_type, decimal),
     def("cast_double", 1, 1, rule::double, |args, env| {
         Ok(match ops::numeric(&args[0], env) {
             Datum::Null => Datum::Null,

@@ -28,7 +28,7 @@ use super::shows::{count, sheet, text};
 use crate::mysql::Client;
 use crate::protocol::{DivergenceFile, ExchangeId, Fate, LeafAnswer, LeafRequest, SetAside};
 use crate::region::Region;
-use crate::rows::StatementRows;
+use crate::rows::{Definitions, StatementRows};
 use crate::transaction::Transaction;
 use crate::writable::time;
 
@@ -284,7 +284,7 @@ async fn read_from(region: &Region, name: &str, node: NodeId) -> Result<Vec<SetA
 /// The tables of a database as they are now; none if it is gone or cannot be read.
 async fn schema(region: &Arc<Region>, client: &Arc<Client>, name: &str) -> Arc<Schema> {
     let idle = Arc::new(Mutex::new(Transaction::begin(region.clone())));
-    let rows = StatementRows::new(region.clone(), client.clone(), idle, false);
+    let rows = StatementRows::new(region.clone(), client.clone(), idle, Definitions::Fresh);
     match rows.database(name).await {
         Ok(database) => database.schema,
         Err(error) => {

@@ -1,0 +1,255 @@
+//! Definitions of tables as an aggregator knows them, and how they change while others use them.
+//!
+//! The definitions of a database have a version: a counter beside them in the meta partition, which every change raises. What
+//! was planned with one version is taken by a primary that requires this very version, and refused by any other.
+//!
+//! - *Reading*: the version first, then the definitions. If they change in between, they are newer than the version
+//!   that they are used under, and refused.
+//! - *A change* is made on the definitions as they were read, locks the counter and looks whether it is still what was read,
+//!   raises it, requires the new version of every primary, the meta partition's first, and commits. A primary
+//!   answers when nothing that was planned with an older version can commit any more, and under its leases: a
+//!   later primary begins after that.
+//! - *A new reign* has not been told, and refuses. Whoever meets that asks the meta partition's primary what is required,
+//!   also by a change that is under way, and tells it. If the meta partition itself has a new primary meanwhile, the change
+//!   under way cannot commit: its lock was under the old one.
+//! - *A change that fails* after it was required leaves a version that no definitions have. Whoever meets that waits for
+//!   the counter's lock and raises it as far: a change of nothing.
+//!
+//! Statements and changes wait for each other by locks, at this aggregator (`Definitions::lock`) and at all (`bond`), so that a statement
+//! rarely begins anew (1412, which the session repeats where nothing has been sent to the client). Locks are for
+//! patience, versions for safety: an aggregator may sleep through the end of its lease.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use futures::future::try_join_all;
+use parking_lot::Mutex;
+use sql::cluster::WriteBatch;
+use sql::schema::{Schema, TABLES, decode_sequence, sequence_key};
+use sql::{Error, Result};
+use tokio::sync::RwLock;
+use types::txn::{Answer, TxnRequest};
+use types::{DatabaseId, Ordinal, PartitionId, SchemaVersion, Timestamp};
+
+use crate::protocol::{LeafAnswer, LeafRequest, Read};
+use crate::region::Region;
+use crate::transaction::{Transaction, refused, unreachable_partition};
+
+/// MySQL's error for a statement that was planned with definitions that have changed.
+pub const CHANGED: u16 = 1412;
+/// How long a primary may take to end what is committing.
+const REQUIRE_TIME: Duration = Duration::from_secs(10);
+/// How long a read of the meta partition may take.
+const READ_TIME: Duration = Duration::from_secs(60);
+/// What reads the latest, and needs no definitions for it.
+const LATEST: Read = Read { view: Timestamp::MAX, txn: None, schema: None };
+/// What a database has in which nothing was ever defined.
+const FIRST: u64 = 1;
+
+/// Definitions, and what they are called.
+#[derive(Clone)]
+pub struct Known {
+    /// Of this version, or newer.
+    pub version: SchemaVersion,
+    /// The tables.
+    pub schema: Arc<Schema>,
+}
+
+/// What an aggregator knows of all databases.
+#[derive(Default)]
+pub struct Definitions {
+    known: Mutex<HashMap<DatabaseId, Known>>,
+    /// Counts what made definitions be forgotten: those that were read while it happened are not kept.
+    changes: AtomicU64,
+    /// The highest version that a primary was met with.
+    required: Mutex<HashMap<DatabaseId, SchemaVersion>>,
+    locks: Mutex<HashMap<DatabaseId, Arc<RwLock<()>>>>,
+}
+
+impl Definitions {
+    /// A statement holds its database's lock shared until its transaction ends; a change holds it alone.
+    pub fn lock(&self, database: DatabaseId) -> Arc<RwLock<()>> {
+        self.locks.lock().entry(database).or_default().clone()
+    }
+
+    /// What was read, and has not been found to be old.
+    pub fn known(&self, database: DatabaseId) -> Option<Known> {
+        self.known.lock().get(&database).cloned()
+    }
+
+    /// They have changed, or may have.
+    pub fn forget(&self, database: DatabaseId) {
+        let mut known = self.known.lock();
+        self.changes.fetch_add(1, Ordering::AcqRel);
+        known.remove(&database);
+    }
+
+    fn keep(&self, database: DatabaseId, read: &Known, changes: u64) {
+        let mut known = self.known.lock();
+        if changes == self.changes.load(Ordering::Acquire) {
+            known.insert(database, read.clone());
+        }
+    }
+
+    /// A primary requires this: what was planned with another version must begin anew.
+    fn met(&self, database: DatabaseId, version: SchemaVersion) -> Error {
+        let mut required = self.required.lock();
+        let highest = required.entry(database).or_insert(version);
+        *highest = version.max(*highest);
+        drop(required);
+        self.forget(database);
+        Error::new(CHANGED, "Table definition has changed, please retry transaction")
+    }
+
+    fn required(&self, database: DatabaseId) -> SchemaVersion {
+        self.required.lock().get(&database).copied().unwrap_or_default()
+    }
+}
+
+impl Region {
+    /// Definitions that were committed before this was called.
+    pub async fn fresh_definitions(self: &Arc<Self>, database: DatabaseId) -> Result<Known> {
+        loop {
+            let changes = self.definitions.changes.load(Ordering::Acquire);
+            let version = self.schema_version(database).await?;
+            let required = self.definitions.required(database);
+            if version < required {
+                self.catch_up(database, required).await?;
+                continue;
+            }
+            let known = Known { version, schema: self.read_definitions(database, LATEST).await? };
+            self.definitions.keep(database, &known, changes);
+            return Ok(known);
+        }
+    }
+
+    /// Definitions as a reader sees them.
+    pub async fn read_definitions(&self, database: DatabaseId, read: Read) -> Result<Arc<Schema>> {
+        let partition = PartitionId { database, ordinal: Ordinal::META };
+        let (start, end) = Schema::key_range();
+        match self.ask_meta(partition, &LeafRequest::Pairs { partition, read, start, end }).await? {
+            LeafAnswer::Pairs(pairs) => Schema::from_rows(pairs).map(Arc::new),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// The version of the definitions that were committed last.
+    pub async fn schema_version(&self, database: DatabaseId) -> Result<SchemaVersion> {
+        let partition = PartitionId { database, ordinal: Ordinal::META };
+        let request = LeafRequest::Get { partition, read: LATEST, keys: vec![sequence_key(TABLES)] };
+        match self.ask_meta(partition, &request).await? {
+            LeafAnswer::Rows(mut rows) => match rows.pop().flatten() {
+                Some(row) => version_of(row),
+                None => Ok(SchemaVersion(FIRST)),
+            },
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    async fn ask_meta(&self, partition: PartitionId, request: &LeafRequest) -> Result<LeafAnswer> {
+        let answer = self.leaves.ask(partition, request, READ_TIME, true).await;
+        match answer.map_err(|error| unreachable_partition(&error))? {
+            LeafAnswer::Refused(refusal) => Err(refused(partition, &refusal)),
+            answer => Ok(answer),
+        }
+    }
+
+    /// A primary has refused what was planned with this version. `Ok`: it takes it now. Otherwise it is to be planned anew.
+    pub async fn tell(&self, partition: PartitionId, planned: SchemaVersion) -> Result<()> {
+        let meta = PartitionId { ordinal: Ordinal::META, ..partition };
+        let committed = self.schema_version(partition.database).await?;
+        let required = self.require(meta, committed).await?;
+        match self.require(partition, required).await? {
+            version if version == planned => Ok(()),
+            version => Err(self.definitions.met(partition.database, version)),
+        }
+    }
+
+    /// Returns what is required then: this version or a newer one.
+    async fn require(&self, partition: PartitionId, version: SchemaVersion) -> Result<SchemaVersion> {
+        let request = LeafRequest::Txn { partition, request: TxnRequest::Require { version } };
+        match self.leaves.ask(partition, &request, REQUIRE_TIME, true).await {
+            Ok(LeafAnswer::Txn(Answer::Required { version })) => Ok(version),
+            Ok(LeafAnswer::Refused(refusal)) => Err(refused(partition, &refusal)),
+            Ok(other) => Err(unexpected(&other)),
+            Err(error) => Err(unreachable_partition(&error)),
+        }
+    }
+
+    /// Before a transaction that has changed definitions commits: they must be what it read, and nothing planned with
+    /// them commits after it.
+    pub async fn raise_version(
+        &self,
+        change: &mut Transaction,
+        database: DatabaseId,
+        read: Option<SchemaVersion>,
+    ) -> Result<()> {
+        let found = count_up(change, database, 0).await?;
+        if Some(found) != read {
+            return Err(self.definitions.met(database, found));
+        }
+        self.require_newer(change, database, found).await
+    }
+
+    /// A change of nothing: the definitions are called by the version that is required of them, if nobody is at work on it.
+    async fn catch_up(self: &Arc<Self>, database: DatabaseId, required: SchemaVersion) -> Result<()> {
+        let mut change = Transaction::begin(self.clone());
+        change.begin_statement()?;
+        let raised = match count_up(&mut change, database, 0).await {
+            Ok(found) if found >= required => Ok(false),
+            Ok(found) => self.require_newer(&mut change, database, found.max(required)).await.map(|()| true),
+            Err(error) => Err(error),
+        };
+        match raised {
+            Ok(true) => change.commit().await.map(drop),
+            Ok(false) => {
+                change.roll_back().await;
+                Ok(())
+            }
+            Err(error) => {
+                change.roll_back().await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn require_newer(&self, change: &mut Transaction, database: DatabaseId, than: SchemaVersion) -> Result<()> {
+        let version = count_up(change, database, fresh().max(than.0 + 1)).await?;
+        let meta = PartitionId { database, ordinal: Ordinal::META };
+        let state = self.catalog.state();
+        let partitions = state.databases.get(&database).map_or(0, |known| known.partitions);
+        let shards = (0..partitions as i32).map(|ordinal| PartitionId { database, ordinal: types::Ordinal(ordinal) });
+        let mut required = vec![self.require(meta, version).await?];
+        required.extend(try_join_all(shards.map(|shard| self.require(shard, version))).await?);
+        match required.into_iter().find(|required| *required != version) {
+            None => Ok(()),
+            Some(newer) => Err(self.definitions.met(database, newer)),
+        }
+    }
+}
+
+/// Locks the counter and raises it to a value, if it is below.
+async fn count_up(change: &mut Transaction, database: DatabaseId, at_least: u64) -> Result<SchemaVersion> {
+    let meta = PartitionId { database, ordinal: Ordinal::META };
+    let written = change.write(meta, None, WriteBatch::advance(TABLES, 0, at_least)).await?;
+    let row = written.into_iter().next().and_then(|written| written.old);
+    version_of(row.ok_or_else(|| Error::new(1105, "a leaf does not say what a counter was"))?)
+}
+
+fn version_of(row: Bytes) -> Result<SchemaVersion> {
+    decode_sequence(row).map(SchemaVersion)
+}
+
+/// Grows with time; its low bits are random: two histories of a database do not give one version to different
+/// definitions.
+fn fresh() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    (since.as_millis() as u64) << 20 | u64::from(rand::random::<u32>() >> 12)
+}
+
+fn unexpected(answer: &LeafAnswer) -> Error {
+    Error::new(1105, format!("a leaf answers {answer:?} to a question about definitions"))
+}
