@@ -89,7 +89,7 @@ pub enum Planted {
     FailoverAborts,
     /// A sink keeps its marks when it learns of a promotion below them.
     MarksSurvive,
-    /// A sink accepts a mark that was published before the promotion it follows now.
+    /// A sink accepts a mark that was published before the promotion it follows now, and a source that has not heard of it.
     LateMarks,
     /// A sink serves a cut that it would forget in a crash.
     ServeVolatile,

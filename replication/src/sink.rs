@@ -113,7 +113,8 @@ impl Replica {
         if let Some(upstream) = self.upstream() {
             upstream.joined = false;
         }
-        if resume.promotions != known {
+        let late = self.options.has(Planted::LateMarks) && known.starts_with(&resume.promotions);
+        if resume.promotions != known && !late {
             effects.push(Effect::Learn { link, promotions: resume.promotions, relay: resume.relay });
             return;
         }

@@ -13,6 +13,7 @@ use replication::{Answer, Input, Ticket, Touch, TxnRequest};
 use types::{Body, Epoch, Ordinal, PartitionId, Reign, Revision, Timestamp, TxnId, Write};
 
 use crate::checks::acked_write_survives::Shown;
+use crate::checks::no_fork::Deed;
 use crate::checks::{no_fork, one_acker_per_epoch, reads_are_fresh};
 use crate::options::MILLI;
 use crate::say;
@@ -463,19 +464,19 @@ impl World {
         let region = self.nodes[index].region;
         let Some(name) = self.name_in_log(index, id, txn, true) else { return };
         let shown = Shown { txn, ts: Timestamp::ZERO, keys: vec![] };
-        self.checks.heads.entry((region, id.ordinal)).or_default().shown.insert(name, shown);
-        self.check_fork(index, id, name, "acknowledges the Prepare");
+        self.checks.heads.entry((region, id.ordinal)).or_default().show(name, shown);
+        self.check_fork(index, id, name, Deed::Acknowledges);
         if let Some(held) = self.clients.txns.get_mut(&txn) {
             held.prepares.insert(id.ordinal, name);
         }
     }
 
     /// Whether what this primary does with a record is a fork.
-    pub(crate) fn check_fork(&mut self, index: usize, id: PartitionId, name: (Epoch, types::Lsn), what: &str) {
+    pub(crate) fn check_fork(&mut self, index: usize, id: PartitionId, name: (Epoch, types::Lsn), deed: Deed) {
         let region = self.nodes[index].region;
         let Some(epoch) = self.nodes[index].replica(id).and_then(|replica| replica.mints()) else { return };
         let head = self.checks.heads.entry((region, id.ordinal)).or_default();
-        let result = no_fork::check(head, id, epoch.number, name.0, name.1, what);
+        let result = no_fork::check(head, id, epoch.number, name.0, name.1, deed);
         self.judge(no_fork::NAME, result);
     }
 
@@ -488,7 +489,7 @@ impl World {
         let epoch = self.nodes[index].replica(id).and_then(|replica| replica.mints()).unwrap_or(name.0);
         let result = self.checks.ackers.check(id.ordinal, epoch, index, start);
         self.judge(one_acker_per_epoch::NAME, result);
-        self.check_fork(index, id, name, "acknowledges");
+        self.check_fork(index, id, name, Deed::Acknowledges);
         let region = self.nodes[index].region;
         let Some(held) = self.clients.txns.get_mut(&txn) else { return };
         held.decided = Some(name);
@@ -501,7 +502,7 @@ impl World {
             let head = self.checks.heads.entry((region, part.ordinal)).or_default();
             // A Prepare that was lost meanwhile, with an announcement, is not expected again.
             if part.ordinal == id.ordinal || head.shown.contains_key(&of) {
-                head.shown.insert(of, Shown { txn, ts, keys: part.keys.clone() });
+                head.show(of, Shown { txn, ts, keys: part.keys.clone() });
             }
         }
         self.on_decided(region, txn, ts);
@@ -573,7 +574,7 @@ impl World {
         let result = self.checks.reads.end(read, ts);
         self.judge(reads_are_fresh::NAME, result);
         let (Some(name), Some(seen)) = (name, seen) else { return };
-        self.check_fork(index, id, name, "shows");
+        self.check_fork(index, id, name, Deed::Shows);
         let region = self.nodes[index].region;
         let txn =
             seen.value.map_or(TxnId(0), |value| TxnId(u128::from_be_bytes(value[..].try_into().expect("a txn id"))));

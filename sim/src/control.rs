@@ -152,8 +152,9 @@ impl World {
 
     /// What was promised inside the region by its primaries as such is of another life.
     fn change_side(&mut self, region: usize) {
-        self.checks.heads.retain(|(of, _), _| *of != region);
+        let minted = if self.is_sink(region) { self.regions[region].catalog.minted } else { 0 };
         for ordinal in self.ordinals() {
+            self.checks.heads.entry((region, ordinal)).or_default().forget(minted);
             self.checks.reads.forget(region, ordinal);
         }
     }

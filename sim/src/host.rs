@@ -164,6 +164,7 @@ impl World {
             }
             Effect::Send { to, frame } => {
                 say!(self, "{} to n{to} {id} {}", self.label(index), frame.message);
+                self.check_frame(index, id, &frame);
                 let to = Place::Node(self.node_of(region, to));
                 self.send(here, to, Packet::Frame(frame));
             }
@@ -209,6 +210,9 @@ impl World {
         let (minted, notes) = (hosted.replica.mints() == Some(record.epoch), hosted.notes);
         hosted.log.apply(&Entry::Record(record.clone()));
         self.check_record(index, id, prev, &record, minted);
+        if minted && matches!(record.body, Body::EpochStart { .. }) {
+            self.strike_fresh(index);
+        }
         self.journal(index, Op { partition: id, entry: Entry::Record(record), notes });
     }
 

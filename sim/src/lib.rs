@@ -11,7 +11,8 @@
 //! - `clients` transactions and reads
 //! - `sessions` streams between regions
 //! - `control` what persons and leaders do to databases that follow each other
-//! - `nemesis` faults
+//! - `script` which faults strike, when and whom
+//! - `nemesis` what they do
 //! - `checks` what must hold; one property a file
 //! - `run` many seeds
 //! - `scenarios` histories that the rules exist for, each shown to fail without its rule
@@ -35,6 +36,7 @@ mod process;
 pub mod region;
 pub mod run;
 pub mod scenarios;
+pub mod script;
 pub mod sessions;
 pub mod state;
 pub mod world;

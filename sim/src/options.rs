@@ -9,6 +9,8 @@ use rand_chacha::ChaCha8Rng;
 use replication::ReplicaOptions;
 use types::Mode;
 
+use crate::script::Strike;
+
 /// Nanoseconds of a millisecond.
 pub const MILLI: u64 = 1_000_000;
 
@@ -30,6 +32,8 @@ pub enum Fault {
     Power,
     /// All machines of a region lose power at once.
     PowerAll,
+    /// The next primary of a region that starts a reign loses power soon after.
+    Fresh,
     /// A process stands still for a while.
     Pause,
     /// A link inside a region carries nothing.
@@ -44,15 +48,18 @@ pub enum Fault {
     Close,
     /// A primary loses the catalog, and its peers about when it is replaced.
     Deaf,
+    /// A primary that was replaced and does not know it, and a peer that sees nobody else and forgets what it can.
+    Stale,
     /// The link between two regions carries nothing.
     Sever,
 }
 
 /// All of them.
-pub const FAULTS: [Fault; 11] = [
+pub const FAULTS: [Fault; 13] = [
     Fault::Kill,
     Fault::Power,
     Fault::PowerAll,
+    Fault::Fresh,
     Fault::Pause,
     Fault::Block,
     Fault::Isolate,
@@ -60,6 +67,7 @@ pub const FAULTS: [Fault; 11] = [
     Fault::Leader,
     Fault::Close,
     Fault::Deaf,
+    Fault::Stale,
     Fault::Sever,
 ];
 
@@ -180,6 +188,8 @@ pub struct Options {
     pub faults: Vec<(Fault, u32)>,
     /// Milliseconds between two faults, at most.
     pub fault_gap: u64,
+    /// These faults and no others, instead of those that the seed would draw.
+    pub script: Option<Vec<Strike>>,
     /// Milliseconds between two steps of DR control, at most.
     pub control_gap: u64,
     /// Milliseconds of faults; then everything heals.
@@ -228,6 +238,7 @@ impl Options {
             slow: *[0, 60, 60].choose(rng).expect("not empty"),
             faults: faults.iter().map(|fault| (*fault, weight(fault))).filter(|(_, weight)| *weight > 0).collect(),
             fault_gap: *[100, 300, 300, 1000].choose(rng).expect("not empty"),
+            script: None,
             control_gap: *[60, 150, 400].choose(rng).expect("not empty"),
             duration: 3000,
             bound: if scale == Scale::Region { 6000 } else { 20_000 },

@@ -264,7 +264,7 @@ impl World {
     /// A record leaves the region as safe.
     pub(crate) fn shipped(&mut self, index: usize, id: PartitionId, name: crate::disk::Name) {
         let region = self.nodes[index].region;
-        self.check_fork(index, id, name, "ships");
+        self.check_fork(index, id, name, crate::checks::no_fork::Deed::Ships);
         self.checks.heads.entry((region, id.ordinal)).or_default().shipped.insert(name, ());
     }
 }

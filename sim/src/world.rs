@@ -219,7 +219,7 @@ pub enum Event {
     /// A client does something.
     Client(crate::clients::Act),
     /// A fault.
-    Fault,
+    Strike(crate::script::Strike),
     /// A node starts.
     Start(usize),
     /// A node goes on after a pause.
@@ -346,8 +346,12 @@ impl World {
             self.start(node);
         }
         self.after(5 * MILLI, Event::Client(crate::clients::Act::Begin));
-        if !self.options.faults.is_empty() {
-            self.after(50 * MILLI, Event::Fault);
+        self.nemesis.script = match self.options.script.clone() {
+            Some(script) => script,
+            None => crate::script::draw(&self.options, self.nodes.len()),
+        };
+        for strike in self.nemesis.script.clone() {
+            self.after(strike.at * MILLI, Event::Strike(strike));
         }
         if self.regions.len() > 1 {
             self.after(MILLI, Event::Sessions);
@@ -443,7 +447,7 @@ impl World {
             Event::Disk(node, start, to) => self.on_disk(node, start, to),
             Event::Leader(region) => self.on_leader(region),
             Event::Client(act) => self.on_client(act),
-            Event::Fault => self.on_fault(),
+            Event::Strike(strike) => self.on_strike(strike),
             Event::Start(node) => self.start(node),
             Event::Resume(node, start) => self.resume(node, start),
             Event::Unblock(links) => self.unblock(&links),

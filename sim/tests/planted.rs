@@ -1,7 +1,9 @@
 //! Each rule that is left out on purpose is noticed, by the check that is named here, within a bounded number of seeds;
 //! and the seed that shows it passes with the rule.
 
-use perennial_sim::options::Fault::{self, Catalog, Close, Deaf, Isolate, Kill, Pause, Power, PowerAll, Sever};
+use perennial_sim::options::Fault::{
+    self, Block, Catalog, Close, Deaf, Isolate, Kill, Pause, Power, PowerAll, Sever, Stale,
+};
 use perennial_sim::options::{Options, Planted, Scale};
 use perennial_sim::run::{ASSERTION, first_caught, judge};
 use perennial_sim::world::World;
@@ -22,13 +24,25 @@ struct Hunt {
     seeds: u64,
     mode: Option<Mode>,
     leaves: Option<usize>,
+    regions: Option<usize>,
     faults: &'static [Fault],
     slow: Option<u32>,
     control_gap: Option<u64>,
 }
 
 fn hunt(planted: Planted, scale: Scale, checks: &'static [&'static str]) -> Hunt {
-    Hunt { planted, scale, checks, seeds: 1500, mode: None, leaves: None, faults: &[], slow: None, control_gap: None }
+    Hunt {
+        planted,
+        scale,
+        checks,
+        seeds: 1500,
+        mode: None,
+        leaves: None,
+        regions: None,
+        faults: &[],
+        slow: None,
+        control_gap: None,
+    }
 }
 
 fn region(rule: Rule, checks: &'static [&'static str]) -> Hunt {
@@ -44,6 +58,9 @@ impl Hunt {
         if let Some(mode) = self.mode {
             options.mode = mode;
             options.sync_max = if mode.sync_durability { 40 } else { 150 };
+        }
+        if let Some(regions) = self.regions {
+            options.leaves.resize(regions, 2);
         }
         if let Some(leaves) = self.leaves {
             options.leaves.iter_mut().for_each(|count| *count = leaves);
@@ -67,85 +84,136 @@ impl Hunt {
     }
 }
 
-#[test]
-fn in_sync_sets() {
-    region(Rule::CandidateNotWaited, &["commit_is_in_sync_min"]).run();
-    region(Rule::EarlyRemoval, &["commit_is_in_sync_min"]).run();
-    region(Rule::OutcomeByRead, &["commit_is_in_sync_min"]).run();
-    hunt(Planted::NoCas, Scale::Region, &["compare_and_set"]).run();
-    region(Rule::OldFrames, &["commit_is_in_sync_min", "convergence", ASSERTION]).run();
-    let restarted = hunt(Planted::RestartedMember, Scale::Region, &["acked_write_survives", "convergence"]);
-    Hunt { mode: Some(ASYNC_DURABILITY), ..restarted }.run();
-    hunt(Planted::NoIncarnation, Scale::Region, &["convergence", "acked_write_survives"]).run();
-}
+/// Hunts by what they are about.
+mod hunts {
+    use super::*;
 
-#[test]
-fn durability() {
-    Hunt { mode: Some(SYNC), ..region(Rule::AckBeforeSync, &["commit_is_in_sync_min"]) }.run();
-    region(Rule::FlushBeforeSync, &["cursor_order"]).run();
-    Hunt { mode: Some(ASYNC_DURABILITY), ..region(Rule::ShipCommitted, &["acked_write_survives"]) }.run();
-    let candidate = region(Rule::CandidateNotDurable, &["acked_write_survives"]);
-    Hunt { mode: Some(ASYNC_DURABILITY), faults: &[Kill, Power, PowerAll], ..candidate }.run();
-    hunt(Planted::RewindUnsynced, Scale::Region, &["cursor_order"]).run();
-}
-
-#[test]
-fn leases() {
-    let stale = &["reads_are_fresh", "no_fork"];
-    Hunt {
-        leaves: Some(2),
-        faults: &[Isolate, Pause],
-        slow: Some(150),
-        mode: Some(SYNC),
-        ..region(Rule::LeaseFromReceipt, stale)
+    pub(super) fn in_sync_sets() -> Vec<Hunt> {
+        let restarted = hunt(Planted::RestartedMember, Scale::Region, &["acked_write_survives", "convergence"]);
+        vec![
+            region(Rule::CandidateNotWaited, &["commit_is_in_sync_min"]),
+            region(Rule::EarlyRemoval, &["commit_is_in_sync_min"]),
+            region(Rule::OutcomeByRead, &["commit_is_in_sync_min"]),
+            hunt(Planted::NoCas, Scale::Region, &["compare_and_set"]),
+            region(Rule::OldFrames, &["commit_is_in_sync_min", "convergence", ASSERTION]),
+            Hunt { mode: Some(ASYNC_DURABILITY), ..restarted },
+            hunt(Planted::NoIncarnation, Scale::Region, &["convergence", "acked_write_survives"]),
+        ]
     }
-    .run();
-    Hunt { faults: &[Deaf, Catalog, Isolate], ..region(Rule::OrderAlone, stale) }.run();
-    Hunt { seeds: 3000, ..region(Rule::CandidateNoLease, stale) }.run();
-    Hunt { faults: &[Deaf, Isolate], ..region(Rule::GrantsRenewed, stale) }.run();
-    region(Rule::LeaseBeforeRead, stale).run();
-    Hunt { mode: Some(ASYNC_REPLICATION), ..region(Rule::AloneNoLease, stale) }.run();
-    region(Rule::ServeBeforeStart, &["reads_are_fresh"]).run();
+
+    pub(super) fn durability() -> Vec<Hunt> {
+        let candidate = region(Rule::CandidateNotDurable, &["acked_write_survives"]);
+        let promise = region(Rule::PromiseVolatile, &["promises_kept"]);
+        vec![
+            Hunt { mode: Some(SYNC), ..region(Rule::AckBeforeSync, &["commit_is_in_sync_min"]) },
+            region(Rule::FlushBeforeSync, &["cursor_order"]),
+            Hunt { mode: Some(ASYNC_DURABILITY), ..region(Rule::ShipCommitted, &["acked_write_survives"]) },
+            Hunt { mode: Some(ASYNC_DURABILITY), faults: &[Kill, Power, PowerAll], ..candidate },
+            hunt(Planted::RewindUnsynced, Scale::Region, &["cursor_order"]),
+            Hunt { mode: Some(SYNC), leaves: Some(3), faults: &[Stale], ..promise },
+        ]
+    }
+
+    pub(super) fn leases() -> Vec<Hunt> {
+        let stale = &["reads_are_fresh", "no_fork"];
+        vec![
+            Hunt {
+                leaves: Some(2),
+                faults: &[Isolate, Pause],
+                slow: Some(150),
+                mode: Some(SYNC),
+                ..region(Rule::LeaseFromReceipt, stale)
+            },
+            Hunt { faults: &[Deaf, Catalog, Isolate], ..region(Rule::OrderAlone, stale) },
+            Hunt { leaves: Some(3), faults: &[Deaf, Kill, Isolate], ..region(Rule::CandidateNoLease, stale) },
+            Hunt { faults: &[Deaf, Isolate], ..region(Rule::GrantsRenewed, stale) },
+            Hunt { mode: Some(ASYNC_REPLICATION), ..region(Rule::AloneNoLease, stale) },
+            region(Rule::ServeBeforeStart, &["reads_are_fresh"]),
+        ]
+    }
+
+    pub(super) fn failures() -> Vec<Hunt> {
+        let closed = region(Rule::ClosedIsDeath, &["convergence", "reads_are_fresh", "no_fork"]);
+        let refused = region(Rule::RefusedLate, &["convergence", "reads_are_fresh", "no_fork"]);
+        vec![Hunt { faults: &[Close, Kill], ..closed }, Hunt { faults: &[Close, Kill], ..refused }]
+    }
+
+    pub(super) fn transactions() -> Vec<Hunt> {
+        vec![
+            region(Rule::PresumedAbort, &["reads_are_fresh"]),
+            regions(Rule::FailoverAborts, &["cut_is_consistent", "reads_are_fresh", "promotion_rows"]),
+            regions(Rule::MarkIgnoresPrepared, &["resolved_mark", "cut_is_consistent"]),
+            regions(Rule::MarkIgnoresRegistered, &["resolved_mark", "cut_is_consistent"]),
+        ]
+    }
+
+    pub(super) fn cuts_and_promotions() -> Vec<Hunt> {
+        let late = regions(Rule::LateMarks, &["cut_is_consistent", "promotion_rows"]);
+        let relay = regions(Rule::RelayBeforeJoined, &["cut_is_consistent", "promotion_rows"]);
+        let order = |planted, checks| hunt(planted, Scale::Regions, checks);
+        let sync = order(Planted::SyncOnArrival, &["sync_link"]);
+        vec![
+            regions(Rule::MarksSurvive, &["cut_is_consistent", "promotion_rows"]),
+            Hunt { regions: Some(3), faults: &[Block, Isolate, Kill], control_gap: Some(30), ..late },
+            Hunt { regions: Some(3), faults: &[Sever], control_gap: Some(60), ..relay },
+            regions(Rule::ServeVolatile, &["cut_is_consistent", "promotion_rows"]),
+            regions(Rule::StaleTurn, &["commit_is_in_sync_min", "cut_is_consistent"]),
+            order(Planted::PromoteVolatile, &["promotion_rows", "reads_are_fresh", "cut_is_consistent"]),
+            order(Planted::ServedByLsn, &["cut_is_consistent"]),
+            order(Planted::AsideCommitsOnly, &["set_aside_complete"]),
+            Hunt { faults: &[Kill], control_gap: Some(30), ..sync },
+        ]
+    }
+
+    pub(super) fn names_and_states() -> Vec<Hunt> {
+        vec![
+            hunt(Planted::EpochReused, Scale::Region, &["record_identity", ASSERTION]),
+            hunt(Planted::UndoLeaks, Scale::Regions, &["state_is_function_of_prefix"]),
+        ]
+    }
+
+    pub(super) fn hand_over() -> Vec<Hunt> {
+        vec![
+            regions(Rule::MarksAfterSeal, &["cut_is_consistent", "fence"]),
+            hunt(Planted::EarlyFinal, Scale::Regions, &["fence", "cut_is_consistent"]),
+            Hunt { faults: &[Sever], ..hunt(Planted::TakeBack, Scale::Regions, &["single_writer"]) },
+        ]
+    }
 }
 
-#[test]
-fn failures() {
-    let closed = region(Rule::ClosedIsDeath, &["convergence", "reads_are_fresh", "no_fork"]);
-    Hunt { faults: &[Close, Kill], ..closed }.run();
-    let refused = region(Rule::RefusedLate, &["convergence", "reads_are_fresh", "no_fork"]);
-    Hunt { faults: &[Close, Kill], ..refused }.run();
+macro_rules! groups {
+    ($($group:ident)*) => {
+        const GROUPS: &[fn() -> Vec<Hunt>] = &[$(hunts::$group),*];
+
+        $(#[test]
+        fn $group() {
+            hunts::$group().iter().for_each(Hunt::run);
+        })*
+    };
 }
 
+groups! { in_sync_sets durability leases failures transactions cuts_and_promotions names_and_states hand_over }
+
+/// A bug that nothing looks for would be a rule that nothing protects.
 #[test]
-fn transactions() {
-    region(Rule::PresumedAbort, &["reads_are_fresh"]).run();
-    regions(Rule::FailoverAborts, &["cut_is_consistent", "reads_are_fresh", "promotion_rows"]).run();
-    regions(Rule::MarkIgnoresPrepared, &["resolved_mark", "cut_is_consistent"]).run();
-    regions(Rule::MarkIgnoresRegistered, &["resolved_mark", "cut_is_consistent"]).run();
+fn every_planted_bug_is_hunted_or_has_a_scenario() {
+    let hunted = GROUPS.iter().flat_map(|group| group()).map(|hunt| hunt.planted);
+    let staged = perennial_sim::scenarios::all().into_iter().filter_map(|scenario| Some(scenario.rule?.0));
+    let looked_for: Vec<Planted> = hunted.chain(staged).collect();
+    let missed: Vec<Planted> = Planted::all().into_iter().filter(|planted| !looked_for.contains(planted)).collect();
+    assert_eq!(missed, []);
 }
 
+/// What the source lists is what is listed here.
 #[test]
-fn cuts_and_promotions() {
-    regions(Rule::MarksSurvive, &["cut_is_consistent", "promotion_rows"]).run();
-    regions(Rule::ServeVolatile, &["cut_is_consistent", "promotion_rows"]).run();
-    regions(Rule::StaleTurn, &["commit_is_in_sync_min", "cut_is_consistent"]).run();
-    let order = |planted, checks| hunt(planted, Scale::Regions, checks);
-    order(Planted::PromoteVolatile, &["promotion_rows", "reads_are_fresh", "cut_is_consistent"]).run();
-    order(Planted::ServedByLsn, &["cut_is_consistent"]).run();
-    order(Planted::AsideCommitsOnly, &["set_aside_complete"]).run();
-    let sync = order(Planted::SyncOnArrival, &["sync_link"]);
-    Hunt { faults: &[Kill], control_gap: Some(30), ..sync }.run();
-}
-
-#[test]
-fn names_and_states() {
-    hunt(Planted::EpochReused, Scale::Region, &["record_identity", ASSERTION]).run();
-    hunt(Planted::UndoLeaks, Scale::Regions, &["state_is_function_of_prefix"]).run();
-}
-
-#[test]
-fn hand_over() {
-    regions(Rule::MarksAfterSeal, &["cut_is_consistent", "fence"]).run();
-    hunt(Planted::EarlyFinal, Scale::Regions, &["fence", "cut_is_consistent"]).run();
-    Hunt { faults: &[Sever], ..hunt(Planted::TakeBack, Scale::Regions, &["single_writer"]) }.run();
+fn all_planted_bugs_are_all() {
+    let listed: Vec<String> = Planted::all().iter().map(Planted::name).collect();
+    for source in [include_str!("../../replication/src/options.rs"), include_str!("../src/options.rs")] {
+        let variants = source.split_once("pub enum Planted {").expect("it is there").1;
+        let variants = variants.split_once("\n}").expect("it ends").0;
+        let names = variants.lines().map(str::trim).filter_map(|line| line.strip_suffix(','));
+        for name in names.filter(|name| !name.contains('(')) {
+            assert!(listed.contains(&name.to_owned()), "{name} is not listed in Planted::all()");
+        }
+    }
 }

@@ -34,6 +34,8 @@ pub struct Head {
     pub epoch: u64,
     /// Which reign.
     pub reign: Reign,
+    /// Epochs up to this number are of a life of the database before it became a sink.
+    pub life: u64,
     /// What was shown.
     pub shown: BTreeMap<Name, Shown>,
     /// What has left the region as safe.
@@ -41,6 +43,19 @@ pub struct Head {
 }
 
 impl Head {
+    /// Nothing is expected of a region any more: its database has become a sink, or writable, and epochs up to `life`
+    /// are over.
+    pub fn forget(&mut self, life: u64) {
+        *self = Head { life: self.life.max(life), ..Head::default() };
+    }
+
+    /// Somebody has learnt of a record. One of an earlier life is expected of nobody.
+    pub fn show(&mut self, name: Name, shown: Shown) {
+        if name.0.number > self.life {
+            self.shown.insert(name, shown);
+        }
+    }
+
     /// Whether the reign's log held this record when it started.
     pub fn holds(&self, epoch: Epoch, lsn: Lsn) -> bool {
         lsn <= self.end && self.lineage.epoch_at(lsn) == Some(epoch)

@@ -5,6 +5,7 @@
 //! | `cursor_order` | the cursors of a replica and its disk are in order | every step of a replica |
 //! | `record_identity` | `(epoch, LSN)` names one record, and one prefix | every append |
 //! | `one_acker_per_epoch` | one process acknowledges in an epoch | every acknowledgement |
+//! | `promises_kept` | a replica acknowledges no reign below one that it has acknowledged | every acknowledgement in a region |
 //! | `commit_is_in_sync_min` | what is committed is held by every member that may be named | every advance of a commit point |
 //! | `acked_write_survives` | a started reign's log holds everything shown, announced losses aside | every start of a reign |
 //! | `no_fork` | who was replaced shows nothing that the new reign's log lacks | every acknowledgement, read, shipment |
@@ -25,6 +26,7 @@ pub mod history;
 pub mod longest_log;
 pub mod no_fork;
 pub mod one_acker_per_epoch;
+pub mod promises_kept;
 pub mod reads_are_fresh;
 pub mod record_identity;
 pub mod state_is_function_of_prefix;
@@ -54,6 +56,8 @@ pub struct Checks {
     pub names: record_identity::Names,
     /// Who acknowledges in which epoch.
     pub ackers: one_acker_per_epoch::Ackers,
+    /// What replicas have promised.
+    pub promises: promises_kept::Promises,
     /// Per region and partition: the log of the last reign, and what was shown.
     pub heads: BTreeMap<(usize, Ordinal), acked_write_survives::Head>,
     /// What a reign gave up, if it did.
@@ -118,6 +122,14 @@ impl World {
         }
         if minted && matches!(record.body, Body::EpochStart { .. }) {
             self.check_start(index, id);
+        }
+    }
+
+    /// A replica sends a frame inside its region.
+    pub(crate) fn check_frame(&mut self, index: usize, id: PartitionId, frame: &replication::Frame) {
+        if matches!(frame.message, replication::Message::Ack(_)) {
+            let result = self.checks.promises.check(index, id, frame.stream.reign);
+            self.judge(promises_kept::NAME, result);
         }
     }
 

@@ -1,5 +1,9 @@
 //! `protocol.md` section 3: a replaced primary acknowledges, shows and ships nothing that the log of a reign that has
 //! started lacks.
+//!
+//! Regions part by a person's order: one that becomes a sink drops what its source lacks, and may be promoted later. A
+//! primary that slept through all that may still tell a client of what its whole set held before: the answer might as
+//! well have been under way since. It was set aside, which is another check.
 
 use types::{Epoch, Lsn, PartitionId};
 
@@ -8,10 +12,25 @@ use super::acked_write_survives::Head;
 /// As it is reported.
 pub const NAME: &str = "no_fork";
 
+/// What a primary does with a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Deed {
+    /// It tells a client that it is committed or prepared.
+    Acknowledges,
+    /// It lets a reader see it.
+    Shows,
+    /// It sends it to another region.
+    Ships,
+}
+
 /// A primary of the epoch numbered `server` does something with the record `epoch`@`lsn`.
-pub fn check(head: &Head, id: PartitionId, server: u64, epoch: Epoch, lsn: Lsn, what: &str) -> Result<(), String> {
-    if server >= head.epoch || head.holds(epoch, lsn) {
+pub fn check(head: &Head, id: PartitionId, server: u64, epoch: Epoch, lsn: Lsn, deed: Deed) -> Result<(), String> {
+    let earlier_life = server <= head.life && deed == Deed::Acknowledges;
+    if server >= head.epoch || head.holds(epoch, lsn) || earlier_life {
         return Ok(());
     }
-    Err(format!("the primary of epoch {server} of {id} {what} {epoch}@{lsn}, reign {} started without it", head.reign))
+    Err(format!(
+        "the primary of epoch {server} of {id} {deed:?} {epoch}@{lsn}, reign {} started without it",
+        head.reign
+    ))
 }

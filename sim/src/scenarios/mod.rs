@@ -4,6 +4,8 @@
 mod region;
 mod regions;
 
+use rand::Rng;
+
 use crate::checks::Violation;
 use crate::nemesis::Act;
 use crate::options::{Fault, MILLI, Options, Planted, Scale};
@@ -68,6 +70,12 @@ impl World {
         self.after(after * MILLI, Event::Act(Act::Block(vec![(one, other)], duration)));
     }
 
+    /// A node stops for as long as chance will have it.
+    fn stop_node(&mut self, node: usize, power: bool) {
+        let rest = self.pick(&[5, 20, 100, 400]);
+        self.fail_node(node, power, rest);
+    }
+
     /// A node stops and starts again after so many milliseconds.
     fn stop_for(&mut self, node: usize, power: bool, millis: u64) {
         self.stop(node, power);
@@ -102,6 +110,7 @@ impl World {
 
     /// A fault at a node, as the nemesis does it.
     fn fault(&mut self, fault: Fault, node: usize) {
-        self.inflict(fault, node);
+        let dice = self.rng.random();
+        self.inflict(fault, node, dice);
     }
 }

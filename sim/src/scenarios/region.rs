@@ -22,10 +22,17 @@ pub(super) fn all() -> Vec<Scenario> {
             options: |options| {
                 sized(options, 2, false, false);
                 options.sync_max = 400;
+                options.slow = 200;
             },
             play: named_unsynced,
-            // Without the rule it holds as well: the catalog asks where logs end, and who answers has synced.
-            rule: None,
+            rule: Some((Planted::Replica(Rule::NamedUnsynced), &["acked_write_survives"])),
+        },
+        Scenario {
+            name: "a replica that restarted refuses the primary whose successor it has answered",
+            scale: Scale::Region,
+            options: |options| sized(options, 3, true, true),
+            play: stale_primary,
+            rule: Some((Planted::Replica(Rule::PromiseVolatile), &["promises_kept"])),
         },
         Scenario {
             name: "the longest log is the one of the highest epoch",
@@ -33,6 +40,13 @@ pub(super) fn all() -> Vec<Scenario> {
             options: |options| sized(options, 3, false, true),
             play: longest_log,
             rule: Some((Planted::LongestByLsn, &["longest_log", "acked_write_survives"])),
+        },
+        Scenario {
+            name: "a primary alone that stands still in a read answers only what its lease still covers",
+            scale: Scale::Region,
+            options: |options| sized(options, 2, false, true),
+            play: paused_reader,
+            rule: Some((Planted::Replica(Rule::LeaseBeforeRead), &["no_fork"])),
         },
         Scenario {
             name: "a paused primary that wakes up after it was replaced serves no read",
@@ -84,23 +98,26 @@ fn restarted_granter(world: &mut World) {
     world.pass(1200);
 }
 
-/// The primary loses the catalog alone: it goes on shipping for a while, and its secondary receives. That one is named
-/// by the standing order, and loses power when it has started.
+/// The primary loses the catalog alone: it goes on shipping for a while, and its secondary receives, some frames late: when
+/// it has told the catalog where its log ends. It is named by the standing order, and loses power when it has started.
 fn named_unsynced(world: &mut World) {
     world.pass(600);
-    let old = primary(world);
-    let other = world.peers(old)[0];
-    world.block(vec![(Place::Node(old), Place::Catalog(0))], 2500);
-    world.cut_later(200, Place::Node(old), Place::Node(other), 210);
-    let id = world.partition(0, types::Ordinal(0));
-    for _ in 0..700 {
-        world.pass(2);
-        if world.nodes[other].replica(id).is_some_and(|replica| replica.mints().is_some()) {
-            break;
-        }
+    for _ in 0..3 {
+        let old = primary(world);
+        world.block(vec![(Place::Node(old), Place::Catalog(0))], 700);
+        world.fault(Fault::Fresh, old);
+        world.pass(1300);
     }
-    world.stop_for(other, true, 5);
-    world.pass(1000);
+}
+
+/// The primary loses all but one peer. That one answers its successor, restarts, and sees the old primary alone.
+fn stale_primary(world: &mut World) {
+    for _ in 0..3 {
+        world.pass(700);
+        let old = primary(world);
+        world.fault(Fault::Stale, old);
+        world.pass(1400);
+    }
 }
 
 /// One replica has a long end of an old epoch, another a shorter log of a newer one with acknowledged writes.
@@ -127,6 +144,22 @@ fn paused_primary(world: &mut World) {
         world.isolate(primary, 250);
     }
     world.pass(800);
+}
+
+/// ASYNC REPLICATION: what the primary writes last reaches nobody. It stands still, perhaps between a look at its lease and
+/// the value, and wakes when the standing order has named another.
+fn paused_reader(world: &mut World) {
+    for _ in 0..4 {
+        world.pass(400);
+        let primary = primary(world);
+        world.block(
+            world.peers(primary).into_iter().map(|peer| (Place::Node(primary), Place::Node(peer))).collect(),
+            700,
+        );
+        world.pass(30);
+        world.pause(primary, 800);
+        world.pass(900);
+    }
 }
 
 fn power_of_all(world: &mut World) {

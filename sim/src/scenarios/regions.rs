@@ -63,6 +63,20 @@ pub(super) fn all() -> Vec<Scenario> {
             play: sleeper,
             rule: None,
         },
+        Scenario {
+            name: "a region that has not rewound yet passes nothing on",
+            scale: Scale::Regions,
+            options: |options| sized(options, &[2, 2, 1]),
+            play: unreconciled_relay,
+            rule: Some((Planted::Replica(Rule::RelayBeforeJoined), &["cut_is_consistent", "promotion_rows"])),
+        },
+        Scenario {
+            name: "a mark from before a promotion says nothing after it",
+            scale: Scale::Regions,
+            options: |options| sized(options, &[2, 3, 1]),
+            play: late_marks,
+            rule: Some((Planted::Replica(Rule::LateMarks), &["cut_is_consistent", "promotion_rows"])),
+        },
     ]
 }
 
@@ -106,7 +120,7 @@ fn interrupted_rewind(world: &mut World) {
     come_back(world, 0, 1);
     for turn in 0..25 {
         world.pass(5 + turn);
-        world.fail_node(turn as usize % 2, true);
+        world.stop_node(turn as usize % 2, true);
     }
     world.pass(1000);
 }
@@ -163,7 +177,7 @@ fn replaced_at_promotion(world: &mut World) {
     world.fault(Fault::Pause, first);
     world.pass(20);
     stop_replicating(world, 1);
-    world.fail_node(first + 1, true);
+    world.stop_node(first + 1, true);
     world.pass(800);
     come_back(world, 0, 1);
     world.pass(500);
@@ -182,7 +196,7 @@ fn rewound_and_replaced(world: &mut World) {
     world.pass(300);
     for node in [0, 1] {
         let first = world.regions[1].first_node;
-        world.fail_node(first + node, false);
+        world.stop_node(first + node, false);
         world.pass(600);
     }
     stop_replicating(world, 1);
@@ -224,4 +238,39 @@ fn sleeper(world: &mut World) {
         world.pass(200);
     }
     world.pass(1500);
+}
+
+/// W was promoted, returns to E by order, and loses sight of it before it has dropped what E lacks. V has served E's cut and
+/// turns to W: what W holds is another history.
+fn unreconciled_relay(world: &mut World) {
+    world.pass(300);
+    for _ in 0..4 {
+        come_back(world, 2, 0);
+        world.pass(200);
+        world.sever_for(0, 1, 350);
+        stop_replicating(world, 1);
+        world.pass(380);
+        come_back(world, 1, 0);
+        world.sever_for(0, 1, 300);
+        world.follow(2, 1, false);
+        world.pass(600);
+    }
+}
+
+/// V follows W, which is promoted while one of its primaries does not hear of it: V does, through another partition.
+fn late_marks(world: &mut World) {
+    world.pass(300);
+    for _ in 0..4 {
+        come_back(world, 2, 1);
+        world.pass(200);
+        let first = world.regions[1].first_node;
+        for node in [first, first + 1] {
+            world.block(vec![(Place::Node(node), Place::Catalog(1))], 150);
+        }
+        world.pass(20);
+        stop_replicating(world, 1);
+        world.pass(400);
+        come_back(world, 1, 0);
+        world.pass(400);
+    }
 }
