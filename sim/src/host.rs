@@ -144,7 +144,8 @@ impl World {
             let Some(hosted) = process.hosted.get(&partition) else { continue };
             let mut end = hosted.replica.log_end();
             end.epoch_number = if by_lsn { 0 } else { end.epoch_number };
-            self.send(Place::Node(index), Place::Catalog(region), Packet::LogEnd { from, partition, end });
+            let mark = hosted.log.summary.mark.as_ref().map(|mark| mark.ts).filter(|ts| *ts > types::Timestamp::ZERO);
+            self.send(Place::Node(index), Place::Catalog(region), Packet::LogEnd { from, partition, end, mark });
         }
     }
 

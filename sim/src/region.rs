@@ -155,8 +155,8 @@ impl World {
                 };
                 self.on_propose(index, partition, reign, version, change);
             }
-            Packet::LogEnd { from: member, partition, end } => {
-                let report = Report { member, at: self.now, end, mark: None };
+            Packet::LogEnd { from: member, partition, end, mark } => {
+                let report = Report { member, at: self.now, end, mark };
                 self.regions[index].heard.report(partition, report);
             }
             Packet::TimestampsWanted { from: to, partition, request, count } => {

@@ -94,6 +94,8 @@ pub enum Packet {
         partition: PartitionId,
         /// Where.
         end: LogEnd,
+        /// The mark on its disk.
+        mark: Option<Timestamp>,
     },
     /// Timestamps are wanted.
     TimestampsWanted {

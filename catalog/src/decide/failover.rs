@@ -8,6 +8,9 @@
 //! | nobody, and newer processes of *all* members report; ASYNC DURABILITY | the longest log goes on; a writable database that keeps marks goes on from a consistent cut |
 //! | no member; ASYNC REPLICATION, `async_failover_after` since the last answer to the primary | the longest log of the living secondaries goes on |
 //!
+//! Marks count if they are of the time since the database was promoted last. A database that is written here keeps none
+//! today; one that is left from its time as a sink would declare dead all that was written since.
+//!
 //! The longest log is the one with the highest epoch number of its last record, then the highest LSN. Silence never
 //! proves that a process is gone, a newer one or a refused connection does.
 
@@ -61,7 +64,7 @@ pub fn decide(state: &State, heard: &Heard, now: u64, failure_timeout: u64, bits
                 let primary = *living.iter().nth(chosen as usize).expect("the index is below the length");
                 commands.push(name(*id, partition, primary, living, Loss::None, None, bits()));
             }
-            Verdict::Longest(report, Loss::Recovery) if !database.is_sink() && report.mark.is_some() => {
+            Verdict::Longest(report, Loss::Recovery) if current_mark(database, &report).is_some() => {
                 recovering.entry(id.database).or_default().push((*id, report));
             }
             Verdict::Longest(report, loss) => {
@@ -86,7 +89,7 @@ pub fn reports_wanted(state: &State, heard: &Heard, now: u64, failure_timeout: u
         let database = &state.databases[&id.database];
         match judge(database, *id, partition, heard, now, failure_timeout) {
             Verdict::Ask(members) => wanted.extend(members.into_iter().map(|member| (member, *id))),
-            Verdict::Longest(report, Loss::Recovery) if !database.is_sink() && report.mark.is_some() => {
+            Verdict::Longest(report, Loss::Recovery) if current_mark(database, &report).is_some() => {
                 let since = recovering.entry(id.database).or_insert(report.at);
                 *since = report.at.min(*since);
             }
@@ -202,6 +205,12 @@ fn naming(
     }
 }
 
+/// The mark of a log of a database that is written here, if it is no older than the history that the database has now.
+fn current_mark(database: &Database, report: &Report) -> Option<Timestamp> {
+    let promoted = database.promotions.last().map_or(Timestamp::ZERO, |promotion| promotion.cut);
+    report.mark.filter(|mark| !database.is_sink() && *mark > promoted)
+}
+
 /// What a living primary said since the first report of the recovery. An older mark would give up more than was lost.
 fn fresh(heard: &Heard, id: PartitionId, primary: Member, since: u64) -> Option<&Report> {
     heard.report_of(id, primary).filter(|report| report.at >= since)
@@ -223,7 +232,7 @@ fn recover(
     let living: Option<Vec<Report>> =
         living.map(|(id, partition)| fresh(heard, id, partition.primary, since).copied()).collect();
     for report in living?.iter().chain(named.iter().map(|(_, report)| report)) {
-        cut = cut.min(report.mark?);
+        cut = cut.min(current_mark(&state.databases[&database], report)?);
         received_epoch = received_epoch.max(report.end.epoch_number);
     }
     let naming = |(id, report): (PartitionId, Report)| {
