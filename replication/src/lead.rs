@@ -284,6 +284,9 @@ impl Replica {
         let (sync, me, options, committed) =
             (view.mode.sync_replication, self.me, &self.options, self.cursors.committed);
         let (end, cut) = (self.log.end, self.cut());
+        // Whom the log cannot bring along needs a copy first, and a copy is made only of what those who are waited for hold.
+        let begin = [self.fed_from(Lsn::ZERO, end), self.log.trimmed];
+        let reached = |matched: Lsn| matched >= begin[usize::from(matched > Lsn::ZERO)];
         let Office::Leading(leading) = &mut self.office else { return };
         if !sync || self.repair.is_some() {
             return;
@@ -295,16 +298,17 @@ impl Replica {
         let since = |node: &NodeId| leading.feeds.get(node).map_or(now, |feed| feed.born);
         let lost = leading.members.iter().find(|m| **m != me && silent(**m, since(&m.node)));
         // A candidate that was not proposed yet may be let go: it is silent itself, or a member is, without which it can
-        // never be proposed.
+        // never be proposed, or trimming has passed it by.
         if let Some(Pending { change: SetChange::Add(member), version: None, asked }) = leading.pending
-            && (lost.is_some() || silent(member, asked))
+            && (lost.is_some() || silent(member, asked) || leading.ack(member).is_none_or(|ack| !reached(ack.matched)))
         {
             leading.pending = None;
         }
         if leading.pending.is_none() {
             let change = lost.map(|member| SetChange::Remove(*member)).or_else(|| {
                 let near = |member: &Member, ack: &Ack| {
-                    ack.matched.0 + options.join_records_max >= end.0 && !silent(*member, Instant::default())
+                    let near = ack.matched.0 + options.join_records_max >= end.0 && reached(ack.matched);
+                    near && !silent(*member, Instant::default())
                 };
                 leading.fresh().find(|(member, ack)| near(member, ack)).map(|(member, _)| SetChange::Add(member))
             });

@@ -653,8 +653,11 @@ impl Replica {
         self.cursors
     }
 
-    /// Where the log ends: what the catalog compares when it must choose.
+    /// Where the log ends: what the catalog compares when it must choose. While a copy is missing it holds nothing.
     pub fn log_end(&self) -> LogEnd {
+        if matches!(self.repair, Some(Repair::Installing(_))) {
+            return LogEnd::default();
+        }
         let number =
             if self.log.end == Lsn::ZERO { None } else { self.log.lineage.last().map(|entry| entry.epoch.number) };
         LogEnd { epoch_number: number.unwrap_or(0), lsn: self.log.end }

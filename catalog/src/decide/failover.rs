@@ -16,7 +16,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use types::{DatabaseId, Member, NodeId, PartitionId, PromotionId, Timestamp};
+use types::{DatabaseId, Lsn, Member, NodeId, PartitionId, PromotionId, Timestamp};
 
 use super::heard::{Heard, Report};
 use crate::command::{Command, Loss, NamePrimary, RecoverToCut};
@@ -169,6 +169,8 @@ fn longest(id: PartitionId, members: &[Member], heard: &Heard, loss: Loss, since
         return Verdict::Ask(missing);
     }
     let best = members.iter().filter_map(known).max_by_key(|report| (report.end, std::cmp::Reverse(report.member)));
+    // One that holds nothing is being copied to, or was never fed: the old primary is waited for.
+    let best = best.filter(|report| report.end.lsn > Lsn::ZERO || loss != Loss::Order);
     best.map_or(Verdict::Wait, |report| Verdict::Longest(*report, loss))
 }
 
