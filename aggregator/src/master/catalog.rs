@@ -47,7 +47,7 @@ pub enum CatalogError {
     #[error("the catalog's snapshot cannot be read: it was written by another version or is damaged")]
     Snapshot,
     /// The master answers something else.
-    #[error("the master aggregator cannot do it: {0}")]
+    #[error("the master aggregator is not asked: {0}")]
     Refused(String),
 }
 
@@ -247,6 +247,10 @@ impl Catalog {
         let mut away_since = None;
         loop {
             let (status, begun) = (self.status(), Instant::now());
+            if self.state().nodes.get(&status.node).is_some_and(|own| own.removed) {
+                let text = "this aggregator was removed from the region, connect to another one";
+                return Err(CatalogError::Refused(text.into()));
+            }
             if status.leads.is_some() {
                 if let Some(done) = here().await {
                     return Ok(done);
@@ -255,7 +259,7 @@ impl Catalog {
                 match group.calls().call(self.leader_address(&status), request, limit).await {
                     Ok(MasterAnswer::NotMaster { .. } | MasterAnswer::NotNow(_)) => {}
                     Ok(answer) => {
-                        return take(answer).map_err(|other| CatalogError::Refused(format!("it answers {other:?}")));
+                        return take(answer).map_err(|other| CatalogError::Refused(format!("it answered {other:?}")));
                     }
                     Err(reason) => tracing::debug!(reason, "the master is asked again"),
                 }

@@ -47,8 +47,8 @@ struct Shared {
     dialled: Mutex<BTreeMap<NodeId, Peer>>,
     accepted: Mutex<BTreeMap<NodeId, Outlet>>,
     refused: Mutex<BTreeMap<NodeId, Instant>>,
-    /// Nodes that were removed: what they say is not heard.
-    removed: Mutex<BTreeSet<NodeId>>,
+    /// Whom the catalog knows: nobody else is heard. Empty until there is a catalog.
+    group: Mutex<BTreeSet<NodeId>>,
 }
 
 /// A member that is dialled.
@@ -93,8 +93,8 @@ impl Aggregators {
         calls: MasterCalls,
     ) -> Aggregators {
         let (dialled, accepted) = (Mutex::default(), Mutex::default());
-        let (refused, removed) = (Mutex::default(), Mutex::default());
-        let shared = Shared { node, dialler, limits, inputs, calls, dialled, accepted, refused, removed };
+        let (refused, group) = (Mutex::default(), Mutex::default());
+        let shared = Shared { node, dialler, limits, inputs, calls, dialled, accepted, refused, group };
         Aggregators { shared: Arc::new(shared) }
     }
 
@@ -111,7 +111,7 @@ impl Aggregators {
 
     fn set(&self, state: &State) {
         let node = self.shared.node;
-        *self.shared.removed.lock() = state.nodes.iter().filter(|(_, node)| node.removed).map(|(id, _)| *id).collect();
+        *self.shared.group.lock() = state.nodes.iter().filter(|(_, node)| node.in_group()).map(|(id, _)| *id).collect();
         let others = state.nodes.iter().filter(|(id, known)| **id != node && known.in_group());
         let others: BTreeMap<NodeId, String> = others.map(|(id, known)| (*id, known.addresses.rpc.clone())).collect();
         self.shared.calls.learn(others.values().cloned().collect());
@@ -129,8 +129,12 @@ impl Aggregators {
     /// Listens to a session that another aggregator has dialled, and answers on it until it ends.
     pub async fn serve(&self, session: Session) {
         let from = session.peer().node;
-        if self.shared.removed.lock().contains(&from) {
-            return session.close("this node was removed from the cluster");
+        let is_known = {
+            let group = self.shared.group.lock();
+            group.is_empty() || group.contains(&from)
+        };
+        if !is_known {
+            return session.close("this node is no aggregator of the region: ADD AGGREGATOR takes it in");
         }
         let (outlet, waiting) = Outlet::new();
         *outlet.open.lock() = true;

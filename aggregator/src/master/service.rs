@@ -220,6 +220,15 @@ impl Handler for MasterService {
     type Reply = MasterAnswer;
 
     async fn handle(&self, request: MasterRequest, replies: &ReplySender<MasterAnswer>) -> Result<(), Failure> {
+        if matches!(request, MasterRequest::Propose { .. } | MasterRequest::Front(_)) {
+            // For its clients an aggregator may ask for anything; a leaf has none.
+            let (state, node) = (self.region.catalog.state(), replies.peer().node);
+            if !state.nodes.get(&node).is_some_and(|known| known.roles.aggregator && !known.removed) {
+                let problem = "it is no aggregator of this region".into();
+                let refusal = Refusal::Correct { object: format!("node {node}"), problem };
+                return Ok(replies.send(&MasterAnswer::Refused(refusal)).await?);
+            }
+        }
         let service = self.clone();
         // What is decided is decided, also when the caller has left.
         let answer = tokio::spawn(async move { service.answer(request).await }).await?;

@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 use raft::eraftpb::Message;
 use types::{ClusterId, NodeId, Timestamp};
 
+use crate::master::Timestamps;
 use crate::master::catalog::{Catalog, CatalogOptions, Inputs};
 use crate::master::driver::{Input, Network};
 
@@ -188,6 +189,30 @@ async fn a_minority_decides_nothing_and_hands_out_nothing() {
         minority.decide(term, Command::ExtendTimestampBlock { upper: Timestamp(9) }).await.is_err(),
         "an old office"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn timestamps_rise_over_masters() {
+    let mut group = Group::of(3).await;
+    let mut last = Timestamp::ZERO;
+    for _ in 0..3 {
+        group.wait("one leads", |group| group.leader().is_some()).await;
+        let leader = group.leader().expect("it was waited for");
+        let timestamps = Timestamps::new(group.nodes[&leader].clone());
+        for count in [1, 1000, 1] {
+            let first = timestamps.take_here(count).await.expect("it leads");
+            assert!(first > last, "{first} after {last}");
+            last = Timestamp(first.0 + u64::from(count) - 1);
+        }
+        for (node, catalog) in group.nodes.iter().filter(|(node, _)| **node != leader) {
+            let refused = Timestamps::new(catalog.clone()).take_here(1).await;
+            assert!(refused.is_err(), "node {node} does not lead, and gives {refused:?}");
+        }
+        drop(timestamps);
+        group.stop(leader);
+        group.wait("another leads", |group| group.leader().is_some()).await;
+        group.start(leader);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
