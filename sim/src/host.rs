@@ -169,8 +169,8 @@ impl World {
                 let to = Place::Node(self.node_of(region, to));
                 self.send(here, to, Packet::Frame(frame));
             }
-            Effect::ToSink { feed, message } => self.to_sink(index, id, feed, message),
-            Effect::ToSource { link, message } => self.to_source(index, id, link, message),
+            Effect::ToSink { feed, message } => self.deliver_to_sink(index, id, feed, message),
+            Effect::ToSource { link, message } => self.deliver_to_source(index, id, link, message),
             Effect::Apply { to } => self.begin_apply(index, id, to),
             Effect::Rewind { to, lineage } => self.begin_rewind(index, id, to, lineage),
             Effect::Install { common, .. } => {

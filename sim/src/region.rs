@@ -130,7 +130,7 @@ impl World {
         let at = UnixMillis(DAWN + self.now / MILLI);
         let catalog = &mut self.regions[index].catalog;
         let result = catalog.apply(at, command);
-        if self.steps % 8 == 0 {
+        if self.steps.is_multiple_of(8) {
             catalog.check();
         }
         match &result {

@@ -121,7 +121,7 @@ pub fn first_caught(
 
 /// Which of the two scales a seed has, if nobody chooses.
 pub fn scale_of(seed: u64) -> Scale {
-    if seed % 2 == 0 { Scale::Region } else { Scale::Regions }
+    if seed.is_multiple_of(2) { Scale::Region } else { Scale::Regions }
 }
 
 /// Runs seeds on all cores until so many have failed; the reports of those that failed, and totals.

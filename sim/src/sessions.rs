@@ -48,8 +48,11 @@ struct Spy {
 /// The number of a spy's session.
 const SPY: u64 = 0;
 
+/// A link, and the processes that are to hold it: node and start, of the sink and of the source.
+type Wanted = (LinkId, (usize, u64), (usize, u64));
+
 impl Session {
-    fn is(&self, want: &(LinkId, (usize, u64), (usize, u64))) -> bool {
+    fn is(&self, want: &Wanted) -> bool {
         (self.link, self.sink, self.source) == *want
     }
 
@@ -62,9 +65,9 @@ impl Session {
 }
 
 impl World {
-    pub(crate) fn to_sink(&mut self, index: usize, id: PartitionId, feed: u64, message: Message) {
+    pub(crate) fn deliver_to_sink(&mut self, index: usize, id: PartitionId, feed: u64, message: Message) {
         if feed == SPY {
-            return self.to_spy(index, id, message);
+            return self.deliver_to_spy(index, id, message);
         }
         self.check_shipment(index, id, &message);
         let Some(session) = self.sessions.open.get_mut(&feed).filter(|session| session.source.0 == index) else {
@@ -77,7 +80,7 @@ impl World {
     }
 
     /// The sink says something to its source's primary.
-    pub(crate) fn to_source(&mut self, index: usize, id: PartitionId, link: LinkId, message: Message) {
+    pub(crate) fn deliver_to_source(&mut self, index: usize, id: PartitionId, link: LinkId, message: Message) {
         let mine =
             |session: &&mut Session| session.sink.0 == index && session.link == link && session.ordinal == id.ordinal;
         let Some(session) = self.sessions.open.values_mut().find(mine) else { return };
@@ -122,7 +125,7 @@ impl World {
     /// Sessions that should be are opened, others end.
     pub(crate) fn on_sessions(&mut self) {
         self.after(10 * MILLI, Event::Sessions);
-        let mut wanted: BTreeMap<(usize, Ordinal), (LinkId, (usize, u64), (usize, u64))> = BTreeMap::new();
+        let mut wanted: BTreeMap<(usize, Ordinal), Wanted> = BTreeMap::new();
         for region in 0..self.regions.len() {
             let Some((link, source)) = self.followed(region) else { continue };
             if self.severed.contains(&(region.min(source), region.max(source))) {
@@ -156,7 +159,7 @@ impl World {
         (link_held.broken.is_none() && !link_held.paused).then_some((link, source))
     }
 
-    fn open_session(&mut self, region: usize, ordinal: Ordinal, want: (LinkId, (usize, u64), (usize, u64))) {
+    fn open_session(&mut self, region: usize, ordinal: Ordinal, want: Wanted) {
         self.sessions.last += 1;
         let number = self.sessions.last;
         let (link, sink, source) = want;
@@ -230,7 +233,7 @@ impl World {
         self.later(index, MILLI, Local::Session(id, Input::FromSink { feed: SPY, message }));
     }
 
-    fn to_spy(&mut self, index: usize, id: PartitionId, message: Message) {
+    fn deliver_to_spy(&mut self, index: usize, id: PartitionId, message: Message) {
         let node = &self.nodes[index];
         let reign = node.replica(id).and_then(|replica| replica.reign_led()).unwrap_or_default();
         let by = (index, node.starts, reign);

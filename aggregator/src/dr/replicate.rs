@@ -263,7 +263,7 @@ fn new_database(region: &Region, order: &Order, opened: &Opened) -> Result<Creat
 }
 
 /// The sink's link, while it is the one of this order.
-fn held<'a>(state: &'a State, database: DatabaseId, link: LinkId) -> Result<(&'a Database, &'a SinkLink)> {
+fn held(state: &State, database: DatabaseId, link: LinkId) -> Result<(&Database, &SinkLink)> {
     let known = state.databases.get(&database).ok_or_else(|| link_error("The database was dropped meanwhile"))?;
     match state.sinks.get(&link) {
         Some(sink) if known.side == (Side::Sink { link }) => Ok((known, sink)),
@@ -359,7 +359,7 @@ pub fn link_options(given: &[(String, String)]) -> Result<LinkOptions> {
             "compression" if value == "zstd" => options.compression = true,
             "ca" => options.ca = Some(value.clone()),
             "compression" | "bandwidth_limit" => {
-                return Err(Error::unsupported(&format!("REPLICATE … OPTIONS ({name} = '{value}')")));
+                return Err(Error::unsupported(format!("REPLICATE … OPTIONS ({name} = '{value}')")));
             }
             "on_silence" => return Err(wrong()),
             _ => return Err(Error::new(1231, format!("There is no replication option '{name}'"))),

@@ -128,7 +128,7 @@ fn leaves(region: &Region, state: &State) -> Sheet {
             let held = state.partitions.values().filter(|p| p.replicas.contains(id));
             count(held.filter(|p| (p.primary.node == *id) == primary).count() as u64)
         };
-        let advice = (!up).then(|| text(format!("start it again; its node number is {id}"))).unwrap_or(Datum::Null);
+        let advice = if up { Datum::Null } else { text(format!("start it again; its node number is {id}")) };
         rows.push(vec![
             count(id.0),
             host,

@@ -98,7 +98,7 @@ impl World {
         let (Some(hosted), Some(disk)) = (node.hosted(id), node.disks.get(&id)) else { return };
         let result = cursor_order::check(hosted, disk);
         self.judge(cursor_order::NAME, result);
-        if self.steps % 97 == 0 {
+        if self.steps.is_multiple_of(97) {
             self.check_state(index, id);
         }
     }
