@@ -3,7 +3,7 @@
 
 mod playground;
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use playground::Playground;
@@ -225,5 +225,45 @@ fn streams_between_regions_go_on_over_the_death_of_the_master_on_either_side() {
     regions.sql_at(1, sink, "INSERT INTO app.t VALUES (7, 7)");
     regions.wait("the claim is told", || {
         error(&regions.try_sql_at(0, other, "INSERT INTO app.t VALUES (8, 8)")).contains("1290")
+    });
+}
+
+/// An INSERT that was planned before a TRUNCATE and committed after it would be lost in the table that is gone.
+#[test]
+fn rows_are_not_lost_in_tables_that_others_have_emptied() {
+    let region = Playground::start_group(&["east"], 3, 2);
+    region.sql(0, "CREATE DATABASE app PARTITIONS 4; CREATE TABLE app.t (id INT PRIMARY KEY, v INT)");
+    let (begun, stop) = (AtomicU64::new(0), AtomicBool::new(false));
+    let write = &|aggregator: usize| {
+        while !stop.load(Ordering::SeqCst) {
+            let id = begun.fetch_add(2, Ordering::SeqCst);
+            // On two partitions, most often.
+            let insert = format!("INSERT INTO app.t VALUES ({id}, 0), ({}, 0)", id + 1);
+            let output = region.try_sql_at(0, aggregator, &insert);
+            assert!(output.status.success(), "{id}: {}", error(&output));
+        }
+    };
+    std::thread::scope(|scope| {
+        let writers = [0, 1].map(|aggregator| scope.spawn(move || write(aggregator)));
+        let mut last = 0;
+        for round in 0..12 {
+            std::thread::sleep(Duration::from_millis(100));
+            if round == 6 {
+                // New reigns know nothing of definitions.
+                region.kill("east-leaf-1");
+                region.start_node("east-leaf-1");
+            }
+            region.sql_at(0, 2, "TRUNCATE TABLE app.t");
+            last = begun.load(Ordering::SeqCst);
+        }
+        std::thread::sleep(Duration::from_millis(500));
+        stop.store(true, Ordering::SeqCst);
+        writers.into_iter().for_each(|writer| writer.join().expect("every write is acknowledged"));
+        let (all, there) =
+            (begun.load(Ordering::SeqCst) - last, format!("SELECT COUNT(*) FROM app.t WHERE id >= {last}"));
+        assert!(all > 10, "the writers have not written since");
+        for aggregator in 0..3 {
+            assert_eq!(region.sql_at(0, aggregator, &there), all.to_string());
+        }
     });
 }

@@ -101,6 +101,8 @@ pub struct Status {
     pub cursors: Cursors,
     /// A rewind or installation is under way.
     pub repairing: bool,
+    /// It takes over a copy: until it has it all, it holds nothing.
+    pub installing: bool,
     /// Its own mark.
     pub mark: Mark,
     /// The highest timestamp in its log, as far as this process knows (`Replica::receive`): the timestamp service must be
@@ -713,6 +715,7 @@ impl Replica {
             trimmed: self.log.trimmed,
             cursors: self.cursors,
             repairing: self.repair.is_some(),
+            installing: matches!(self.repair, Some(Repair::Installing(_))),
             mark: self.mark.clone(),
             received: self.log.received,
         }

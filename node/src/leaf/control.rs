@@ -135,6 +135,10 @@ async fn ends(leaf: &Leaf, wanted: Vec<PartitionId>) -> Vec<EndReport> {
         return vec![];
     }
     let end = |id: PartitionId| {
+        if leaf.partitions.read().get(&id).is_some_and(|handle| handle.status.borrow().installing) {
+            // What its log holds is not what its state will be.
+            return Some(EndReport { partition: id, end: types::LogEnd::default(), mark: types::Mark::default() });
+        }
         let summary = leaf.shared.log.summary(id)?;
         let number =
             summary.lineage.last().filter(|_| summary.end > types::Lsn::ZERO).map_or(0, |last| last.epoch.number);
