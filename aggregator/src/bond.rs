@@ -210,6 +210,10 @@ impl Bond {
 
 /// One heartbeat. `None`: no master has answered.
 async fn beat(region: &Arc<Region>) -> Option<FrontOrders> {
+    if region.catalog.status().applied == 0 {
+        // It has no catalog: whatever it is, it is nobody's front yet.
+        return None;
+    }
     let request = FrontRequest::Report(report(region));
     let answer = match region.catalog.status().leads {
         Some(_) => region.master().front(request).await,

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aggregator::calls::MasterCalls;
-use aggregator::master::{CatalogError, MasterService};
+use aggregator::master::{Aggregators, CatalogError, MasterService};
 use aggregator::protocol::{MasterAnswer, MasterRequest};
 use aggregator::region::Region;
 use anyhow::{Context, Result, bail};
@@ -68,6 +68,8 @@ pub struct Announcement {
     pub roles: Roles,
     /// A file with root's first password.
     pub root_password_file: Option<std::path::PathBuf>,
+    /// Takes part in the group once the master has taken it.
+    pub group: Aggregators,
 }
 
 impl Announcement {
@@ -78,6 +80,7 @@ impl Announcement {
         let register =
             MasterRequest::Register { node, identity: *identity, addresses: addresses.clone(), roles: *roles };
         tell(region, register).await?;
+        self.group.take_part();
         let incarnation = member.incarnation;
         tell(region, MasterRequest::Started { node, incarnation, addresses }).await?;
         if region.catalog.status().leads.is_none() {

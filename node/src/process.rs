@@ -171,11 +171,12 @@ async fn start_aggregator(config: &Config, process: &Process) -> Result<(Arc<Reg
     std::fs::create_dir_all(&dir).with_context(|| format!("directory {}", dir.display()))?;
     let listed: Vec<String> = config.cluster.aggregators.iter().map(ToString::to_string).collect();
     let (own, node) = (process.addresses.rpc.clone(), process.member.node);
-    let found = !Catalog::exists(&dir)? && join::founds(&process.dialler, &own, &listed).await;
+    let member = Catalog::exists(&dir)?;
+    let found = !member && join::founds(&process.dialler, &own, &listed).await;
     let others = listed.iter().filter(|address| **address != own).cloned().collect();
     let (calls, inputs) = (MasterCalls::new(process.dialler.clone(), others), Inputs::new());
     let (dialler, limits) = (process.dialler.clone(), process.limits.clone());
-    let group = Aggregators::new(node, dialler, limits, inputs.sender(), calls);
+    let group = Aggregators::new(node, dialler, limits, inputs.sender(), calls, member || found);
     let empty = State::new(ClusterId(config.cluster.id));
     let wait = config.mysql.partition_wait.0;
     let options = CatalogOptions { dir: &dir, node, empty, found, wait };
@@ -201,20 +202,21 @@ async fn start_aggregator(config: &Config, process: &Process) -> Result<(Arc<Reg
     let region = Region::new(catalog, timestamps, detector, leaves, peering, process.member, options);
     tokio::spawn(region.fences.clone().run());
     tokio::spawn(Bond::run(region.clone()));
-    announce(config, process, &region).await?;
+    announce(config, process, &region, &group).await?;
     tokio::spawn(aggregator::dr::run(region.clone()));
     tokio::spawn(aggregator::dr::ask_all(region.clone()));
     Ok((region, group))
 }
 
 /// One that leads at once, alone, says so before it serves; another one serves what it can while no master answers.
-async fn announce(config: &Config, process: &Process, region: &Arc<Region>) -> Result<()> {
+async fn announce(config: &Config, process: &Process, region: &Arc<Region>, group: &Aggregators) -> Result<()> {
     let announcement = Announcement {
         member: process.member,
         identity: process.dir.identity,
         addresses: process.addresses.clone(),
         roles: Roles { aggregator: true, leaf: config.is(Role::Leaf) },
         root_password_file: config.cluster.root_password_file.clone(),
+        group: group.clone(),
     };
     if region.catalog.status().leads.is_some() {
         return announcement.make(region).await;

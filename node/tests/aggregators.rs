@@ -127,6 +127,26 @@ fn everything_is_killed_and_goes_on_by_itself() {
 }
 
 #[test]
+fn one_that_lost_its_disk_is_not_taken_for_what_it_was() {
+    let region = Playground::start_group(&["east"], 3, 2);
+    region.sql(0, "CREATE DATABASE app PARTITIONS 2; CREATE TABLE app.t (id INT PRIMARY KEY, v INT)");
+    // The founder: it must not found a second region either.
+    region.stop_node("east-aggregator-0");
+    let data = region.leaf_dir("east-aggregator-0").parent().expect("it is a folder within").to_path_buf();
+    std::fs::remove_dir_all(&data).expect("a stopped node's data can be removed");
+    region.start_node("east-aggregator-0");
+    std::thread::sleep(Duration::from_secs(2));
+    region.sql_at(0, 1, "INSERT INTO app.t VALUES (1, 10)");
+    assert_eq!(region.voters(0, 1), 2, "it votes no more");
+    assert!(!region.try_sql_at(0, 0, "SELECT * FROM app.t").status.success(), "it knows nothing");
+    region.sql_at(0, 1, &format!("REMOVE AGGREGATOR '127.0.0.1:{}'", region.port_of(0, 0)));
+    region.add_node("east", "aggregator");
+    region.sql_at(0, 1, &format!("ADD AGGREGATOR '127.0.0.1:{}'", region.port_of(0, 3)));
+    region.wait("three vote again", || region.voters(0, 1) == 3);
+    assert_eq!(region.sql_at(0, 3, "SELECT * FROM app.t"), "1\t10");
+}
+
+#[test]
 fn without_a_majority_point_reads_go_on_and_the_rest_names_the_missing() {
     let region = Playground::start_group(&["east"], 3, 2);
     region.sql(0, "CREATE DATABASE app PARTITIONS 4; CREATE TABLE app.t (id INT PRIMARY KEY, v INT)");

@@ -5,6 +5,7 @@
 //! the others are. A queue that is full loses messages; raft sends again what matters.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc as std_mpsc};
 use std::time::Instant;
 
@@ -47,6 +48,9 @@ struct Shared {
     dialled: Mutex<BTreeMap<NodeId, Peer>>,
     accepted: Mutex<BTreeMap<NodeId, Outlet>>,
     refused: Mutex<BTreeMap<NodeId, Instant>>,
+    /// This aggregator takes part. One with an empty directory does not before the master has taken it: had it been a member
+    /// that lost its disk, it would have forgotten votes and entries that others count on.
+    takes_part: AtomicBool,
     /// Whom the catalog knows: nobody else is heard. Empty until there is a catalog.
     group: Mutex<BTreeSet<NodeId>>,
 }
@@ -84,18 +88,25 @@ impl Drop for Peer {
 }
 
 impl Aggregators {
-    /// Nobody is known yet. What arrives goes into `inputs`.
+    /// Nobody is known yet. What arrives goes into `inputs`, if this aggregator is a
+    /// `member`, or once [`Aggregators::take_part`] is called.
     pub fn new(
         node: NodeId,
         dialler: TcpDialler,
         limits: Limits,
         inputs: std_mpsc::SyncSender<Input>,
         calls: MasterCalls,
+        member: bool,
     ) -> Aggregators {
         let (dialled, accepted) = (Mutex::default(), Mutex::default());
-        let (refused, group) = (Mutex::default(), Mutex::default());
-        let shared = Shared { node, dialler, limits, inputs, calls, dialled, accepted, refused, group };
+        let (refused, group, takes_part) = (Mutex::default(), Mutex::default(), AtomicBool::new(member));
+        let shared = Shared { node, dialler, limits, inputs, calls, dialled, accepted, refused, takes_part, group };
         Aggregators { shared: Arc::new(shared) }
+    }
+
+    /// The master has taken this aggregator.
+    pub fn take_part(&self) {
+        self.shared.takes_part.store(true, Ordering::Release);
     }
 
     /// Dials whom the catalog knows, as long as it lives.
@@ -129,6 +140,9 @@ impl Aggregators {
     /// Listens to a session that another aggregator has dialled, and answers on it until it ends.
     pub async fn serve(&self, session: Session) {
         let from = session.peer().node;
+        if !self.shared.takes_part.load(Ordering::Acquire) {
+            return session.close("the master has not taken this aggregator yet");
+        }
         let is_known = {
             let group = self.shared.group.lock();
             group.is_empty() || group.contains(&from)
