@@ -14,6 +14,7 @@ pub use divergence::{DivergenceAbout, DivergenceFile, ExchangeId, Fate, SetAside
 
 use bytes::Bytes;
 use catalog::command::SetChange;
+use catalog::event::Severity;
 use catalog::node::{Addresses, Roles};
 use catalog::view::DatabaseNews;
 use catalog::{Command, Outcome, Refusal as CatalogRefusal};
@@ -106,6 +107,26 @@ pub enum MasterRequest {
         /// Whether its state is good for nothing yet.
         incomplete: bool,
     },
+    /// Something happened at a leaf, for people.
+    Event {
+        /// Which leaf.
+        node: NodeId,
+        /// What.
+        event: LeafEvent,
+    },
+}
+
+/// What a leaf has to tell people.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct LeafEvent {
+    /// How much they should care.
+    pub severity: Severity,
+    /// What kind, in one or two words.
+    pub kind: String,
+    /// Of which partition, where one is meant.
+    pub partition: Option<PartitionId>,
+    /// One sentence.
+    pub text: String,
 }
 
 /// The master's answer.
@@ -172,6 +193,8 @@ pub struct Report {
     pub replicas: Vec<ReplicaReport>,
     /// Bytes used and free on its disk.
     pub disk: (u64, u64),
+    /// It takes no writes of clients before its disk has room again.
+    pub disk_full: bool,
     /// Of the last orders that it obeyed: the report was made after them.
     pub round: Round,
 }
@@ -215,6 +238,8 @@ pub struct ReplicaReport {
     pub bytes: u64,
     /// A rewind or copy is under way.
     pub repairing: bool,
+    /// Its files cannot be believed: it has to be rebuilt from another replica.
+    pub damaged: bool,
     /// The highest timestamp in its log.
     pub received: Timestamp,
     /// What it says as primary.
@@ -292,6 +317,8 @@ pub struct Orders {
     pub routes: Vec<Route>,
     /// RPC addresses of the aggregators: one of them is the master.
     pub aggregators: Vec<String>,
+    /// Databases of which history is kept for other regions: down to this cut. Said with every order.
+    pub pins: Vec<(DatabaseId, Timestamp)>,
 }
 
 /// Where the partitions of a link's source are led.
@@ -378,6 +405,20 @@ pub enum LeafRequest {
         /// Which database.
         database: DatabaseId,
     },
+    /// Reads every record and every row of a replica.
+    Check {
+        /// Of which partition.
+        partition: PartitionId,
+        /// The rows as they are at this time.
+        view: Timestamp,
+        /// When everything up to here is applied; `None`: it is the primary, and settles what may commit below.
+        applied: Option<Lsn>,
+    },
+    /// Rebuilds a replica from its primary, as ordered.
+    Rebuild {
+        /// Of which partition.
+        partition: PartitionId,
+    },
     /// Where a replica stands.
     Status {
         /// Of which partition.
@@ -443,12 +484,38 @@ pub enum LeafAnswer {
     Divergences(Vec<DivergenceFile>, Vec<String>),
     /// To `DivergenceEntries`: some of them; the stream's end is the last.
     DivergenceEntries(Vec<SetAside>),
+    /// To `Check`.
+    Checked(Box<Checked>),
+    /// To `Rebuild`: it has begun.
+    Rebuilding,
     /// To `DiscardDivergence`: how many files there were.
     Discarded(u64),
     /// It was not done, certainly.
     Refused(LeafRefusal),
     /// It may or may not have been done.
     Unknown,
+}
+
+/// What a replica has.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Checked {
+    /// The last record that its rows include.
+    pub applied: Lsn,
+    /// Records of its log, all of them read.
+    pub log_records: u64,
+    /// By table, rising.
+    pub tables: Vec<TableSum>,
+}
+
+/// The rows of one table in one partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TableSum {
+    /// Its id.
+    pub table: u64,
+    /// How many there are.
+    pub rows: u64,
+    /// The sum of their hashes.
+    pub hash: u64,
 }
 
 /// A replica in full.
@@ -479,6 +546,8 @@ pub enum LeafRefusal {
     Damaged(String),
     /// The disk is nearly full: reads go on.
     DiskFull {
+        /// The leaf, `host:port`.
+        leaf: String,
         /// Bytes that are free.
         free: u64,
         /// Bytes that must be.

@@ -463,10 +463,10 @@ pub fn refused(partition: PartitionId, refusal: &LeafRefusal) -> Error {
         LeafRefusal::Damaged(reason) => {
             Error::new(9007, format!("Partition {partition} is damaged ({reason}): tell the operator"))
         }
-        LeafRefusal::DiskFull { free, reserve } => Error::new(
+        LeafRefusal::DiskFull { leaf, free, reserve } => Error::new(
             1290,
             format!(
-                "Partition {partition} is read only: its leaf has {free} bytes free and keeps {reserve}; make room on that disk"
+                "Partition {partition} is read only: its leaf {leaf} has {free} bytes free and keeps {reserve}; make room on that disk"
             ),
         ),
         LeafRefusal::TooFewCopies { in_sync, wanted } => Error::new(

@@ -18,6 +18,7 @@ use types::{
 
 use crate::claim::Claim;
 use crate::database::{Finals, FullCopy, Holder, Options};
+use crate::event::Severity;
 use crate::link::{LinkOptions, OnSilence};
 use crate::node::{Addresses, Roles};
 use crate::user::{Account, Privilege, Scope, Verifier};
@@ -52,6 +53,19 @@ pub enum Command {
     AddAggregator {
         /// Which node.
         node: NodeId,
+    },
+    /// Something happened at a node, for people. Nothing follows from it.
+    Announce {
+        /// How much they should care.
+        severity: Severity,
+        /// What kind.
+        kind: String,
+        /// At which node, where one is meant.
+        node: Option<NodeId>,
+        /// Of which partition, where one is meant.
+        partition: Option<PartitionId>,
+        /// One sentence.
+        text: String,
     },
     /// A node goes for good. Refused while it holds a replica, and for the last aggregator.
     RemoveNode {

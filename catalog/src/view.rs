@@ -17,6 +17,10 @@ pub struct DatabaseNews {
     pub min_in_sync: u8,
     /// ASYNC REPLICATION: see [`crate::database::Options`].
     pub async_failover_after_millis: Option<u64>,
+    /// How long history is kept for followers, in milliseconds,
+    pub keep_millis: u64,
+    /// and how many bytes of it each partition's share is.
+    pub keep_bytes: u64,
     /// SYNC links: a commit is acknowledged when the durable cut of each of these has reached it.
     pub waits_for: Vec<LinkId>,
     /// Links that may be served, with the hash of the token that a session must prove to hold.
@@ -50,6 +54,8 @@ impl State {
             database: id,
             min_in_sync: database.options.min_in_sync,
             async_failover_after_millis: database.options.async_failover_after_millis,
+            keep_millis: database.options.failback_retention_millis,
+            keep_bytes: database.options.failback_retention_bytes / (u64::from(database.partitions) + 1),
             waits_for: links().filter(|(_, link)| link.mode == LinkMode::Sync).map(|(id, _)| *id).collect(),
             serves: links().filter_map(|(id, link)| Some((*id, link.token_hash?))).collect(),
             follows: follows.filter(|(_, link)| !link.paused && link.broken.is_none()),

@@ -14,6 +14,8 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use thiserror::Error;
 
+use crate::leaf::UpkeepOptions;
+
 /// What a process does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -118,6 +120,16 @@ pub struct State {
     pub cache: Size,
     /// Memtables, over all partitions.
     pub write_buffer: Size,
+    /// A partition's memtable is written to files when it is this large,
+    pub checkpoint_size: Size,
+    /// or this old: a restart replays no more of the log.
+    pub checkpoint_interval: Span,
+    /// How long row versions are kept for statements that run.
+    pub view_retention: Span,
+    /// Every replica is read from end to end once in this time, to find damage while there is another copy.
+    pub scrub_interval: Span,
+    /// With less than this free on its disk, a leaf takes no writes of clients (error 1290).
+    pub disk_reserve: Size,
 }
 
 /// Clients of an aggregator.
@@ -154,7 +166,16 @@ impl Default for Log {
 
 impl Default for State {
     fn default() -> State {
-        State { cache: Size(256 << 20), write_buffer: Size(256 << 20) }
+        let upkeep = UpkeepOptions::default();
+        State {
+            cache: Size(256 << 20),
+            write_buffer: Size(256 << 20),
+            checkpoint_size: Size(upkeep.checkpoint_bytes),
+            checkpoint_interval: Span(upkeep.checkpoint_interval),
+            view_retention: Span(upkeep.views),
+            scrub_interval: Span(upkeep.scrub_interval),
+            disk_reserve: Size(upkeep.disk_reserve),
+        }
     }
 }
 

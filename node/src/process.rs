@@ -33,7 +33,7 @@ use types::{ClusterId, Member, NodeId};
 use crate::config::{Config, Role};
 use crate::data_dir::DataDir;
 use crate::join::{self, Announcement};
-use crate::leaf::{Leaf, LeafOptions};
+use crate::leaf::{Leaf, LeafOptions, UpkeepOptions};
 
 /// What a running process consists of.
 pub struct Process {
@@ -257,6 +257,13 @@ fn start_leaf(
             replica: config.replica_options(),
             log,
             state,
+            upkeep: UpkeepOptions {
+                checkpoint_interval: config.state.checkpoint_interval.0,
+                checkpoint_bytes: config.state.checkpoint_size.0,
+                views: config.state.view_retention.0,
+                scrub_interval: config.state.scrub_interval.0,
+                disk_reserve: config.state.disk_reserve.0,
+            },
             dialler: process.dialler.clone(),
             link_dialler: process.link_dialler.clone(),
             limits: process.limits.clone(),

@@ -107,6 +107,12 @@ impl Leading {
         waited
     }
 
+    /// What every follower is known to have on disk. One that has died counts with what it had.
+    pub fn followed(&self, end: Lsn) -> Lsn {
+        let feeds = self.feeds.values().chain(self.sinks.values());
+        feeds.map(|feed| feed.ack.durable).fold(end, Lsn::min)
+    }
+
     /// A view of this reign.
     pub fn on_set(&mut self, view: &View, sent: Instant, options: &ReplicaOptions) {
         if view.version > self.version {

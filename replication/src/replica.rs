@@ -133,6 +133,9 @@ pub struct Leadership {
     pub joined: bool,
     /// The mark that is published to sinks.
     pub published: Mark,
+    /// What every follower, of the region or another one, is known to have on disk in this reign, as far as it was fed
+    /// by it; zero as long as one has not said.
+    pub followed: Lsn,
 }
 
 impl Replica {
@@ -704,6 +707,7 @@ impl Replica {
                 link: leading.upstream.as_ref().map(|upstream| upstream.link),
                 joined: leading.upstream.as_ref().is_none_or(|upstream| upstream.joined),
                 published: leading.published.clone(),
+                followed: leading.followed(self.log.end),
             }),
             _ => None,
         };

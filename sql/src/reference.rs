@@ -91,11 +91,11 @@ pub const STATEMENTS: &[Entry] = &[
         "The statement that would make the database.",
         "SHOW CREATE DATABASE d",
     ),
-    later(
+    now(
         "CHECK DATABASE",
         "CHECK DATABASE db [REPAIR]",
-        "CLUSTER",
-        "Reads every copy of every row and compares.",
+        "SUPER",
+        "Reads every record and every row of every copy, and compares the copies at one moment; REPAIR rebuilds those that are damaged or differ from their primary.",
         "CHECK DATABASE d REPAIR",
     ),
     now("USE", "USE db", "any on the database", "Selects the session's database.", "USE d"),

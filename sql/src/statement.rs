@@ -561,6 +561,13 @@ pub enum Statement {
         /// Which database.
         database: String,
     },
+    /// `CHECK DATABASE`.
+    CheckDatabase {
+        /// Which database.
+        database: String,
+        /// Whether copies that differ are rebuilt.
+        repair: bool,
+    },
     /// `FLUSH TABLES … WITH READ ONLY`.
     Fence {
         /// Which database, `None` for the current one.
@@ -653,6 +660,7 @@ impl Statement {
             | Statement::Replicate(_)
             | Statement::StopReplicating { .. }
             | Statement::PauseReplicating { .. }
+            | Statement::CheckDatabase { .. }
             | Statement::ExportDivergence(_)
             | Statement::DiscardDivergence(_)
             | Statement::Fence { .. } => Need::Super,

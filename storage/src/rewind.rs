@@ -24,11 +24,13 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 use types::entry::Intent;
+use types::state::Prepared;
 use types::{Body, LineageEntry, Lsn, Ordinal, PartitionId, Record, StartKind, Timestamp, TxnId, Write};
 
 use crate::divergence::{
     DivergenceError, DivergenceId, DivergenceReader, DivergenceWriter, Entry, Header, Reason, Stage, Summary, find,
 };
+use crate::log::ReadError;
 use crate::state::{PartitionState, StateError};
 
 pub use partition_log::PartitionLog;
@@ -79,6 +81,19 @@ pub enum RewindError {
         /// The log's word.
         source: LogFailure,
     },
+}
+
+impl RewindError {
+    /// The replica has to be rebuilt from another one: its files, or what its log still holds, do not do.
+    pub fn is_damage(&self) -> bool {
+        match self {
+            RewindError::State(error) => error.is_damage(),
+            RewindError::Divergence(_) => false,
+            RewindError::Log { source, .. } => {
+                source.downcast_ref::<ReadError>().is_some_and(|error| !matches!(error, ReadError::Log(_)))
+            }
+        }
+    }
 }
 
 /// What was set aside.
@@ -305,6 +320,11 @@ pub fn set_aside_promotion(
         return Ok(nothing);
     };
     assert_eq!(state.applied(), start_lsn.prev(), "set aside right before the EpochStart is applied");
+    // Rows whose newest living version the interval would declare dead may have lost the one before it.
+    let horizon = state.collected().horizon;
+    if cut < horizon {
+        return Err(StateError::BelowHorizon { view: cut, horizon }.into());
+    }
     let header = aside.header(state, Reason::Promotion, start_lsn.prev(), start);
     if let Some(done) = already_set_aside(aside.dir, &header)? {
         return Ok(done);
@@ -320,10 +340,19 @@ pub fn set_aside_promotion(
         write_record(state, &mut writer, &read(commit?.1)?)?;
     }
     for prepared in open {
-        write_record(state, &mut writer, &read(prepared.lsn)?)?;
+        write_record(state, &mut writer, &prepare_record(state, prepared)?)?;
     }
     let (file, summary) = writer.finish()?;
     Ok(SetAside { file: Some(file), summary })
+}
+
+/// The Prepare of a transaction, as the state keeps it: the log may be trimmed above it.
+fn prepare_record(state: &PartitionState, prepared: Prepared) -> Result<Record, RewindError> {
+    let Prepared { txn, lsn, bound, first, writes } = prepared;
+    let epoch = state.lineage().epoch_at(lsn);
+    let what = || format!("transaction {txn}, prepared at {lsn}, is of no epoch of the lineage");
+    let epoch = epoch.ok_or_else(|| StateError::Damaged { dir: state.dir().into(), what: what() })?;
+    Ok(Record { epoch, lsn, body: Body::Prepare { txn, bound, first, writes } })
 }
 
 /// What an earlier attempt has set aside completely. Nothing is undone on the word of a file that does not hold what

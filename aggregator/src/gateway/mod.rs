@@ -11,6 +11,7 @@
 mod accounts;
 mod aggregators;
 mod answer;
+mod check;
 mod condition;
 mod databases;
 mod divergence;

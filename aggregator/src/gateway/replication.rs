@@ -35,7 +35,7 @@ pub fn tier(tier: Tier) -> &'static str {
 }
 
 /// Columns that hold text; a name that begins with `#` is a number's.
-fn columns(names: &[&str]) -> Vec<ResultColumn> {
+pub(super) fn columns(names: &[&str]) -> Vec<ResultColumn> {
     let of = |name: &&str| match name.strip_prefix('#') {
         Some(name) => ResultColumn::int(name),
         None => ResultColumn::text(name),

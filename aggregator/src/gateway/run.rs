@@ -9,7 +9,7 @@ use sql::statement::{LoadData, Statement};
 use sql::{Error, Loader, Result};
 use tokio::sync::Mutex;
 
-use super::{ClientSession, aggregators, answer, databases, divergence, replication, shows, users, wire};
+use super::{ClientSession, aggregators, answer, check, databases, divergence, replication, shows, users, wire};
 use crate::bond::{Alone, Bond, LeaseNumber};
 use crate::definitions::CHANGED;
 use crate::mysql::{Column, ResultSink, SqlError};
@@ -329,6 +329,11 @@ impl ClientSession {
             Statement::Aggregator { change, address } => {
                 self.commit().await?;
                 aggregators::change(&self.region, *change, address).await
+            }
+            Statement::CheckDatabase { database, repair } => {
+                self.commit().await?;
+                let tables: Arc<dyn Cluster> = self.rows(&self.idle(), Definitions::Fresh);
+                check::check(&self.region, &tables, database, *repair).await
             }
             Statement::Kill { query, id } => self.kill(*id, *query).map(|()| nothing()),
             other => {

@@ -128,7 +128,12 @@ fn leaves(region: &Region, state: &State) -> Sheet {
             let held = state.partitions.values().filter(|p| p.replicas.contains(id));
             count(held.filter(|p| (p.primary.node == *id) == primary).count() as u64)
         };
-        let advice = if up { Datum::Null } else { text(format!("start it again; its node number is {id}")) };
+        let full = leaf.filter(|leaf| leaf.disk_full).map(|leaf| {
+            let free = leaf.disk.1;
+            format!("its disk is nearly full, {free} bytes are free: its primaries are read only until there is room")
+        });
+        let advice = if up { full } else { Some(format!("start it again; its node number is {id}")) };
+        let advice = advice.map_or(Datum::Null, text);
         rows.push(vec![
             count(id.0),
             host,

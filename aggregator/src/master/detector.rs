@@ -49,6 +49,8 @@ pub struct LeafState {
     pub replicas: Vec<ReplicaReport>,
     /// Bytes used and free on its disk.
     pub disk: (u64, u64),
+    /// It takes no writes of clients before its disk has room again.
+    pub disk_full: bool,
     /// Its replicas had obeyed the catalog up to here.
     pub revision: Revision,
     /// It was said after these orders.
@@ -181,6 +183,7 @@ impl Detector {
         let wanted = failover::reports_wanted(&state, &self.heard.lock(), self.now(), self.failure_nanos());
         let mut orders = orders(&state, node, sent, obeyed);
         orders.routes = self.links.routes(&state, node);
+        orders.pins = self.pins(&state);
         orders.gone = gone;
         orders.round = self.begin_round();
         orders.ends_wanted = wanted.into_iter().filter(|(of, _)| of.node == node).map(|(_, id)| id).collect();
@@ -197,13 +200,25 @@ impl Detector {
             heard.report(end.partition, EndHeard { member: report.member, at: now, end: end.end, mark });
         }
         report.replicas.iter().filter_map(|replica| replica.epoch).for_each(|epoch| heard.epoch(epoch.number));
+        let damaged = report.replicas.iter().filter(|replica| replica.damaged).map(|replica| replica.partition);
+        heard.damaged(report.member, damaged.collect(), now);
         self.links.hear(report.member, &report.replicas);
         heard.answered(report.member, now);
         let gone = heard.gone().iter().copied().collect();
-        let Report { member, replicas, disk, revision, round, .. } = report;
-        let state = LeafState { member, replicas, disk, revision, round, at: Instant::now() };
+        let Report { member, replicas, disk, disk_full, revision, round, .. } = report;
+        let state = LeafState { member, replicas, disk, disk_full, revision, round, at: Instant::now() };
         self.leaves.lock().insert(member.node, state);
         gone
+    }
+
+    /// Down to where history is kept for other regions: the cut that a sink or a parted side last reported as durable,
+    /// and of a database that is a sink its own.
+    fn pins(&self, state: &State) -> Vec<(DatabaseId, Timestamp)> {
+        let pin = |(id, database): (&DatabaseId, &Database)| {
+            let own = database.is_sink().then(|| self.served(state, *id));
+            Some((*id, state.pin(*id).into_iter().chain(own).min()?))
+        };
+        state.databases.iter().filter_map(pin).collect()
     }
 
     /// What each leaf said last.

@@ -16,7 +16,7 @@ use crate::dr::LinkService;
 use crate::gateway::{late, master_sheet};
 use crate::mysql::Client;
 use crate::protocol::{
-    FrontAnswer, FrontRequest, LeafAnswer, LeafRequest, MasterAnswer, MasterRequest, Orders, SheetOf,
+    FrontAnswer, FrontRequest, LeafAnswer, LeafEvent, LeafRequest, MasterAnswer, MasterRequest, Orders, SheetOf,
 };
 use crate::region::Region;
 
@@ -124,6 +124,10 @@ impl MasterService {
                 self.decide(Command::MarkIncomplete { partition, reign, incomplete }).await
             }
             MasterRequest::Inquire { partition, txn } => self.inquire(partition, txn).await,
+            MasterRequest::Event { node, event } => {
+                let LeafEvent { severity, kind, partition, text } = event;
+                self.decide(Command::Announce { severity, kind, node: Some(node), partition, text }).await
+            }
             MasterRequest::Group | MasterRequest::Propose { .. } | MasterRequest::Applied | MasterRequest::Front(_) => {
                 unreachable!("they are answered elsewhere")
             }

@@ -15,7 +15,7 @@ mod users;
 use crate::command::Command;
 use crate::event::UnixMillis;
 use crate::outcome::{Answer, Outcome, Refusal};
-use crate::state::State;
+use crate::state::{About, State};
 
 /// A command that was not refused.
 pub(crate) enum Applied {
@@ -60,6 +60,11 @@ impl State {
             }
             Command::NodeStarted { node, incarnation, addresses } => self.node_started(*node, *incarnation, addresses),
             Command::AddAggregator { node } => self.add_aggregator(*node),
+            Command::Announce { severity, kind, node, partition, text } => {
+                let (database, partition) = (partition.map(|id| id.database), partition.map(|id| id.ordinal));
+                self.say(*severity, kind, About { node: *node, database, partition }, text.clone());
+                DONE
+            }
             Command::RemoveNode { node } => self.remove_node(*node),
             Command::CreateDatabase(create) => self.create_database(create),
             Command::DropDatabase { name } => self.drop_database(name),

@@ -11,6 +11,9 @@
 //! Marks count if they are of the time since the database was promoted last. A database that is written here keeps none
 //! today; one that is left from its time as a sink would declare dead all that was written since.
 //!
+//! A replica that its process reports as damaged counts as one whose process is gone: it is taken out of the set, and if
+//! it is the primary, another member is named.
+//!
 //! The longest log is the one with the highest epoch number of its last record, then the highest LSN. Silence never
 //! proves that a process is gone, a newer one or a refused connection does.
 
@@ -19,7 +22,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use types::{DatabaseId, Lsn, Member, NodeId, PartitionId, PromotionId, Timestamp};
 
 use super::heard::{Heard, Report};
-use crate::command::{Command, Loss, NamePrimary, RecoverToCut};
+use crate::command::{Command, Loss, NamePrimary, RecoverToCut, SetChange};
 use crate::database::Database;
 use crate::partition::Partition;
 use crate::state::State;
@@ -55,7 +58,7 @@ pub fn decide(state: &State, heard: &Heard, now: u64, failure_timeout: u64, bits
     for (id, partition) in &state.partitions {
         let database = &state.databases[&id.database];
         match judge(database, *id, partition, heard, now, failure_timeout) {
-            Verdict::Rest => {}
+            Verdict::Rest => commands.extend(damaged_member(*id, partition, heard)),
             Verdict::Wait | Verdict::Ask(_) => {
                 unknown.insert(id.database);
             }
@@ -115,10 +118,12 @@ fn judge(
     timeout: u64,
 ) -> Verdict {
     let primary = partition.primary;
-    if heard.may_live(primary, now, timeout) {
+    let damaged = heard.damaged_since(id, primary);
+    if heard.may_live(primary, now, timeout) && damaged.is_none() {
         return Verdict::Rest;
     }
-    let may_be_named = |member: &Member| !partition.incomplete || member.node == primary.node;
+    let whole = |member: &Member| heard.damaged_since(id, *member).is_none();
+    let may_be_named = |member: &Member| (!partition.incomplete || member.node == primary.node) && whole(member);
     let living: BTreeSet<Member> = partition
         .members
         .iter()
@@ -128,12 +133,17 @@ fn judge(
     if !living.is_empty() {
         return Verdict::Living(living);
     }
-    let restarted = restarted(partition, heard);
+    let mut restarted = restarted(partition, heard);
+    // What a damaged one has lost is lost; it has no end to report.
+    if let Some(restarted) = &mut restarted {
+        restarted.retain(whole);
+    }
+    let restarted = restarted.filter(|restarted| !restarted.is_empty());
     if let Some(restarted) = restarted.filter(|_| !partition.on_disk) {
         return longest(id, &restarted, heard, Loss::Recovery, 0);
     }
     let after = database.options.async_failover_after_millis.map(|millis| millis.saturating_mul(MILLI));
-    let answered = heard.last_answer(primary);
+    let answered = damaged.unwrap_or_else(|| heard.last_answer(primary));
     let due = after.is_some_and(|after| now.saturating_sub(answered) > after);
     if database.mode.sync_replication || !due || partition.incomplete {
         return Verdict::Wait;
@@ -143,9 +153,17 @@ fn judge(
         .iter()
         .filter(|node| **node != primary.node)
         .filter_map(|node| heard.process(*node))
-        .filter(|member| heard.hears(*member, now, timeout))
+        .filter(|member| heard.hears(*member, now, timeout) && whole(member))
         .collect();
     if others.is_empty() { Verdict::Wait } else { longest(id, &others, heard, Loss::Order, answered) }
+}
+
+/// A member whose replica is damaged acknowledges nothing any more, although its process lives: it is taken out.
+fn damaged_member(id: PartitionId, partition: &Partition, heard: &Heard) -> Option<Command> {
+    let is_damaged = |member: &&Member| heard.damaged_since(id, **member).is_some();
+    let member = partition.members.iter().filter(|member| **member != partition.primary).find(is_damaged)?;
+    let (reign, version, change) = (partition.reign, partition.version, SetChange::Remove(*member));
+    Some(Command::ProposeSet { partition: id, reign, version, change })
 }
 
 /// The present processes of all members' nodes, if each is newer than the member: then no process of the set lives.

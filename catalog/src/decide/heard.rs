@@ -34,6 +34,8 @@ pub struct Heard {
     gone: BTreeSet<Member>,
     answered: BTreeMap<NodeId, Process>,
     reports: BTreeMap<(PartitionId, NodeId), Report>,
+    /// Replicas that cannot be believed, as their process said last, and since when.
+    damaged: BTreeMap<(PartitionId, Member), u64>,
     epoch_number: u64,
 }
 
@@ -65,6 +67,19 @@ impl Heard {
         if !newer {
             self.gone.insert(member);
         }
+    }
+
+    /// These replicas of a process are damaged, and no others.
+    pub fn damaged(&mut self, member: Member, damaged: BTreeSet<PartitionId>, now: u64) {
+        self.damaged.retain(|(id, of), _| of.node != member.node || *of == member && damaged.contains(id));
+        for id in damaged {
+            self.damaged.entry((id, member)).or_insert(now);
+        }
+    }
+
+    /// Since when a replica of a process is damaged, if it is.
+    pub fn damaged_since(&self, partition: PartitionId, member: Member) -> Option<u64> {
+        self.damaged.get(&(partition, member)).copied()
     }
 
     /// A replica said where its log ends.

@@ -1,16 +1,20 @@
 //! The leaf's heartbeat: tells the master what it holds, obeys what comes back, ticks its replicas.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use aggregator::protocol::{EndReport, MasterAnswer, MasterRequest, Orders, ReplicaReport, Report, Round};
+use aggregator::protocol::{EndReport, LeafEvent, MasterAnswer, MasterRequest, Orders, ReplicaReport, Report, Round};
+use catalog::event::Severity;
 use catalog::node::Roles;
 use replication::{Input, Instant};
 use tokio::sync::oneshot;
 use types::{DatabaseId, PartitionId, Revision, Timestamp};
 
 use super::Leaf;
+use super::heal;
 use super::partition::{Event, PartitionHandle};
+use super::rules::DiskTurn;
 use crate::clock;
 
 /// What the leaf still owes the master.
@@ -31,6 +35,10 @@ pub(super) async fn run(leaf: Leaf) {
     beats.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         beats.tick().await;
+        if leaf.views_forgotten.swap(false, Ordering::AcqRel) {
+            debts.revision = Revision::default();
+        }
+        heal::look(&leaf);
         let sent = clock::now();
         let report = report(&leaf, &mut debts, sent);
         match leaf.shared.master.call(&MasterRequest::Report(report)).await {
@@ -61,11 +69,13 @@ async fn announce(leaf: &Leaf) {
 fn report(leaf: &Leaf, debts: &mut Debts, sent: Instant) -> Report {
     let with_streams = |(id, handle): (&PartitionId, &PartitionHandle)| {
         let (upstream, downstream) = leaf.shared.links.reports(*id);
-        ReplicaReport { upstream, downstream, ..handle.report(*id) }
+        ReplicaReport { upstream, downstream, damaged: leaf.damages.has(*id), ..handle.report(*id) }
     };
     let replicas = leaf.partitions.read().iter().map(with_streams).collect();
     let disk = disk(&leaf.options.data_dir);
-    leaf.rules.set_free(disk.1);
+    if let Some(turn) = leaf.rules.set_free(disk.1) {
+        say_disk(leaf, turn, disk.1);
+    }
     Report {
         member: leaf.options.member,
         sent: sent.0,
@@ -75,14 +85,25 @@ fn report(leaf: &Leaf, debts: &mut Debts, sent: Instant) -> Report {
         removed: std::mem::take(&mut debts.removed),
         replicas,
         disk,
+        disk_full: leaf.rules.is_full(),
         round: debts.round,
     }
+}
+
+fn say_disk(leaf: &Leaf, turn: DiskTurn, free: u64) {
+    let address = &leaf.options.addresses.rpc;
+    let (severity, text) = match turn {
+        DiskTurn::Full => (Severity::Error, format!("leaf {address} has {free} bytes free: it takes no writes")),
+        DiskTurn::Roomy => (Severity::Info, format!("leaf {address} has {free} bytes free: it takes writes again")),
+    };
+    heal::tell(leaf, LeafEvent { severity, kind: "disk".into(), partition: None, text });
 }
 
 async fn obey(leaf: &Leaf, debts: &mut Debts, orders: Orders) {
     leaf.shared.peers.set(&orders.peers);
     leaf.shared.master.learn_addresses(orders.aggregators);
     leaf.rules.learn(orders.news);
+    leaf.rules.learn_pins(orders.pins);
     {
         let mut leases = leaf.shared.leases.lock();
         orders.gone.iter().for_each(|member| leases.mark_gone(*member));
@@ -139,7 +160,7 @@ async fn ends(leaf: &Leaf, wanted: Vec<PartitionId>) -> Vec<EndReport> {
             // What its log holds is not what its state will be.
             return Some(EndReport { partition: id, end: types::LogEnd::default(), mark: types::Mark::default() });
         }
-        let summary = leaf.shared.log.summary(id)?;
+        let summary = leaf.shared.log.summary(id).filter(|summary| !summary.damaged && !leaf.damages.has(id))?;
         let number =
             summary.lineage.last().filter(|_| summary.end > types::Lsn::ZERO).map_or(0, |last| last.epoch.number);
         let end = types::LogEnd { epoch_number: number, lsn: summary.end };

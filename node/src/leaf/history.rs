@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use storage::divergence::{DivergenceId, Reason};
-use storage::log::NodeLog;
+use storage::log::{NodeLog, ReadError};
 use storage::rewind::{Aside, PartitionLog, RewindError};
 use storage::state::{PartitionState, StateError};
 use types::entry::Intent;
@@ -13,6 +13,42 @@ use types::{
 };
 
 use super::partition::Shared;
+
+/// What stops a replica.
+#[derive(Debug)]
+pub enum HistoryError {
+    /// Its files are not what was written to them.
+    Damaged(String),
+    /// The machine refuses.
+    Failed(String),
+}
+
+impl From<StateError> for HistoryError {
+    fn from(error: StateError) -> HistoryError {
+        // A view that is too old says nothing about the files.
+        let damage = error.is_damage() && !matches!(error, StateError::BelowHorizon { .. });
+        HistoryError::of(damage, &error)
+    }
+}
+
+impl From<RewindError> for HistoryError {
+    fn from(error: RewindError) -> HistoryError {
+        HistoryError::of(error.is_damage(), &error)
+    }
+}
+
+impl From<ReadError> for HistoryError {
+    fn from(error: ReadError) -> HistoryError {
+        HistoryError::of(!matches!(error, ReadError::Log(_)), &error)
+    }
+}
+
+impl HistoryError {
+    fn of(damage: bool, error: &dyn std::error::Error) -> HistoryError {
+        let text = error.to_string();
+        if damage { HistoryError::Damaged(text) } else { HistoryError::Failed(text) }
+    }
+}
 
 /// About how many bytes of records are read from the log at once.
 pub const READ_BYTES: usize = 1 << 20;
@@ -109,13 +145,14 @@ pub fn sync(log: &NodeLog, id: PartitionId) -> Result<Lsn, StateError> {
 }
 
 /// The highest time that the state, or the log above it, speaks of.
-pub fn newest(log: &NodeLog, state: &PartitionState, id: PartitionId) -> Result<Timestamp, String> {
-    let mut newest = state.newest().map_err(|error| error.to_string())?;
+pub fn newest(log: &NodeLog, state: &PartitionState, id: PartitionId) -> Result<Timestamp, HistoryError> {
+    let mut newest = state.newest()?;
     let end = log.summary(id).map(|summary| summary.end).unwrap_or_default();
     let mut next = state.applied().next();
     while next <= end {
-        let records = log.read(id, next, READ_BYTES).map_err(|error| error.to_string())?;
-        let last = records.last().ok_or_else(|| format!("record {next} is not in the log, which ends at {end}"))?;
+        let records = log.read(id, next, READ_BYTES)?;
+        let missing = || HistoryError::Damaged(format!("record {next} is not in the log, which ends at {end}"));
+        let last = records.last().ok_or_else(missing)?;
         next = last.lsn.next();
         newest = records.iter().filter_map(|record| record.body.timestamp()).fold(newest, Timestamp::max);
     }

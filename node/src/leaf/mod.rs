@@ -6,13 +6,17 @@
 //! - `peers` frames and heartbeats between leaves
 //! - `links` streams between regions
 //! - `master` calls to the master; `control` the heartbeat and the orders that answer it
+//! - `upkeep` checkpoints, trimming, garbage collection; `keep` how much history is kept
+//! - `scrub` reading everything, to find damage; `heal` replicas whose files are damaged
 //! - `rules` what the catalog says of databases, and what the disk allows
 //! - `requests` what aggregators ask; `overlay` what their transactions have not committed; `aside` what was set aside
 
 mod aside;
 mod control;
 mod copy;
+mod heal;
 mod history;
+mod keep;
 mod links;
 mod master;
 mod overlay;
@@ -20,11 +24,14 @@ mod partition;
 mod peers;
 mod requests;
 mod rules;
+mod scrub;
 mod state;
+mod upkeep;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use catalog::node::Addresses;
 use parking_lot::{Mutex, RwLock};
@@ -42,6 +49,7 @@ use types::{Lsn, Member, PartitionId};
 
 use self::aside::Asides;
 use self::copy::Copies;
+use self::heal::Damages;
 use self::links::Links;
 use self::master::MasterClient;
 use self::overlay::AllOverlays;
@@ -50,6 +58,7 @@ use self::peers::{Partitions, Peers};
 use self::requests::LeafCalls;
 use self::rules::Rules;
 use self::state::{Found, StateDirs};
+pub use self::upkeep::UpkeepOptions;
 use crate::clock;
 
 /// What a leaf is told when it starts.
@@ -72,6 +81,8 @@ pub struct LeafOptions {
     pub log: LogOptions,
     /// The state of partitions.
     pub state: StateConfig,
+    /// When it is flushed and collected.
+    pub upkeep: UpkeepOptions,
     /// Reaches the other nodes.
     pub dialler: TcpDialler,
     /// Reaches leaves of other regions.
@@ -100,6 +111,12 @@ pub struct Leaf {
     partitions: Partitions,
     overlays: AllOverlays,
     rules: Arc<Rules>,
+    /// Entries of states that garbage collection has removed.
+    collected: Arc<Mutex<u64>>,
+    /// Replicas whose files cannot be believed.
+    damages: Arc<Damages>,
+    /// The master is to tell everything again.
+    views_forgotten: Arc<AtomicBool>,
 }
 
 impl Leaf {
@@ -117,7 +134,7 @@ impl Leaf {
         let peers = Peers::new(options.dialler.clone(), options.limits.clone(), leases.clone(), partitions.clone());
         let master = MasterClient::new(options.dialler.clone(), options.aggregators.clone());
         let (log, divergence_dir) = (Arc::new(log), options.data_dir.join("divergence"));
-        let rules: Arc<Rules> = Arc::default();
+        let rules = Arc::new(Rules::new(options.addresses.rpc.clone(), options.upkeep.disk_reserve));
         let links = Links::new(options.link_dialler.clone(), partitions.clone(), rules.clone());
         let copies = Copies::new(
             &options.data_dir.join("copies"),
@@ -127,10 +144,16 @@ impl Leaf {
             partitions.clone(),
             links.clone(),
         );
-        let shared = Shared { log, leases, peers, master, links, copies, divergence_dir, fatal };
+        let (heal, damaged) = mpsc::unbounded_channel();
+        let shared = Shared { log, leases, peers, master, links, copies, divergence_dir, heal, fatal };
         let options = Arc::new(options);
-        let leaf = Leaf { options, shared, env, partitions, overlays: Arc::default(), rules };
+        let (overlays, collected, damages) = (Arc::default(), Arc::default(), Arc::default());
+        let views_forgotten = Arc::default();
+        let leaf = Leaf { options, shared, env, partitions, overlays, rules, collected, damages, views_forgotten };
+        tokio::spawn(heal::run(leaf.clone(), damaged));
         tokio::spawn(control::run(leaf.clone()));
+        tokio::spawn(upkeep::run(leaf.clone()));
+        tokio::spawn(scrub::run(leaf.clone()));
         Ok(leaf)
     }
 
@@ -138,7 +161,8 @@ impl Leaf {
     pub async fn serve_calls(&self, session: Session) {
         let asides = Asides { dir: self.shared.divergence_dir.clone(), partitions: self.partitions.clone() };
         let (partitions, overlays, rules) = (self.partitions.clone(), self.overlays.clone(), self.rules.clone());
-        let calls = Arc::new(LeafCalls::new(partitions, overlays, rules, asides));
+        let (damages, log) = (self.damages.clone(), self.shared.log.clone());
+        let calls = Arc::new(LeafCalls::new(partitions, overlays, rules, asides, damages, log));
         let (_control, incoming, ..) = session.split();
         transport::rpc::serve(incoming, calls.clone()).await;
         calls.roll_back().await;
@@ -152,6 +176,9 @@ impl Leaf {
         vec![
             ("perennial_replicas", "Replicas on this leaf", replicas as u64),
             ("perennial_log_bytes", "Bytes of the node log's files", status.bytes),
+            ("perennial_log_freed_segments", "Segments of the node log that were freed", status.counts.freed),
+            ("perennial_log_moved_records", "Records of the node log that were moved forward", status.counts.moved),
+            ("perennial_collected_entries", "Entries of states that nobody could see", *self.collected.lock()),
             ("perennial_log_in_flight_bytes", "Bytes of entries that wait for the disk", status.in_flight_bytes as u64),
             ("perennial_copy_sent_bytes", "Bytes of state that were copied from this leaf", sent),
             ("perennial_copy_taken_bytes", "Bytes of state that were copied to this leaf", taken),
@@ -188,7 +215,13 @@ impl Leaf {
             return Ok(handle.clone());
         }
         let (summary, dirs) = (self.shared.log.summary(id), self.state_dirs(id));
-        let Found { state, whole } = dirs.open(&self.env, summary.as_ref())?;
+        let Found { state, whole, damage } = dirs.open(&self.env, summary.as_ref())?;
+        if let Some(reason) = damage
+            && self.damages.note(id, reason.clone())
+        {
+            let text = format!("a replica is damaged and out of service: {reason}");
+            heal::say(self, catalog::event::Severity::Error, id, text);
+        }
         let found = recovered(summary, state.applied(), whole);
         let mut effects = Vec::new();
         let options = self.rules.replica_options(id.database, &self.options.replica);
@@ -196,6 +229,11 @@ impl Leaf {
         let handle = PartitionTask::spawn(id, replica, (state, dirs), self.shared.clone(), effects);
         self.partitions.write().insert(id, handle.clone());
         Ok(handle)
+    }
+
+    /// Has the master tell everything again: a replica was opened anew.
+    fn forget_views(&self) {
+        self.views_forgotten.store(true, Ordering::Release);
     }
 
     fn state_dirs(&self, id: PartitionId) -> StateDirs {
@@ -213,6 +251,7 @@ impl Leaf {
             }
         }
         self.shared.leases.lock().forget(id);
+        self.damages.healed(id);
         self.overlays.lock().remove(&id);
         let dropped = match self.shared.log.summary(id) {
             Some(_) => self.shared.log.append(&[(id, Entry::Drop)], storage::log::Flush::Now).is_ok(),

@@ -12,18 +12,21 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use aggregator::protocol::{LeadingReport, ReplicaReport};
 use parking_lot::Mutex;
 use replication::{Answer, Effect, Input, Leases, Note, Replica, Status, Ticket, TxnRequest};
-use storage::log::{AppendError, Flush, NodeLog};
-use storage::state::PartitionState;
+use storage::log::{AppendError, Flush, NodeLog, ReadError};
+use storage::state::{PartitionState, StateError};
 use tokio::sync::{mpsc, oneshot, watch};
 use types::entry::Entry;
 use types::{LinkId, Lsn, Member, Ordinal, PartitionId, Promotion, Record, Reign, Role, TxnId, View};
 
 use super::copy::{Copies, Copy, Job, Origin, Word, Words};
-use super::history::{self, READ_BYTES};
+use super::heal::Damaged;
+use super::history::{self, HistoryError, READ_BYTES};
+use super::keep::Keep;
 use super::links::Links;
 use super::master::MasterClient;
 use super::peers::Peers;
 use super::state::{StateDirs, StateSlot};
+use super::upkeep;
 use crate::clock;
 
 /// Events that may wait for a partition's task.
@@ -41,6 +44,10 @@ pub enum Event {
     Txn(TxnRequest, oneshot::Sender<Answer>, oneshot::Sender<Ticket>),
     /// A copy of another replica's state is complete.
     Copied(Copy),
+    /// Older history may go.
+    Keep(Keep),
+    /// Its files are not what was written to them.
+    Damaged(String),
     /// May a value that was read after `Settled` be shown?
     MayRead(oneshot::Sender<bool>),
     /// The task ends; the state is closed when this is answered.
@@ -59,6 +66,8 @@ pub struct PartitionHandle {
     pub state: StateSlot,
     /// As of the last step.
     pub status: watch::Receiver<Arc<Status>>,
+    /// Some replica of the region is not in the set.
+    away: Arc<AtomicBool>,
 }
 
 impl PartitionHandle {
@@ -96,6 +105,24 @@ impl PartitionHandle {
         answer.await.unwrap_or(false)
     }
 
+    /// Whether some replica of the region is not in the set, as far as is known.
+    pub fn is_away(&self) -> bool {
+        self.away.load(Ordering::Relaxed)
+    }
+
+    /// Work beside the task met this.
+    pub fn failed(&self, error: StateError) {
+        tracing::error!(%error, "the state of a partition");
+        if error.is_damage() {
+            self.damaged(error.to_string());
+        }
+    }
+
+    /// Its files are not what was written to them. A task that is too busy to hear it meets the same.
+    pub fn damaged(&self, reason: String) {
+        let _ = self.events.try_send(Event::Damaged(reason));
+    }
+
     /// The partition for heartbeats.
     pub fn report(&self, partition: PartitionId) -> ReplicaReport {
         let status = self.status.borrow().clone();
@@ -118,6 +145,7 @@ impl PartitionHandle {
             applied: status.cursors.applied,
             bytes: self.state.get().size(),
             repairing: status.repairing,
+            damaged: false,
             received: status.received,
             leading,
             upstream: vec![],
@@ -143,6 +171,8 @@ pub struct Shared {
     pub copies: Copies,
     /// Where divergence files go.
     pub divergence_dir: PathBuf,
+    /// Takes the place of replicas that are damaged.
+    pub heal: mpsc::UnboundedSender<Damaged>,
     /// The leaf must end, with this reason.
     pub fatal: mpsc::UnboundedSender<String>,
 }
@@ -166,9 +196,12 @@ pub struct PartitionTask {
     /// Of the database's history, as the catalog said last.
     promotions: Vec<Promotion>,
     flushing: Arc<AtomicBool>,
+    away: Arc<AtomicBool>,
     /// Gets a copy, while one is missing.
     job: Option<Job>,
     words: Words,
+    /// Its files cannot be believed: it does nothing more.
+    is_damaged: bool,
     /// The reign of the catalog's last word, if this replica was named the primary of a sink by it.
     leads_sink: Option<Reign>,
 }
@@ -186,6 +219,7 @@ impl PartitionTask {
         let (sender, events) = mpsc::channel(EVENTS_MAX);
         let (report, reports) = mpsc::unbounded_channel();
         let (status, watcher) = watch::channel(Arc::new(replica.status()));
+        let away = Arc::new(AtomicBool::new(true));
         let task = PartitionTask {
             id,
             replica,
@@ -203,18 +237,21 @@ impl PartitionTask {
             sync_durability: true,
             promotions: vec![],
             flushing: Arc::default(),
+            away: away.clone(),
             job: None,
+            is_damaged: false,
             leads_sink: None,
         };
         tokio::spawn(task.run(effects));
-        PartitionHandle { events: sender, reports: report, state, status: watcher }
+        PartitionHandle { events: sender, reports: report, state, status: watcher, away }
     }
 
     async fn run(mut self, effects: Vec<Effect>) {
         self.look_back().await;
         let mut pending = self.carry_out(effects).await;
         let mut batch = Vec::with_capacity(BATCH_MAX);
-        loop {
+        // Who is damaged has said so, and another replica takes its place.
+        while !self.is_damaged {
             let mut inputs: Vec<Input> = std::mem::take(&mut pending);
             if inputs.is_empty() {
                 tokio::select! {
@@ -253,6 +290,8 @@ impl PartitionTask {
                         let _ = reply.send(self.replica.may_read(clock::now(), &self.shared.leases.lock()));
                     }
                     Event::Copied(copy) => inputs.extend(self.take_over(copy).await),
+                    Event::Keep(keep) => inputs.extend(self.let_go(keep).await),
+                    Event::Damaged(reason) => self.damaged(reason),
                     Event::Stop(done) => {
                         if let Some(job) = self.job.take() {
                             job.stop().await;
@@ -322,10 +361,12 @@ impl PartitionTask {
             Effect::Apply { to } => follow.extend(self.apply(to)),
             Effect::Read { feed, from, to, bytes_max } => {
                 let (log, id) = (self.shared.log.clone(), self.id);
-                self.blocking(move || {
-                    let records = log.read(id, from, bytes_max).unwrap_or_default();
-                    let records = records.into_iter().take_while(|record| record.lsn <= to).collect();
-                    Input::LogRead { feed, records }
+                self.blocking(move || match log.read(id, from, bytes_max) {
+                    Err(ReadError::Damaged(_)) => Event::Damaged("a record of its log cannot be read".into()),
+                    read => {
+                        let records = read.unwrap_or_default().into_iter().take_while(|record| record.lsn <= to);
+                        Event::Input(Input::LogRead { feed, records: records.collect() })
+                    }
                 });
             }
             Effect::Rewind { to, lineage } => {
@@ -333,8 +374,9 @@ impl PartitionTask {
                 let (shared, state, id) = (self.shared.clone(), self.state.get(), self.id);
                 let promotions = self.promotions.clone();
                 self.blocking(move || match history::rewind(&shared, &state, id, to, lineage, &promotions) {
-                    Ok(()) => Input::Rewound { to },
-                    Err(error) => Input::LogFailed { reason: error.to_string() },
+                    Ok(()) => Event::Input(Input::Rewound { to }),
+                    Err(error) if error.is_damage() => Event::Damaged(error.to_string()),
+                    Err(error) => Event::Input(Input::LogFailed { reason: error.to_string() }),
                 });
             }
             Effect::Timestamps { request, count } => {
@@ -343,11 +385,11 @@ impl PartitionTask {
             }
             Effect::Prepared { reign } => match self.state.get().open_prepared() {
                 Ok(open) => follow.push(Input::Prepared { reign, open }),
-                Err(error) => self.damaged(error.to_string()),
+                Err(error) => self.failed(&error),
             },
             Effect::Lookup { reign, txn } => match history::decision(&self.state.get(), txn) {
                 Ok(outcome) => follow.push(Input::Outcome { reign, txn, outcome }),
-                Err(error) => self.damaged(error.to_string()),
+                Err(error) => self.failed(&error),
             },
             Effect::Inquire { txn, first } => self.inquire(txn, first),
             Effect::Propose { reign, version, change } => {
@@ -377,8 +419,9 @@ impl PartitionTask {
         }
         match tokio::task::spawn_blocking(move || history::newest(&log, &state, id)).await {
             Ok(Ok(newest)) => self.replica.receive(newest),
-            Ok(Err(reason)) => self.damaged(reason),
-            Err(error) => self.damaged(error.to_string()),
+            Ok(Err(HistoryError::Damaged(reason))) => self.damaged(reason),
+            Ok(Err(HistoryError::Failed(reason))) => self.give_up(&reason),
+            Err(error) => self.give_up(&error.to_string()),
         }
     }
 
@@ -386,6 +429,8 @@ impl PartitionTask {
     fn learn(&mut self, view: &View) {
         self.sync_durability = view.mode.sync_durability;
         self.promotions.clone_from(&view.promotions);
+        let nodes = view.members.iter().map(|member| member.node).collect();
+        self.away.store(view.mode.sync_replication && view.replicas != nodes, Ordering::Relaxed);
         let leads = view.primary == self.replica.member() && matches!(view.role, Role::Sink { .. });
         self.leads_sink = leads.then_some(view.reign);
     }
@@ -439,17 +484,35 @@ impl PartitionTask {
         let log = self.shared.log.clone();
         let synced = tokio::task::spawn_blocking(move || log.wait_durable()).await;
         if !matches!(synced, Ok(Ok(()))) {
-            self.damaged("the log could not be synced when a copy was taken over".into());
+            self.give_up("the log could not be synced when a copy was taken over");
             return vec![];
         }
         // What the log says of the history before must be heard before it is over.
         let mut inputs: Vec<Input> = std::iter::from_fn(|| self.reports.try_recv().ok()).collect();
         self.to_apply.clear();
+        let dir = copy.state.dir().to_path_buf();
         self.state.replace(copy.state);
+        // What was kept of a damaged state is not needed any more.
+        self.dirs.keep_only(&dir);
         self.replica.receive(copy.newest);
         tracing::info!(partition = %self.id, %end, "a copy was taken over");
         inputs.push(Input::Installed { lineage, end });
         inputs
+    }
+
+    /// Trims the log, and raises the bounds of garbage collection behind it.
+    async fn let_go(&mut self, keep: Keep) -> Option<Input> {
+        let (state, status) = (self.state.get(), self.status.borrow().clone());
+        let to = upkeep::trimmed(&state, &status, keep);
+        if let Some(to) = to {
+            self.append(&mut vec![(self.id, Entry::Trim { below: to.next() })], &mut false).await;
+        }
+        if !status.repairing
+            && let Err(error) = upkeep::raise(&state, keep.horizon, to.unwrap_or(status.trimmed))
+        {
+            self.failed(&error);
+        }
+        to.map(|to| Input::Trimmed { to })
     }
 
     async fn append(&mut self, entries: &mut Vec<(PartitionId, Entry)>, urgent: &mut bool) {
@@ -471,9 +534,11 @@ impl PartitionTask {
                     tokio::time::sleep(std::time::Duration::from_millis(200)).await;
                 }
                 Err(error) => {
-                    let _ = self.shared.fatal.send(format!("partition {}: {error}", self.id));
                     entries.clear();
-                    return;
+                    return match error {
+                        AppendError::Damaged(_) => self.damaged("its part of the node log cannot be read".into()),
+                        error => self.give_up(&error.to_string()),
+                    };
                 }
             }
         }
@@ -494,20 +559,27 @@ impl PartitionTask {
                         self.to_apply.drain(..count).collect()
                     }
                     _ => {
-                        let read = self.shared.log.read(self.id, next, READ_BYTES).map_err(|e| e.to_string())?;
+                        let read = self.shared.log.read(self.id, next, READ_BYTES).map_err(HistoryError::from)?;
                         read.into_iter().take_while(|record| record.lsn <= to).collect()
                     }
                 };
                 if batch.is_empty() {
-                    return Err(format!("record {next} is committed and not in the log"));
+                    return Err(HistoryError::Damaged(format!("record {next} is committed and not in the log")));
                 }
-                history::apply(&self.shared, &state, self.id, &batch).map_err(|error| error.to_string())?;
+                history::apply(&self.shared, &state, self.id, &batch).map_err(HistoryError::from)?;
             }
             Ok(())
         });
-        if let Err(reason) = outcome {
-            self.damaged(reason);
-            return vec![];
+        match outcome {
+            Ok(()) => {}
+            Err(HistoryError::Damaged(reason)) => {
+                self.damaged(reason);
+                return vec![];
+            }
+            Err(HistoryError::Failed(reason)) => {
+                self.give_up(&reason);
+                return vec![];
+            }
         }
         let state = self.state.get();
         if state.should_flush() {
@@ -521,17 +593,36 @@ impl PartitionTask {
             return;
         }
         let (log, state, flushing, id) = (self.shared.log.clone(), self.state.get(), self.flushing.clone(), self.id);
+        let own = self.own.clone();
         tokio::task::spawn_blocking(move || {
             // The log is synced past what the memtables hold before they become files.
             if let Err(error) = state.flush_synced(|| history::sync(&log, id)) {
                 tracing::error!(partition = %id, %error, "the state could not be flushed");
+                if let Some(own) = own.upgrade().filter(|_| error.is_damage()) {
+                    let _ = own.blocking_send(Event::Damaged(error.to_string()));
+                }
             }
             flushing.store(false, Ordering::Release);
         });
     }
 
+    /// Something of the state cannot be read or written.
+    fn failed(&mut self, error: &StateError) {
+        if error.is_damage() { self.damaged(error.to_string()) } else { self.give_up(&error.to_string()) }
+    }
+
+    /// The files are not what was written to them: another replica is put in the place of this one.
     fn damaged(&mut self, reason: String) {
-        tracing::error!(partition = %self.id, reason, "the replica is damaged and gives up");
+        if !std::mem::replace(&mut self.is_damaged, true) {
+            tracing::error!(partition = %self.id, reason, "the replica is damaged and out of service");
+            // The leaf ends, if nobody hears it.
+            let _ = self.shared.heal.send(Damaged { id: self.id, life: self.state.life(), reason });
+        }
+    }
+
+    /// The machine does not do what it must: the leaf ends.
+    fn give_up(&self, reason: &str) {
+        tracing::error!(partition = %self.id, reason, "the replica gives up");
         let _ = self.shared.fatal.send(format!("partition {}: {reason}", self.id));
     }
 
@@ -550,12 +641,12 @@ impl PartitionTask {
     }
 
     /// Runs something that waits for the disk; its result is an event.
-    fn blocking(&self, run: impl FnOnce() -> Input + Send + 'static) {
+    fn blocking(&self, run: impl FnOnce() -> Event + Send + 'static) {
         let own = self.own.clone();
         tokio::task::spawn_blocking(move || {
-            let input = run();
+            let event = run();
             if let Some(own) = own.upgrade() {
-                let _ = own.blocking_send(Event::Input(input));
+                let _ = own.blocking_send(event);
             }
         });
     }

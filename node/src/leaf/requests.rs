@@ -14,16 +14,19 @@ use parking_lot::Mutex;
 use sql::arrow::RecordBatch;
 use sql::cluster::{Scan, WriteBatch, Written};
 use sql::leaf::{Change, Scanner, apply};
+use storage::log::NodeLog;
 use storage::state::{PartitionState, ScanLimits, StateError};
 use transport::rpc::{Failure, Handler, ReplySender};
 use types::txn::{Answer, Refusal, Touch, TxnRequest};
-use types::{PartitionId, SchemaVersion, TxnId, Write};
+use types::{Lsn, PartitionId, SchemaVersion, Timestamp, TxnId, Write};
 
 use super::aside::Asides;
+use super::heal::Damages;
 use super::overlay::{AllOverlays, Overlays, Undone, Written as Own};
 use super::partition::PartitionHandle;
 use super::peers::Partitions;
 use super::rules::Rules;
+use super::scrub::{self, Pace};
 
 /// Rows and bytes that are read at once.
 const CHUNK: ScanLimits = ScanLimits { rows: 4096, bytes: 1 << 20 };
@@ -41,14 +44,24 @@ struct Inner {
     overlays: AllOverlays,
     rules: Arc<Rules>,
     asides: Asides,
+    damages: Arc<Damages>,
+    log: Arc<NodeLog>,
     /// Where the transactions of this session may hold locks.
     touched: Mutex<BTreeSet<(TxnId, PartitionId)>>,
 }
 
 impl LeafCalls {
     /// For a session that begins.
-    pub fn new(partitions: Partitions, overlays: AllOverlays, rules: Arc<Rules>, asides: Asides) -> LeafCalls {
-        LeafCalls { inner: Arc::new(Inner { partitions, overlays, rules, asides, touched: Mutex::default() }) }
+    pub fn new(
+        partitions: Partitions,
+        overlays: AllOverlays,
+        rules: Arc<Rules>,
+        asides: Asides,
+        damages: Arc<Damages>,
+        log: Arc<NodeLog>,
+    ) -> LeafCalls {
+        let touched = Mutex::default();
+        LeafCalls { inner: Arc::new(Inner { partitions, overlays, rules, asides, damages, log, touched }) }
     }
 
     /// The session has ended: nobody will commit what it has locked.
@@ -102,6 +115,14 @@ impl Inner {
         self.partitions.read().get(&partition).cloned()
     }
 
+    /// The replica of a partition, unless it is damaged and nobody takes over.
+    fn serving(&self, partition: PartitionId) -> Result<PartitionHandle, LeafRefusal> {
+        match self.damages.refusal(partition) {
+            Some(reason) => Err(LeafRefusal::Damaged(reason)),
+            None => self.handle(partition).ok_or(LeafRefusal::NoPartition),
+        }
+    }
+
     fn overlays(&self, partition: PartitionId) -> Arc<Overlays> {
         self.overlays.lock().entry(partition).or_default().clone()
     }
@@ -113,6 +134,13 @@ impl Inner {
             LeafRequest::Txn { partition, request } => self.txn(partition, request).await,
             LeafRequest::Get { partition, read, keys } => self.get(partition, read, keys).await,
             LeafRequest::Pairs { partition, read, start, end } => self.pairs(partition, read, start, end).await,
+            LeafRequest::Check { partition, view, applied } => self.check(partition, view, applied).await,
+            LeafRequest::Rebuild { partition } => {
+                self.handle(partition).ok_or(LeafRefusal::NoPartition).map(|handle| {
+                    handle.damaged("CHECK DATABASE … REPAIR".into());
+                    LeafAnswer::Rebuilding
+                })
+            }
             LeafRequest::Status { partition } => self.status(partition),
             LeafRequest::Divergences => tokio::task::block_in_place(|| self.asides.files()),
             LeafRequest::DiscardDivergence { id, database } => {
@@ -128,7 +156,7 @@ impl Inner {
     async fn write(&self, request: WriteRequest) -> Result<LeafAnswer, LeafRefusal> {
         let WriteRequest { partition, txn, touch, stamp, lock_wait_millis, statement, batch, commit } = request;
         let keys: BTreeSet<Bytes> = batch.writes.iter().map(|write| write.key().clone()).collect();
-        let handle = self.handle(partition).ok_or(LeafRefusal::NoPartition)?;
+        let handle = self.serving(partition)?;
         self.rules.admit(partition.database, &handle.status.borrow())?;
         let wait = Duration::from_millis(lock_wait_millis);
         self.touched.lock().insert((txn, partition));
@@ -140,8 +168,8 @@ impl Inner {
         };
         let overlays = self.overlays(partition);
         let mut touch = Touch { epoch: Some(epoch), ..touch };
-        let done =
-            tokio::task::block_in_place(|| evaluate(&handle.state.get(), &overlays, txn, &batch)).map_err(damaged)?;
+        let done = tokio::task::block_in_place(|| evaluate(&handle.state.get(), &overlays, txn, &batch))
+            .map_err(|error| met(&handle, error))?;
         let (writes, written) = match done {
             Ok(done) => done,
             Err(error) => return Ok(LeafAnswer::Written { touch, written: Err(error), committed: None }),
@@ -178,7 +206,7 @@ impl Inner {
         mut touch: Touch,
         statement: u32,
     ) -> Result<LeafAnswer, LeafRefusal> {
-        let handle = self.handle(partition).ok_or(LeafRefusal::NoPartition)?;
+        let handle = self.serving(partition)?;
         let Undone { forget, restore } = self.overlays(partition).undo(txn, statement);
         if !forget.is_empty() {
             touch.count = self.buffered(&handle, TxnRequest::Unbuffer { txn, keys: forget }).await?;
@@ -190,7 +218,7 @@ impl Inner {
     }
 
     async fn txn(&self, partition: PartitionId, request: TxnRequest) -> Result<LeafAnswer, LeafRefusal> {
-        let handle = self.handle(partition).ok_or(LeafRefusal::NoPartition)?;
+        let handle = self.serving(partition)?;
         let ends = match request {
             TxnRequest::Commit { txn, .. } | TxnRequest::Prepare { txn, .. } | TxnRequest::Rollback { txn } => {
                 Some(txn)
@@ -233,7 +261,7 @@ impl Inner {
     }
 
     async fn get(&self, partition: PartitionId, read: Read, keys: Vec<Bytes>) -> Result<LeafAnswer, LeafRefusal> {
-        let handle = self.handle(partition).ok_or(LeafRefusal::NoPartition)?;
+        let handle = self.serving(partition)?;
         self.settled(&handle, read).await?;
         let overlays = self.overlays(partition);
         let rows = tokio::task::block_in_place(|| -> Result<Vec<_>, StateError> {
@@ -241,7 +269,7 @@ impl Inner {
             let written = |key: &Bytes| read.txn.and_then(|txn| overlays.get(txn, key));
             keys.iter().map(|key| written(key).map_or_else(|| view.get(key), Ok)).collect()
         });
-        let rows = rows.map_err(damaged)?;
+        let rows = rows.map_err(|error| met(&handle, error))?;
         // The values are taken; only now do the leases tell whether they may be shown.
         if handle.may_read().await { Ok(LeafAnswer::Rows(rows)) } else { Err(LeafRefusal::NotReadable) }
     }
@@ -253,7 +281,7 @@ impl Inner {
         start: Bytes,
         end: Bytes,
     ) -> Result<LeafAnswer, LeafRefusal> {
-        let handle = self.handle(partition).ok_or(LeafRefusal::NoPartition)?;
+        let handle = self.serving(partition)?;
         self.settled(&handle, read).await?;
         let mut own = match read.txn {
             Some(txn) => self.overlays(partition).range(txn, &start, &end),
@@ -264,7 +292,7 @@ impl Inner {
             let chunk = handle.state.get().view(read.view)?.scan(&start, Some(&end)).read(limits)?;
             Ok(merge(chunk, &mut own, true))
         });
-        let pairs = pairs.map_err(damaged)?;
+        let pairs = pairs.map_err(|error| met(&handle, error))?;
         let bytes: usize = pairs.iter().map(|(key, value)| key.len() + value.len()).sum();
         if bytes >= PAIRS_BYTES_MAX {
             return Err(LeafRefusal::Invalid(format!("{bytes} bytes of rows are too many for one answer")));
@@ -279,9 +307,10 @@ impl Inner {
         scan: Scan,
         replies: &ReplySender<LeafAnswer>,
     ) -> Result<(), Stop> {
-        let handle = self.handle(partition).ok_or(Stop::Refused(LeafRefusal::NoPartition))?;
+        let handle = self.serving(partition).map_err(Stop::Refused)?;
         self.settled(&handle, read).await.map_err(Stop::Refused)?;
-        let view = tokio::task::block_in_place(|| handle.state.get().view(read.view)).map_err(failed)?;
+        let view = tokio::task::block_in_place(|| handle.state.get().view(read.view))
+            .map_err(|error| Stop::Refused(met(&handle, error)))?;
         let mut own = match read.txn {
             Some(txn) => self.overlays(partition).range(txn, &scan.start, &scan.end),
             None => BTreeMap::new(),
@@ -294,7 +323,7 @@ impl Inner {
         let mut scanner = Scanner::new(scan).map_err(refused)?;
         loop {
             let (batches, last) = tokio::task::block_in_place(|| {
-                let chunk = cursor.read(CHUNK).map_err(failed)?;
+                let chunk = cursor.read(CHUNK).map_err(|error| Stop::Refused(met(&handle, error)))?;
                 let last = chunk.is_empty();
                 let mut batches = Vec::new();
                 for (key, value) in merge(chunk, &mut own, last) {
@@ -328,8 +357,29 @@ impl Inner {
         }
     }
 
+    /// Reads everything that a replica has.
+    async fn check(
+        &self,
+        partition: PartitionId,
+        view: Timestamp,
+        applied: Option<Lsn>,
+    ) -> Result<LeafAnswer, LeafRefusal> {
+        let handle = self.serving(partition)?;
+        match applied {
+            Some(applied) => scrub::wait_applied(&handle, applied).await?,
+            None => self.settled(&handle, Read { view, txn: None }).await?,
+        }
+        let (log, read) = (self.log.clone(), handle.clone());
+        let checked = tokio::task::spawn_blocking(move || scrub::check(&log, partition, &read, view, Pace::Fast)).await;
+        match checked {
+            Ok(Ok(checked)) => Ok(LeafAnswer::Checked(Box::new(checked))),
+            Ok(Err(error)) => Err(scrub::refusal(&handle, error)),
+            Err(error) => Err(LeafRefusal::Invalid(error.to_string())),
+        }
+    }
+
     fn status(&self, partition: PartitionId) -> Result<LeafAnswer, LeafRefusal> {
-        let handle = self.handle(partition).ok_or(LeafRefusal::NoPartition)?;
+        let handle = self.serving(partition)?;
         let status = handle.status.borrow().clone();
         Ok(LeafAnswer::Status(Box::new(PartitionStatus {
             replica: handle.report(partition),
@@ -405,12 +455,19 @@ fn refusal(answer: Answer) -> LeafRefusal {
     }
 }
 
-fn damaged(error: StateError) -> LeafRefusal {
-    LeafRefusal::Damaged(error.to_string())
-}
-
-fn failed(error: StateError) -> Stop {
-    Stop::Refused(damaged(error))
+/// A reader met this. What is damaged is told to the replica's task; by the time that the reader asks again, another
+/// replica may serve.
+fn met(handle: &PartitionHandle, error: StateError) -> LeafRefusal {
+    match error {
+        StateError::BelowHorizon { .. } => LeafRefusal::Sql(sql::Error::new(
+            3024,
+            "The statement reads a moment of which row versions are not kept any more (state.view_retention): repeat it",
+        )),
+        error => {
+            handle.failed(error);
+            LeafRefusal::NotReadable
+        }
+    }
 }
 
 fn refused(error: sql::Error) -> Stop {

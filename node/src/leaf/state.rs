@@ -52,6 +52,8 @@ pub struct Found {
     pub state: PartitionState,
     /// The log continues it. Otherwise it is empty, and the replica good for nothing before it has a copy.
     pub whole: bool,
+    /// What is wrong with its files, if anything.
+    pub damage: Option<String>,
 }
 
 /// The directories of one partition.
@@ -75,17 +77,19 @@ impl StateDirs {
     }
 
     /// Opens the newest state that the log continues, and deletes the others. If there is none, opens an empty one.
+    ///
+    /// Of a damaged replica nothing is deleted before it has a copy: it may be the last one of its rows.
     pub fn open(&self, env: &Arc<StateEnv>, log: Option<&Summary>) -> Result<Found, StateError> {
         let none = Summary::default();
         let log = log.unwrap_or(&none);
         let (begin, position) = (log.first.prev(), LogPosition { end: log.end, lineage: &log.lineage });
-        let (dirs, mut empty) = (self.list()?, None);
+        let mut damage = log.damaged.then(|| "its part of the node log cannot be read".to_string());
+        let (dirs, mut empty, mut ahead) = (self.list()?, None, false);
         for (_, dir) in &dirs {
             match PartitionState::open(env, dir, self.id.ordinal, position) {
-                Ok(state) if state.applied() >= begin => {
-                    let others = dirs.iter().map(|(_, other)| other).filter(|other| *other != dir);
-                    others.for_each(|other| delete(other));
-                    return Ok(Found { state, whole: !log.damaged });
+                Ok(state) if state.applied() >= begin && !log.damaged => {
+                    self.keep_only(dir);
+                    return Ok(Found { state, whole: true, damage: None });
                 }
                 Ok(state) if state.applied() == Lsn::ZERO => empty = Some(state),
                 Ok(state) => {
@@ -94,19 +98,33 @@ impl StateDirs {
                 }
                 Err(error @ (StateError::AboveLog { .. } | StateError::OtherHistory { .. })) => {
                     tracing::warn!(partition = %self.id, %error, "a state is passed over");
+                    ahead = true;
+                }
+                Err(error) if error.is_damage() || log.damaged => {
+                    tracing::error!(partition = %self.id, %error, "a state is passed over");
+                    damage.get_or_insert(error.to_string());
                 }
                 Err(error) => return Err(error),
             }
         }
-        let whole = begin == Lsn::ZERO && !log.damaged;
+        // A state that a log of nothing does not continue, with no other one beside it, has lost its log.
+        let lost = ahead && empty.is_none() && log.end == Lsn::ZERO;
+        let whole = begin == Lsn::ZERO && !log.damaged && !lost;
         let state = match empty {
             Some(state) => state,
             None => PartitionState::open(env, &self.next()?, self.id.ordinal, position)?,
         };
         if !whole {
             tracing::warn!(partition = %self.id, %begin, "the replica is incomplete: it needs a copy");
+            damage = damage.or(lost.then(|| "its part of the node log is lost".into()));
         }
-        Ok(Found { state, whole })
+        Ok(Found { state, whole, damage: damage.filter(|_| !whole) })
+    }
+
+    /// Deletes all but one.
+    pub fn keep_only(&self, kept: &Path) {
+        let others = self.list().unwrap_or_default().into_iter().map(|(_, other)| other);
+        others.filter(|other| other != kept).for_each(|other| delete(&other));
     }
 
     /// Deletes everything. True when nothing is left.
@@ -135,7 +153,8 @@ impl StateDirs {
     }
 
     fn failed(&self, error: &io::Error) -> StateError {
-        StateError::Engine { dir: self.parent.clone(), action: "looking for", message: error.to_string() }
+        let message = error.to_string();
+        StateError::Engine { dir: self.parent.clone(), action: "looking for", message, corrupt: false }
     }
 
     fn number(&self, name: &str) -> Option<u64> {
@@ -215,7 +234,7 @@ mod tests {
 
         /// Name and position of the state that the log goes with, and whether the replica is whole.
         fn open(&self, log: Option<&Summary>) -> (String, u64, bool) {
-            let Found { state, whole } = self.dirs().open(&self.env, log).unwrap();
+            let Found { state, whole, .. } = self.dirs().open(&self.env, log).unwrap();
             let name = state.dir().file_name().unwrap().to_str().unwrap().to_string();
             (name, state.applied().0, whole)
         }
@@ -261,11 +280,33 @@ mod tests {
         disk.add(2, 5);
         assert_eq!(disk.open(Some(&log(1, 8))), ("5.-1-1".into(), 0, true), "a whole log makes it anew");
         let disk = Disk::new();
+        disk.add(2, 5);
+        assert_eq!(disk.open(None), ("5.-1-1".into(), 0, false), "a log that is lost makes nothing");
+        let disk = Disk::new();
         disk.add(1, 5);
         assert_eq!(disk.open(Some(&log(8, 9))), ("5.-1-1".into(), 0, false), "a trimmed one cannot");
         assert_eq!(disk.open(Some(&log(8, 9))), ("5.-1-1".into(), 0, false), "nor at the next start");
         let damaged = Summary { damaged: true, ..log(1, 8) };
         assert_eq!(disk.open(Some(&damaged)), ("5.-1-1".into(), 0, false), "a damaged log makes nothing");
+        assert_eq!(disk.names(), ["5.-1", "5.-1-1"], "what may be the last copy stays");
+    }
+
+    #[test]
+    fn a_state_that_cannot_be_read_is_passed_over() {
+        let disk = Disk::new();
+        disk.add(1, 5);
+        let current = disk.parent.path().join("5.-1").join("CURRENT");
+        std::fs::write(&current, b"MANIFEST-9").unwrap();
+        assert_eq!(disk.open(Some(&log(1, 8))), ("5.-1-1".into(), 0, true), "a whole log makes it anew");
+        let disk = Disk::new();
+        disk.add(1, 5);
+        let dir = disk.parent.path().join("5.-1");
+        let files = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+        files
+            .filter(|path| path.extension().is_some_and(|kind| kind == "sst"))
+            .for_each(|path| std::fs::remove_file(path).unwrap());
+        let found = disk.dirs().open(&disk.env, Some(&log(4, 9))).unwrap();
+        assert!(!found.whole && found.damage.is_some(), "files are missing, and the log begins behind them");
     }
 
     #[test]

@@ -138,9 +138,8 @@ impl Parser<'_> {
     /// `CHECK DATABASE`, `CHECK REPLICA`, `CHECK TABLE`.
     pub(super) fn check(&mut self) -> Result<Statement> {
         if self.word("DATABASE") {
-            self.name()?;
-            self.word("REPAIR");
-            return Ok(Statement::Later("CHECK DATABASE"));
+            let database = self.name()?;
+            return Ok(Statement::CheckDatabase { database, repair: self.word("REPAIR") });
         }
         if self.word("REPLICA") {
             self.name()?;

@@ -31,6 +31,7 @@ use types::{Lsn, PartitionId, Record};
 
 pub mod disk;
 mod error;
+mod held;
 mod housekeeper;
 mod mark_file;
 mod options;
@@ -188,6 +189,12 @@ impl NodeLog {
     /// Tells the log that a partition's records below `below` are not needed any more; the state on disk has them.
     pub fn trim(&self, partition: PartitionId, below: Lsn) -> Result<(), AppendError> {
         self.append(&[(partition, Entry::Trim { below })], Flush::Soon)
+    }
+
+    /// Something of the partition is wrong, in the log or in the state that was made from it: nothing more of it is
+    /// believed until it is installed anew or dropped.
+    pub fn poison(&self, partition: PartitionId) {
+        self.shared.poison(partition);
     }
 
     /// Completes when an append that was `Busy` should be tried again.

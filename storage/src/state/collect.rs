@@ -16,6 +16,7 @@
 //! pass over the whole state is done in steps, each a bounded number of keys.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use types::state::{self, Outcome, Prepared, Space, Version};
@@ -51,11 +52,26 @@ impl PartitionState {
     /// `floor` or above can ask for. Bounds lower than those of an earlier call count as those; a pass that is on
     /// its way goes on with the bounds it began with.
     pub fn collect(&self, horizon: Timestamp, floor: Lsn, keys: usize) -> Result<CollectStep, StateError> {
+        let bounds = match self.collector.lock().next {
+            Some(_) => self.collected(),
+            None => self.raise_bounds(horizon, floor)?,
+        };
+        self.collect_below(bounds, keys)
+    }
+
+    /// The same, with bounds that were raised before: one who applies and undoes may raise them in between two steps of
+    /// another one's pass.
+    pub fn collect_step(&self, keys: usize) -> Result<CollectStep, StateError> {
+        self.collect_below(self.collected(), keys)
+    }
+
+    fn collect_below(&self, bounds: Collected, keys: usize) -> Result<CollectStep, StateError> {
         let mut progress = self.collector.lock();
         let begin = match progress.next.take() {
             Some(next) => next,
             None => {
-                *progress = Progress { bounds: self.raise_bounds(horizon, floor)?, ..Progress::default() };
+                *progress = Progress { bounds, ..Progress::default() };
+                self.written.store(0, Ordering::Relaxed);
                 vec![Space::Version as u8]
             }
         };
@@ -93,11 +109,15 @@ impl PartitionState {
         Ok(CollectStep { looked, removed, finished: progress.next.is_none() })
     }
 
-    fn raise_bounds(&self, horizon: Timestamp, floor: Lsn) -> Result<Collected, StateError> {
+    /// From now on views below `horizon` and rewinds below `floor` are refused. Bounds never fall.
+    pub fn raise_bounds(&self, horizon: Timestamp, floor: Lsn) -> Result<Collected, StateError> {
         let mut position = self.position.write();
         assert!(floor <= position.applied, "floor {floor} above the last record applied, {}", position.applied);
         let before = position.collected;
         let bounds = Collected { horizon: horizon.max(before.horizon), floor: floor.max(before.floor) };
+        if bounds == before {
+            return Ok(before);
+        }
         let mut batch = Batch::default();
         batch.put(&meta::COLLECTED, &bounds.encode());
         self.store.write(batch)?;

@@ -18,6 +18,8 @@ pub enum StateError {
         action: &'static str,
         /// The engine's words.
         message: String,
+        /// Its files do not hold what was written to them.
+        corrupt: bool,
     },
     /// The state holds records that the log has lost.
     #[error(
@@ -91,4 +93,20 @@ pub enum StateError {
         /// Rewinds to this and above are possible.
         floor: Lsn,
     },
+}
+
+impl StateError {
+    /// The files of this replica are not what they were: it has to be rebuilt from another one. Otherwise the machine
+    /// refuses, and the process should end.
+    pub fn is_damage(&self) -> bool {
+        match self {
+            StateError::Engine { corrupt, .. } => *corrupt,
+            StateError::AboveLog { .. }
+            | StateError::OtherHistory { .. }
+            | StateError::Damaged { .. }
+            | StateError::BelowHorizon { .. }
+            | StateError::BelowFloor { .. } => true,
+            StateError::Format { .. } | StateError::LogBehind { .. } | StateError::LogFailed { .. } => false,
+        }
+    }
 }

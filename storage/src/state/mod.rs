@@ -79,6 +79,8 @@ pub struct PartitionState {
     /// Held by the one who flushes, from closing the memtable until it is in files.
     flusher: Mutex<()>,
     flushed: AtomicU64,
+    /// Entries written since a pass of garbage collection began, or since the state was opened.
+    written: AtomicU64,
     collector: Mutex<collect::Progress>,
 }
 
@@ -116,6 +118,7 @@ impl PartitionState {
         Ok(PartitionState {
             partition,
             flushed: AtomicU64::new(position.applied.0),
+            written: AtomicU64::new(0),
             store,
             writer: Mutex::new(()),
             position: RwLock::new(position),
@@ -152,6 +155,12 @@ impl PartitionState {
     /// What garbage collection has left of the past.
     pub fn collected(&self) -> Collected {
         self.position.read().collected
+    }
+
+    /// Entries written since the last pass of garbage collection began, and all there are, about: whether the next pass
+    /// is worth its reading.
+    pub fn written_of(&self) -> (u64, u64) {
+        (self.written.load(Ordering::Relaxed), self.store.entries())
     }
 
     /// Bytes that a flush would move to files.
@@ -408,6 +417,7 @@ impl<'a> Change<'a> {
     }
 
     fn add(&mut self, changes: Vec<Mutation>, applied: Lsn, lineage: Option<Lineage>) -> Result<(), StateError> {
+        self.state.written.fetch_add(changes.len() as u64, Ordering::Relaxed);
         for Mutation { key, value } in changes {
             match &value {
                 Some(value) => self.batch.put(&key, value),

@@ -23,8 +23,8 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use rocksdb::checkpoint::Checkpoint;
 use rocksdb::{
-    BlockBasedOptions, Cache, DB, DBCompressionType, DBRawIteratorWithThreadMode, Env, FlushOptions, Options,
-    ReadOptions, SliceTransform, SnapshotWithThreadMode, WriteBatch, WriteOptions, properties,
+    BlockBasedOptions, Cache, DB, DBCompressionType, DBRawIteratorWithThreadMode, Env, ErrorKind, FlushOptions,
+    Options, ReadOptions, SliceTransform, SnapshotWithThreadMode, WriteBatch, WriteOptions, properties,
 };
 use types::state::Space;
 
@@ -68,11 +68,7 @@ pub struct StateEnv {
 impl StateEnv {
     /// Makes the shared parts.
     pub fn new(config: &StateConfig) -> Result<Arc<StateEnv>, StateError> {
-        let failed = |error: rocksdb::Error| StateError::Engine {
-            dir: PathBuf::new(),
-            action: "setting up",
-            message: error.into_string(),
-        };
+        let failed = |error: rocksdb::Error| engine_error(Path::new(""), "setting up", error);
         let mut threads = Env::new().map_err(failed)?;
         threads.set_background_threads(config.background_threads.into());
         threads.set_high_priority_background_threads(config.background_threads.into());
@@ -120,6 +116,15 @@ impl StateEnv {
         let (all, open) = (self.memtable_bytes(), self.open.load(Ordering::Relaxed).max(1));
         all > self.memtable_limit && mine.saturating_mul(open) >= all
     }
+}
+
+/// A file that is not there was there when the manifest named it, so that is damage as well.
+fn engine_error(dir: &Path, action: &'static str, error: rocksdb::Error) -> StateError {
+    let kind = error.kind();
+    let message = error.into_string();
+    let missing = kind == ErrorKind::IOError && message.contains("No such file");
+    let corrupt = missing || matches!(kind, ErrorKind::Corruption | ErrorKind::NotFound | ErrorKind::InvalidArgument);
+    StateError::Engine { dir: dir.into(), action, message, corrupt }
 }
 
 fn table_options(config: &StateConfig) -> BlockBasedOptions {
@@ -188,9 +193,12 @@ pub(super) struct Store {
 impl Store {
     /// Opens or creates the instance in `dir`.
     pub(super) fn open(env: Arc<StateEnv>, dir: &Path) -> Result<Store, StateError> {
-        let failed = |message: String| StateError::Engine { dir: dir.into(), action: "opening", message };
-        std::fs::create_dir_all(dir).map_err(|error| failed(error.to_string()))?;
-        let db = DB::open(&env.options, dir).map_err(|error| failed(error.into_string()))?;
+        let failed = |error: std::io::Error| {
+            let message = error.to_string();
+            StateError::Engine { dir: dir.into(), action: "opening", message, corrupt: false }
+        };
+        std::fs::create_dir_all(dir).map_err(failed)?;
+        let db = DB::open(&env.options, dir).map_err(|error| engine_error(dir, "opening", error))?;
         env.open.fetch_add(1, Ordering::Relaxed);
         let home = Home { dir: dir.into(), doomed: AtomicBool::new(false) };
         let db = Arc::new(Instance { db, home });
@@ -216,7 +224,7 @@ impl Store {
 
     fn failed(&self, action: &'static str) -> impl FnOnce(rocksdb::Error) -> StateError {
         let dir = self.dir.clone();
-        move |error| StateError::Engine { dir, action, message: error.into_string() }
+        move |error| engine_error(&dir, action, error)
     }
 
     /// The value at `key`.
@@ -262,7 +270,7 @@ impl Store {
                 // A stopped instance answers any write with the error that stopped it.
                 self.write(Batch::default())?;
                 let message = "an error in the background, see the file LOG".into();
-                return Err(StateError::Engine { dir: self.dir.clone(), action: "flushing", message });
+                return Err(StateError::Engine { dir: self.dir.clone(), action: "flushing", message, corrupt: false });
             }
             std::thread::sleep(FLUSH_POLL);
         }
@@ -288,6 +296,11 @@ impl Store {
             std::mem::transmute::<SnapshotWithThreadMode<'_, DB>, SnapshotWithThreadMode<'static, DB>>(snapshot)
         };
         Arc::new(Snapshot { inner, dir: self.dir.clone(), _db: self.db.clone() })
+    }
+
+    /// How many keys there are, about.
+    pub(super) fn entries(&self) -> u64 {
+        self.db.property_int_value(properties::ESTIMATE_NUM_KEYS).ok().flatten().unwrap_or(0)
     }
 
     /// Bytes of the live files and of the rows in memory, about.
@@ -350,6 +363,9 @@ pub(super) enum Walk {
     Row,
     /// Over everything from the first key on.
     Range,
+    /// The same, from the disk: the checksum of each block that is not in the cache is looked at, and the cache is left
+    /// to those who serve.
+    Scrub,
 }
 
 impl Snapshot {
@@ -360,11 +376,7 @@ impl Snapshot {
 
     /// The value at `key`.
     pub(super) fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StateError> {
-        let value = self.inner.get(key).map_err(|error| StateError::Engine {
-            dir: self.dir.clone(),
-            action: "reading",
-            message: error.into_string(),
-        })?;
+        let value = self.inner.get(key).map_err(|error| engine_error(&self.dir, "reading", error))?;
         Ok(value.map(Bytes::from))
     }
 
@@ -375,6 +387,10 @@ impl Snapshot {
         match walk {
             Walk::Row => options.set_prefix_same_as_start(true),
             Walk::Range => options.set_total_order_seek(true),
+            Walk::Scrub => {
+                options.set_total_order_seek(true);
+                options.fill_cache(false);
+            }
         }
         // SAFETY: only the lifetime changes. `Walker` keeps the snapshot, hence the database, and drops it last.
         let inner = unsafe {
@@ -433,11 +449,7 @@ impl Walker {
             Some(item) => Ok(Some(item)),
             None => match self.inner.status() {
                 Ok(()) => Ok(None),
-                Err(error) => Err(StateError::Engine {
-                    dir: self.snapshot.dir.clone(),
-                    action: "reading",
-                    message: error.into_string(),
-                }),
+                Err(error) => Err(engine_error(&self.snapshot.dir, "reading", error)),
             },
         }
     }

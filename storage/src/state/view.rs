@@ -132,7 +132,7 @@ impl PartitionState {
     /// record have the same, but for what garbage collection has removed.
     pub fn entries(&self) -> Entries {
         let (snapshot, _) = self.snapshot();
-        let mut walker = snapshot.walk(Walk::Range, &[Space::Forgotten as u8 + 1]);
+        let mut walker = snapshot.walk(Walk::Scrub, &[Space::Forgotten as u8 + 1]);
         walker.seek(&[Space::Version as u8]);
         Entries { walker }
     }
@@ -201,7 +201,16 @@ impl ReadView {
 
     /// The rows from `start` on, below `end` if there is one, in the order of their keys.
     pub fn scan(&self, start: &[u8], end: Option<&[u8]>) -> Cursor {
-        let mut walker = self.snapshot.walk(Walk::Range, &[Space::Version as u8 + 1]);
+        self.cursor(Walk::Range, start, end)
+    }
+
+    /// The same for one who looks at every row once.
+    pub fn scrub(&self, start: &[u8], end: Option<&[u8]>) -> Cursor {
+        self.cursor(Walk::Scrub, start, end)
+    }
+
+    fn cursor(&self, walk: Walk, start: &[u8], end: Option<&[u8]>) -> Cursor {
+        let mut walker = self.snapshot.walk(walk, &[Space::Version as u8 + 1]);
         let mut from = vec![Space::Version as u8];
         from.extend_from_slice(start);
         walker.seek(&from);

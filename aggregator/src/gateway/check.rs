@@ -1,0 +1,231 @@
+//! CHECK DATABASE: every record and every row of every copy is read, and copies are compared at one moment.
+//!
+//! The primary settles a moment and sums up its tables; the others do the same when they have applied what it has. The
+//! primary's rows are the right ones: it is what everybody reads. A copy that is damaged, by a checksum that fails, is
+//! rebuilt without an order; with REPAIR one that differs is as well, and the statement waits for it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use sql::answer::Answer;
+use sql::cluster::Cluster;
+use sql::{Error, Result};
+use types::{DatabaseId, Datum, NodeId, PartitionId, Timestamp};
+
+use super::answer::table;
+use super::replication::columns;
+use super::shows::{count, text};
+use crate::protocol::{Checked, LeafAnswer, LeafRefusal, LeafRequest};
+use crate::region::Region;
+
+/// How long one copy may take.
+const CALL_TIME: Duration = Duration::from_secs(600);
+/// How long a copy that is rebuilt is waited for, and between two looks.
+const REPAIR_TIME: Duration = Duration::from_secs(300);
+const LOOK: Duration = Duration::from_millis(500);
+/// A primary that turns out to be damaged is replaced in this time.
+const REPLACE_TIME: Duration = Duration::from_secs(15);
+
+/// What one copy turned out to be.
+enum Copy {
+    Whole(Checked),
+    Damaged(String),
+    Unknown(String),
+}
+
+/// The tables of a database by id.
+type Names = BTreeMap<u64, String>;
+
+/// One line of the answer.
+struct Line {
+    table: Datum,
+    partition: PartitionId,
+    leaf: Datum,
+    rows: Option<u64>,
+    log_records: Option<u64>,
+    damaged: bool,
+    repaired: bool,
+    detail: Option<String>,
+}
+
+impl Line {
+    fn row(self) -> Vec<Datum> {
+        let number = |value: Option<u64>| value.map_or(Datum::Null, count);
+        vec![
+            self.table,
+            Datum::Int(self.partition.ordinal.0.into()),
+            self.leaf,
+            number(self.rows),
+            number(self.log_records),
+            count(self.damaged.into()),
+            count(self.repaired.into()),
+            self.detail.map_or(Datum::Null, text),
+        ]
+    }
+}
+
+/// `CHECK DATABASE`.
+pub async fn check(region: &Region, rows: &Arc<dyn Cluster>, name: &str, repair: bool) -> Result<Answer> {
+    let state = region.catalog.state();
+    let (id, _) = state.database_named(name).ok_or_else(|| Error::unknown_database(name))?;
+    let mut names: Names = [(1, "(definitions)".to_string()), (2, "(counters)".to_string())].into();
+    // A database whose definitions cannot be read is checked all the same.
+    if let Ok(database) = rows.database(name).await {
+        names.extend(database.schema.tables().map(|table| (table.id.0, table.name.clone())));
+    }
+    let mut answer = Vec::new();
+    for (partition, _) in state.partitions_of(id) {
+        check_partition(region, id, partition, repair, &names, &mut answer).await?;
+    }
+    let header = ["table", "#partition", "leaf", "#rows", "#log_records", "#damaged", "#repaired", "detail"];
+    Ok(table(columns(&header), answer))
+}
+
+async fn check_partition(
+    region: &Region,
+    database: DatabaseId,
+    partition: PartitionId,
+    repair: bool,
+    names: &Names,
+    answer: &mut Vec<Vec<Datum>>,
+) -> Result<()> {
+    let begun = Instant::now();
+    let (primary, view, mine) = loop {
+        let view = view(region, database).await?;
+        let Some(node) = region.catalog.state().partitions.get(&partition).map(|known| known.primary.node) else {
+            return Ok(());
+        };
+        match ask(region, node, partition, view, None).await {
+            Copy::Whole(mine) => break (node, view, mine),
+            Copy::Damaged(reason) if begun.elapsed() < REPLACE_TIME => {
+                answer.push(line(region, partition, node, None, Some(reason)).row());
+                tokio::time::sleep(LOOK * 4).await;
+            }
+            Copy::Unknown(_) if begun.elapsed() < REPLACE_TIME => tokio::time::sleep(LOOK).await,
+            Copy::Damaged(reason) | Copy::Unknown(reason) => {
+                answer.push(line(region, partition, node, None, Some(reason)).row());
+                return Ok(());
+            }
+        }
+    };
+    add(region, partition, primary, &mine, None, names, answer);
+    let replicas = region.catalog.state().partitions.get(&partition).map(|known| known.replicas.clone());
+    for node in replicas.unwrap_or_default().into_iter().filter(|node| *node != primary) {
+        let detail = match ask(region, node, partition, view, Some(mine.applied)).await {
+            Copy::Whole(theirs) if theirs.tables == mine.tables => {
+                add(region, partition, node, &theirs, None, names, answer);
+                continue;
+            }
+            Copy::Whole(theirs) => {
+                let detail = "its rows differ from those of its primary".to_string();
+                add(region, partition, node, &theirs, Some((&mine, &detail)), names, answer);
+                if repair && let Ok(leaf) = region.leaves.leaf(node).await {
+                    // Whether it was heard is seen below.
+                    let _ = leaf.call(&LeafRequest::Rebuild { partition }, CALL_TIME).await;
+                }
+                detail
+            }
+            Copy::Damaged(reason) | Copy::Unknown(reason) => {
+                answer.push(line(region, partition, node, None, Some(reason.clone())).row());
+                reason
+            }
+        };
+        if repair && repaired(region, database, partition, node).await? {
+            let repaired = Line { repaired: true, damaged: false, ..line(region, partition, node, None, None) };
+            answer.push(Line { detail: Some(format!("rebuilt from its primary; before: {detail}")), ..repaired }.row());
+        }
+    }
+    Ok(())
+}
+
+/// Waits until a copy is equal to its primary again.
+async fn repaired(region: &Region, database: DatabaseId, partition: PartitionId, node: NodeId) -> Result<bool> {
+    let begun = Instant::now();
+    while begun.elapsed() < REPAIR_TIME {
+        tokio::time::sleep(LOOK).await;
+        let Some(primary) = region.catalog.state().partitions.get(&partition).map(|known| known.primary.node) else {
+            return Ok(false);
+        };
+        let view = view(region, database).await?;
+        let Copy::Whole(mine) = ask(region, primary, partition, view, None).await else { continue };
+        let theirs = ask(region, node, partition, view, Some(mine.applied)).await;
+        if matches!(theirs, Copy::Whole(theirs) if theirs.tables == mine.tables) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// A moment that every copy can show.
+async fn view(region: &Region, database: DatabaseId) -> Result<Timestamp> {
+    let state = region.catalog.state();
+    if state.databases.get(&database).is_some_and(|known| known.is_sink()) {
+        return Ok(region.detector.served(&state, database));
+    }
+    region.timestamps.take(1).await.map_err(|error| Error::new(9005, format!("{error}: repeat the statement")))
+}
+
+async fn ask(
+    region: &Region,
+    node: NodeId,
+    partition: PartitionId,
+    view: Timestamp,
+    applied: Option<types::Lsn>,
+) -> Copy {
+    let request = LeafRequest::Check { partition, view, applied };
+    let answer = match region.leaves.leaf(node).await {
+        Ok(leaf) => leaf.call(&request, CALL_TIME).await.map_err(|error| error.to_string()),
+        Err(reason) => Err(reason),
+    };
+    match answer {
+        Ok(LeafAnswer::Checked(checked)) => Copy::Whole(*checked),
+        Ok(LeafAnswer::Refused(LeafRefusal::Damaged(reason))) => Copy::Damaged(reason),
+        Ok(LeafAnswer::Refused(refusal)) => Copy::Unknown(format!("it was not read: {refusal:?}")),
+        Ok(other) => Copy::Unknown(format!("it answers {other:?}")),
+        Err(reason) => Copy::Unknown(format!("it was not read: {reason}")),
+    }
+}
+
+/// The line of a copy as a whole.
+fn line(
+    region: &Region,
+    partition: PartitionId,
+    node: NodeId,
+    checked: Option<&Checked>,
+    detail: Option<String>,
+) -> Line {
+    let state = region.catalog.state();
+    let leaf = state.nodes.get(&node).map_or_else(|| format!("node {node}"), |known| known.addresses.rpc.clone());
+    Line {
+        table: Datum::Null,
+        partition,
+        leaf: text(leaf),
+        rows: checked.map(|checked| checked.tables.iter().map(|table| table.rows).sum()),
+        log_records: checked.map(|checked| checked.log_records),
+        damaged: detail.is_some(),
+        repaired: false,
+        detail,
+    }
+}
+
+/// A copy as a whole, and its tables. `against`: what it should have, and the word for its not having it.
+fn add(
+    region: &Region,
+    partition: PartitionId,
+    node: NodeId,
+    checked: &Checked,
+    against: Option<(&Checked, &String)>,
+    names: &Names,
+    answer: &mut Vec<Vec<Datum>>,
+) {
+    let detail = against.map(|(_, detail)| detail.clone());
+    answer.push(line(region, partition, node, Some(checked), detail).row());
+    for sum in &checked.tables {
+        let right = against.is_none_or(|(mine, _)| mine.tables.contains(sum));
+        let name = names.get(&sum.table).cloned().unwrap_or_else(|| format!("(dropped, {})", sum.table));
+        let detail = (!right).then(|| "its rows differ from those of its primary".to_string());
+        let whole = line(region, partition, node, None, detail);
+        answer.push(Line { table: text(name), rows: Some(sum.rows), ..whole }.row());
+    }
+}

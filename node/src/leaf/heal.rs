@@ -1,0 +1,140 @@
+//! Replicas whose files are damaged: out of service at once, rebuilt from another replica, and said.
+//!
+//! Whoever meets a wrong checksum, in the log or in the state, tells the replica's task, and that ends. Here the log is
+//! told that nothing of the partition may be believed (`Damaged`, synced), the replica is opened anew, without a state
+//! and knowing it, and asks for a copy. Each heartbeat names it, so that the master takes it out of the set, or names
+//! another primary. The copy's `Installed` ends the damage in the log, and here.
+//!
+//! The old files stay until there is a copy: they may be the last ones. While nobody else has the partition, it is
+//! refused with error 9007; the others of the leaf go on.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use aggregator::protocol::{LeafEvent, MasterRequest};
+use catalog::event::Severity;
+use parking_lot::Mutex;
+use tokio::sync::{mpsc, oneshot};
+use types::PartitionId;
+
+use super::Leaf;
+use super::partition::Event;
+
+/// For so long clients are told to try again: another replica is being named.
+const PATIENCE: Duration = Duration::from_secs(4);
+
+/// One replica that is damaged.
+#[derive(Clone, Debug)]
+struct Damage {
+    reason: String,
+    since: Instant,
+}
+
+/// The damaged replicas of a leaf.
+#[derive(Debug, Default)]
+pub struct Damages {
+    known: Mutex<BTreeMap<PartitionId, Damage>>,
+}
+
+impl Damages {
+    /// A replica is damaged. False if that was known.
+    pub fn note(&self, id: PartitionId, reason: String) -> bool {
+        let mut known = self.known.lock();
+        let is_new = !known.contains_key(&id);
+        known.entry(id).or_insert(Damage { reason, since: Instant::now() });
+        is_new
+    }
+
+    /// A replica is whole again, or gone. True if it was damaged.
+    pub fn healed(&self, id: PartitionId) -> bool {
+        self.known.lock().remove(&id).is_some()
+    }
+
+    /// Whether a replica is damaged.
+    pub fn has(&self, id: PartitionId) -> bool {
+        self.known.lock().contains_key(&id)
+    }
+
+    /// Why a partition cannot be served here, once it is clear that nobody takes over soon.
+    pub fn refusal(&self, id: PartitionId) -> Option<String> {
+        let known = self.known.lock();
+        known.get(&id).filter(|damage| damage.since.elapsed() >= PATIENCE).map(|damage| damage.reason.clone())
+    }
+}
+
+/// A task that has ended because its replica is damaged.
+pub struct Damaged {
+    /// Which.
+    pub id: PartitionId,
+    /// `StateSlot::life` of what has ended.
+    pub life: usize,
+    /// Why.
+    pub reason: String,
+}
+
+/// Puts replicas in the place of damaged ones, until the process ends.
+pub(super) async fn run(leaf: Leaf, mut damaged: mpsc::UnboundedReceiver<Damaged>) {
+    while let Some(Damaged { id, life, reason }) = damaged.recv().await {
+        if leaf.damages.note(id, reason.clone()) {
+            say(&leaf, Severity::Error, id, format!("a replica is damaged and out of service: {reason}"));
+        }
+        let log = leaf.shared.log.clone();
+        let synced = tokio::task::spawn_blocking(move || {
+            log.poison(id);
+            log.wait_durable()
+        });
+        if !matches!(synced.await, Ok(Ok(()))) {
+            // The log says itself that it has failed, and the process ends.
+            continue;
+        }
+        let ended = {
+            let mut partitions = leaf.partitions.write();
+            partitions.get(&id).is_some_and(|handle| handle.state.life() == life).then(|| partitions.remove(&id))
+        };
+        if let Some(Some(handle)) = ended {
+            let (done, stopped) = oneshot::channel();
+            if handle.events.send(Event::Stop(done)).await.is_ok() {
+                // An error: its task has ended already.
+                let _ = stopped.await;
+            }
+        }
+        leaf.overlays.lock().remove(&id);
+        match leaf.open(id) {
+            // The master tells everything again, this replica's view with it.
+            Ok(_) => leaf.forget_views(),
+            Err(error) => tracing::error!(partition = %id, %error, "no replica in the place of a damaged one"),
+        }
+    }
+}
+
+/// Looks whether damage that was found by others than its task is new, and whether damage is over.
+pub(super) fn look(leaf: &Leaf) {
+    let handles: Vec<_> = leaf.partitions.read().iter().map(|(id, handle)| (*id, handle.clone())).collect();
+    for (id, handle) in handles {
+        let repairing = handle.status.borrow().repairing;
+        let damaged = leaf.shared.log.summary(id).is_some_and(|summary| summary.damaged);
+        if damaged && !repairing {
+            handle.damaged("its part of the node log cannot be read".into());
+        }
+        if !damaged && !repairing && leaf.damages.healed(id) {
+            say(leaf, Severity::Info, id, "a damaged replica was rebuilt from another one".into());
+        }
+    }
+}
+
+/// Tells the cluster, for people; once.
+pub(super) fn say(leaf: &Leaf, severity: Severity, id: PartitionId, text: String) {
+    let event = LeafEvent { severity, kind: "damage".into(), partition: Some(id), text };
+    tell(leaf, event);
+}
+
+/// The same of any kind.
+pub(super) fn tell(leaf: &Leaf, event: LeafEvent) {
+    match event.severity {
+        Severity::Info => tracing::info!(partition = ?event.partition, text = event.text, "told to the cluster"),
+        Severity::Warning => tracing::warn!(partition = ?event.partition, text = event.text, "told to the cluster"),
+        Severity::Error => tracing::error!(partition = ?event.partition, text = event.text, "told to the cluster"),
+    }
+    let (master, node) = (leaf.shared.master.clone(), leaf.options.member.node);
+    tokio::spawn(async move { master.insist(&MasterRequest::Event { node, event }).await });
+}

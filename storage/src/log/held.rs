@@ -1,0 +1,59 @@
+//! What a partition's records take of the log: for those who decide how much history is kept.
+//!
+//! The log does not count the bytes of each record that it keeps. A segment's bytes are shared out by numbers of
+//! records, so the answer is about right where records are about equal, and costs no memory.
+
+use types::{Lsn, PartitionId};
+
+use super::NodeLog;
+use super::shared::Inner;
+
+/// Records of one partition in one segment, and the bytes that each of them takes there, about.
+struct Share {
+    from: Lsn,
+    to: Lsn,
+    record_bytes: u64,
+}
+
+impl NodeLog {
+    /// About how many bytes the records of a partition from `from` on take.
+    pub fn held_bytes(&self, partition: PartitionId, from: Lsn) -> u64 {
+        let inner = self.shared.inner.lock();
+        let above = |share: &Share| (share.to.next().0.saturating_sub(share.from.max(from).0)) * share.record_bytes;
+        shares(&inner, partition).iter().map(above).sum()
+    }
+
+    /// Where the newest records of a partition that take about `bytes` bytes begin.
+    pub fn newest_within(&self, partition: PartitionId, bytes: u64) -> Lsn {
+        let inner = self.shared.inner.lock();
+        let first = inner.partitions.get(&partition).map_or(Lsn(1), |found| found.summary.first);
+        let mut left = bytes;
+        for share in shares(&inner, partition) {
+            let records = share.to.next().0 - share.from.0;
+            let fitting = left / share.record_bytes;
+            if fitting < records {
+                return Lsn(share.to.next().0 - fitting).max(first);
+            }
+            left -= records * share.record_bytes;
+        }
+        first
+    }
+}
+
+/// The newest first. A record that was moved forward is counted where it is now and where it was, until that goes.
+fn shares(inner: &Inner, partition: PartitionId) -> Vec<Share> {
+    let mut shares = vec![];
+    let summary = inner.partitions.get(&partition).map(|found| &found.summary);
+    for segment in inner.segments.iter().collect::<Vec<_>>().into_iter().rev() {
+        let ranges = segment.ranges();
+        let Some(own) = ranges.get(&partition) else { continue };
+        let records: u64 = ranges.values().flatten().map(|range| range.to.0 - range.from.0 + 1).sum();
+        let open = if segment.is_sealed() { 0 } else { inner.open_free };
+        let record_bytes = (segment.file.size.saturating_sub(open) / records.max(1)).max(1);
+        let live = |range: &super::segments::Range| summary?.live_part(range.epoch, range.from, range.to);
+        let live = own.iter().rev().filter_map(live);
+        shares.extend(live.map(|(from, to)| Share { from, to, record_bytes }));
+    }
+    shares.sort_by_key(|share| std::cmp::Reverse(share.to));
+    shares
+}
