@@ -278,14 +278,7 @@ impl PartitionTask {
                         inputs.push(Input::View { view: *view, sent });
                         obeyed.push(done);
                     }
-                    Event::Txn(request, reply, named) => {
-                        self.next_ticket += 1;
-                        let ticket = Ticket(self.next_ticket);
-                        self.answers.insert(ticket, reply);
-                        // Who does not care for the number has dropped the other end.
-                        let _ = named.send(ticket);
-                        inputs.push(Input::Txn { ticket, request });
-                    }
+                    Event::Txn(request, reply, named) => inputs.push(self.ask(request, reply, named)),
                     Event::MayRead(reply) => {
                         let _ = reply.send(self.replica.may_read(clock::now(), &self.shared.leases.lock()));
                     }
@@ -317,6 +310,16 @@ impl PartitionTask {
             // Nobody waits for these any more, and the replica has forgotten them.
             cancelled.iter().for_each(|ticket| drop(self.answers.remove(ticket)));
         }
+    }
+
+    /// A request gets its number, and its answer a way back.
+    fn ask(&mut self, request: TxnRequest, reply: oneshot::Sender<Answer>, named: oneshot::Sender<Ticket>) -> Input {
+        self.next_ticket += 1;
+        let ticket = Ticket(self.next_ticket);
+        self.answers.insert(ticket, reply);
+        // Who does not care for the number has dropped the other end.
+        let _ = named.send(ticket);
+        Input::Txn { ticket, request }
     }
 
     /// Carries effects out, in order. Returns what follows at once.
