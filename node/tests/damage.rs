@@ -83,6 +83,12 @@ fn a_damaged_log_is_never_served() {
     region.kill(LEAF);
     files(&region.leaf_dir(LEAF).join("log"), "seg").iter().for_each(|path| flip(path, 7));
     region.start_node(LEAF);
+    // A process that starts is a member on paper until it has said that it is damaged.
+    let events = "SELECT COUNT(*), SUM(detail LIKE '%rebuilt%') FROM information_schema.PERENNIAL_CLUSTER_EVENTS WHERE event = 'damage'";
+    region.wait("what is damaged is rebuilt", || {
+        let told: Vec<u32> = region.sql(0, events).split('\t').filter_map(|count| count.parse().ok()).collect();
+        matches!(told[..], [all, rebuilt] if rebuilt > 0 && all == 2 * rebuilt)
+    });
     region.wait("both are in sync", || region.sql(0, IN_SYNC) == "3");
     assert_eq!(region.sql(0, ROWS), wanted);
     region.kill("east-leaf-1");

@@ -68,6 +68,8 @@ pub struct PartitionHandle {
     pub status: watch::Receiver<Arc<Status>>,
     /// Some replica of the region is not in the set.
     away: Arc<AtomicBool>,
+    /// The catalog relies on what this replica acknowledged.
+    relied: Arc<AtomicBool>,
 }
 
 impl PartitionHandle {
@@ -108,6 +110,11 @@ impl PartitionHandle {
     /// Whether some replica of the region is not in the set, as far as is known.
     pub fn is_away(&self) -> bool {
         self.away.load(Ordering::Relaxed)
+    }
+
+    /// Whether this replica is one of several members of the set, as far as is known: what it has acknowledged counts.
+    pub fn is_relied_on(&self) -> bool {
+        self.relied.load(Ordering::Relaxed)
     }
 
     /// Work beside the task met this.
@@ -197,6 +204,7 @@ pub struct PartitionTask {
     promotions: Vec<Promotion>,
     flushing: Arc<AtomicBool>,
     away: Arc<AtomicBool>,
+    relied: Arc<AtomicBool>,
     /// Gets a copy, while one is missing.
     job: Option<Job>,
     words: Words,
@@ -219,7 +227,7 @@ impl PartitionTask {
         let (sender, events) = mpsc::channel(EVENTS_MAX);
         let (report, reports) = mpsc::unbounded_channel();
         let (status, watcher) = watch::channel(Arc::new(replica.status()));
-        let away = Arc::new(AtomicBool::new(true));
+        let (away, relied) = (Arc::new(AtomicBool::new(true)), Arc::new(AtomicBool::new(true)));
         let task = PartitionTask {
             id,
             replica,
@@ -238,12 +246,13 @@ impl PartitionTask {
             promotions: vec![],
             flushing: Arc::default(),
             away: away.clone(),
+            relied: relied.clone(),
             job: None,
             is_damaged: false,
             leads_sink: None,
         };
         tokio::spawn(task.run(effects));
-        PartitionHandle { events: sender, reports: report, state, status: watcher, away }
+        PartitionHandle { events: sender, reports: report, state, status: watcher, away, relied }
     }
 
     async fn run(mut self, effects: Vec<Effect>) {
@@ -434,6 +443,8 @@ impl PartitionTask {
         self.promotions.clone_from(&view.promotions);
         let nodes = view.members.iter().map(|member| member.node).collect();
         self.away.store(view.mode.sync_replication && view.replicas != nodes, Ordering::Relaxed);
+        let me = self.replica.member();
+        self.relied.store(view.members.len() > 1 && view.members.contains(&me), Ordering::Relaxed);
         let leads = view.primary == self.replica.member() && matches!(view.role, Role::Sink { .. });
         self.leads_sink = leads.then_some(view.reign);
     }
