@@ -204,6 +204,9 @@ fn every_planted_bug_is_hunted_or_has_a_scenario() {
     assert_eq!(missed, []);
 }
 
+/// Definitions of tables do not change in the simulated world: golden scripts of `replication` show what these do.
+const NOT_SIMULATED: [&str; 2] = ["SchemaUnchecked", "RequiredAtOnce"];
+
 /// What the source lists is what is listed here.
 #[test]
 fn all_planted_bugs_are_all() {
@@ -212,7 +215,7 @@ fn all_planted_bugs_are_all() {
         let variants = source.split_once("pub enum Planted {").expect("it is there").1;
         let variants = variants.split_once("\n}").expect("it ends").0;
         let names = variants.lines().map(str::trim).filter_map(|line| line.strip_suffix(','));
-        for name in names.filter(|name| !name.contains('(')) {
+        for name in names.filter(|name| !name.contains('(') && !NOT_SIMULATED.contains(name)) {
             assert!(listed.contains(&name.to_owned()), "{name} is not listed in Planted::all()");
         }
     }

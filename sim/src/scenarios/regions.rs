@@ -6,6 +6,14 @@ use crate::world::{Place, World};
 use replication::Planted as Rule;
 
 pub(super) fn all() -> Vec<Scenario> {
+    let mut all = exchanged();
+    all.extend(replaced());
+    all.extend(cascaded());
+    all
+}
+
+/// Two regions change roles.
+fn exchanged() -> Vec<Scenario> {
     vec![
         Scenario {
             name: "a source that returns rewinds although power fails between any two steps",
@@ -35,6 +43,12 @@ pub(super) fn all() -> Vec<Scenario> {
             play: exchanges,
             rule: Some((Planted::Replica(Rule::MarksAfterSeal), &["fence", "cut_is_consistent"])),
         },
+    ]
+}
+
+/// Replicas are replaced, or sleep, while they do.
+fn replaced() -> Vec<Scenario> {
+    vec![
         Scenario {
             name: "a sink's primary is replaced while its region is promoted",
             scale: Scale::Regions,
@@ -63,6 +77,12 @@ pub(super) fn all() -> Vec<Scenario> {
             play: sleeper,
             rule: None,
         },
+    ]
+}
+
+/// A third region follows the second.
+fn cascaded() -> Vec<Scenario> {
+    vec![
         Scenario {
             name: "a region that has not rewound yet passes nothing on",
             scale: Scale::Regions,
