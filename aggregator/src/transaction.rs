@@ -131,14 +131,14 @@ impl Transaction {
         batch: WriteBatch,
     ) -> Result<Vec<Written>, Error> {
         self.check()?;
+        // A Prepare names its deciding partition by ordinal: a participant in another database would ask its own.
+        if self.touched.keys().any(|known| known.database != partition.database) {
+            return Err(Error::unsupported("one transaction that writes to several databases"));
+        }
         let others = |(known, touch): (&PartitionId, &Touch)| known.ordinal != Ordinal::META && touch.schema != schema;
         if schema.is_some() && self.touched.iter().any(others) {
             self.doomed = true;
             return Err(rolled_back("table definitions have changed since it began"));
-        }
-        // A Prepare names its deciding partition by ordinal: a participant in another database would ask its own.
-        if self.touched.keys().any(|known| known.database != partition.database) {
-            return Err(Error::unsupported("one transaction that writes to several databases"));
         }
         let stamp = self.stamped(partition.database).await?;
         let work = stamp.work().ok_or_else(fence_timeout)?;
