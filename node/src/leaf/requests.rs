@@ -367,7 +367,7 @@ impl Inner {
         let handle = self.serving(partition)?;
         match applied {
             Some(applied) => scrub::wait_applied(&handle, applied).await?,
-            None => self.settled(&handle, Read { view, txn: None }).await?,
+            None => self.settled(&handle, Read { view, txn: None, schema: None }).await?,
         }
         let (log, read) = (self.log.clone(), handle.clone());
         let checked = tokio::task::spawn_blocking(move || scrub::check(&log, partition, &read, view, Pace::Fast)).await;

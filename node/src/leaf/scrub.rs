@@ -144,7 +144,7 @@ async fn scrub(leaf: &Leaf, id: PartitionId, handle: &PartitionHandle) {
     let followers = leading.filter(|leading| leading.serving && leading.link.is_none()).map(|leading| leading.waited);
     // Below the view everything is settled at a primary that serves; elsewhere the rows are read for their checksums.
     if followers.is_some() {
-        let settle = types::txn::TxnRequest::Settle { view };
+        let settle = types::txn::TxnRequest::Settle { view, schema: None };
         if !matches!(handle.txn(settle).await, Some(types::txn::Answer::Settled)) {
             return;
         }
