@@ -330,17 +330,19 @@ impl ClientSession {
                 self.commit().await?;
                 aggregators::change(&self.region, *change, address).await
             }
-            Statement::CheckDatabase { database, repair } => {
-                self.commit().await?;
-                let tables: Arc<dyn Cluster> = self.rows(&self.idle(), Definitions::Fresh);
-                check::check(&self.region, &tables, database, *repair).await
-            }
+            Statement::CheckDatabase { database, repair } => self.check_database(database, *repair).await,
             Statement::Kill { query, id } => self.kill(*id, *query).map(|()| nothing()),
             other => {
                 let rows: Arc<dyn Cluster> = self.rows(&self.idle(), Definitions::Fresh);
                 sql::execute(other, &self.variables, &rows).await
             }
         }
+    }
+
+    async fn check_database(&mut self, database: &str, repair: bool) -> Result<Answer> {
+        self.commit().await?;
+        let tables: Arc<dyn Cluster> = self.rows(&self.idle(), Definitions::Fresh);
+        check::check(&self.region, &tables, database, repair).await
     }
 
     fn idle(&self) -> Arc<Mutex<Transaction>> {
