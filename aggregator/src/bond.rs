@@ -229,7 +229,7 @@ async fn beat(region: &Arc<Region>) -> Option<FrontOrders> {
 }
 
 fn report(region: &Region) -> FrontReport {
-    let (revision, open) = region.stamps.counts(&region.catalog);
+    let (revision, open) = region.stamps.counts(|| region.catalog.state().revision);
     let locks = region.bond.locks.lock();
     let held = locks.holds.iter().filter(|(_, hold)| hold.guard.is_some());
     FrontReport {

@@ -198,22 +198,21 @@ impl Region {
     async fn catch_up(self: &Arc<Self>, database: DatabaseId, required: SchemaVersion) -> Result<()> {
         let mut change = Transaction::begin(self.clone());
         change.begin_statement()?;
-        let raised = match count_up(&mut change, database, 0).await {
-            Ok(found) if found >= required => Ok(false),
-            Ok(found) => self.require_newer(&mut change, database, found.max(required)).await.map(|()| true),
-            Err(error) => Err(error),
-        };
-        match raised {
+        match self.raise_to(&mut change, database, required).await {
             Ok(true) => change.commit().await.map(drop),
-            Ok(false) => {
+            not_raised => {
                 change.roll_back().await;
-                Ok(())
-            }
-            Err(error) => {
-                change.roll_back().await;
-                Err(error)
+                not_raised.map(drop)
             }
         }
+    }
+
+    /// False: somebody else has raised it.
+    async fn raise_to(&self, change: &mut Transaction, database: DatabaseId, required: SchemaVersion) -> Result<bool> {
+        if count_up(change, database, 0).await? >= required {
+            return Ok(false);
+        }
+        self.require_newer(change, database, required).await.map(|()| true)
     }
 
     async fn require_newer(&self, change: &mut Transaction, database: DatabaseId, than: SchemaVersion) -> Result<()> {
@@ -221,7 +220,7 @@ impl Region {
         let meta = PartitionId { database, ordinal: Ordinal::META };
         let state = self.catalog.state();
         let partitions = state.databases.get(&database).map_or(0, |known| known.partitions);
-        let shards = (0..partitions as i32).map(|ordinal| PartitionId { database, ordinal: types::Ordinal(ordinal) });
+        let shards = (0..partitions as i32).map(|ordinal| PartitionId { database, ordinal: Ordinal(ordinal) });
         let mut required = vec![self.require(meta, version).await?];
         required.extend(try_join_all(shards.map(|shard| self.require(shard, version))).await?);
         match required.into_iter().find(|required| *required != version) {

@@ -45,7 +45,7 @@ pub struct Transaction {
     touched: BTreeMap<PartitionId, Touch>,
     /// Where the present statement has written.
     statement_touched: BTreeSet<PartitionId>,
-    /// Definitions of these databases are not changed by this aggregator before it ends.
+    /// Whoever changes definitions of these databases waits until it ends.
     definitions: BTreeMap<DatabaseId, OwnedRwLockReadGuard<()>>,
     /// Under which lease it uses definitions and writes; `None`: it has not yet.
     lease: Option<LeaseNumber>,

@@ -141,9 +141,14 @@ impl State {
         self.nodes.get(&node).map(|known| Member { node, incarnation: known.incarnation })
     }
 
+    /// The aggregators that decide, or shall.
+    pub fn group(&self) -> impl Iterator<Item = (NodeId, &Node)> {
+        self.nodes.iter().filter(|(_, node)| node.in_group()).map(|(id, node)| (*id, node))
+    }
+
     /// SQL addresses of the aggregators: any of them takes requests of other regions.
     pub fn sql_addresses(&self) -> Vec<String> {
-        self.nodes.values().filter(|node| node.in_group()).filter_map(|node| node.addresses.sql.clone()).collect()
+        self.group().filter_map(|(_, node)| node.addresses.sql.clone()).collect()
     }
 
     /// Partitions of a database, the meta partition first.

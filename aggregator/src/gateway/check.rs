@@ -27,6 +27,9 @@ const LOOK: Duration = Duration::from_millis(500);
 /// A primary that turns out to be damaged is replaced in this time.
 const REPLACE_TIME: Duration = Duration::from_secs(15);
 
+/// What is wrong with a copy that can be read.
+const DIFFERS: &str = "its rows differ from those of its primary";
+
 /// What one copy turned out to be.
 enum Copy {
     Whole(Checked),
@@ -118,13 +121,12 @@ async fn check_partition(
                 continue;
             }
             Copy::Whole(theirs) => {
-                let detail = "its rows differ from those of its primary".to_string();
-                add(region, partition, node, &theirs, Some((&mine, &detail)), names, answer);
+                add(region, partition, node, &theirs, Some(&mine), names, answer);
                 if repair && let Ok(leaf) = region.leaves.leaf(node).await {
                     // Whether it was heard is seen below.
                     let _ = leaf.call(&LeafRequest::Rebuild { partition }, CALL_TIME).await;
                 }
-                detail
+                DIFFERS.into()
             }
             Copy::Damaged(reason) | Copy::Unknown(reason) => {
                 answer.push(line(region, partition, node, None, Some(reason.clone())).row());
@@ -209,22 +211,22 @@ fn line(
     }
 }
 
-/// A copy as a whole, and its tables. `against`: what it should have, and the word for its not having it.
+/// A copy as a whole, and its tables. `against`: what it should have, and does not.
 fn add(
     region: &Region,
     partition: PartitionId,
     node: NodeId,
     checked: &Checked,
-    against: Option<(&Checked, &String)>,
+    against: Option<&Checked>,
     names: &Names,
     answer: &mut Vec<Vec<Datum>>,
 ) {
-    let detail = against.map(|(_, detail)| detail.clone());
+    let detail = against.map(|_| DIFFERS.to_string());
     answer.push(line(region, partition, node, Some(checked), detail).row());
     for sum in &checked.tables {
-        let right = against.is_none_or(|(mine, _)| mine.tables.contains(sum));
+        let right = against.is_none_or(|mine| mine.tables.contains(sum));
         let name = names.get(&sum.table).cloned().unwrap_or_else(|| format!("(dropped, {})", sum.table));
-        let detail = (!right).then(|| "its rows differ from those of its primary".to_string());
+        let detail = (!right).then(|| DIFFERS.to_string());
         let whole = line(region, partition, node, None, detail);
         answer.push(Line { table: text(name), rows: Some(sum.rows), ..whole }.row());
     }

@@ -45,7 +45,8 @@ pub async fn change(region: &Arc<Region>, statement: &Statement) -> Result<Answe
         Statement::CreateDatabase(create) => self::create(region, create).await?,
         Statement::AlterDatabase(alter) => self::alter(region, alter).await?,
         Statement::DropDatabase { name, if_exists } => {
-            let Some((id, _)) = region.catalog.state().database_named(name).map(|(id, _)| (id, ())) else {
+            let named = region.catalog.state().database_named(name).map(|(id, _)| id);
+            let Some(id) = named else {
                 return match if_exists {
                     true => Ok(Answer::Done(Done::default())),
                     false => Err(Error::new(1008, format!("Can't drop database '{name}'; database doesn't exist"))),

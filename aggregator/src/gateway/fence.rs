@@ -32,7 +32,7 @@ impl ClientSession {
         let begun = Instant::now();
         let mut ordered = Vec::new();
         for id in self.to_fence(database)? {
-            let (_, here) = self.region.stamps.counts(&self.region.catalog);
+            let (_, here) = self.region.stamps.counts(|| self.region.catalog.state().revision);
             order(self, Command::Fence { database: id, holder: Holder::User }).await?;
             let elsewhere = self.limit_drain(id, timeout).await?;
             let running = elsewhere + here.get(&id).copied().unwrap_or(0);

@@ -114,17 +114,16 @@ impl ClientSession {
         if statement.writes() {
             self.region.bond.admit(&self.region).await.map_err(wire)?;
         }
-        let mut use_of = Definitions::Known;
-        for _ in 1..PLANS {
+        let (mut use_of, mut plans) = (Definitions::Known, 1);
+        let done = loop {
             match self.plan_and_run(statement, use_of).await {
                 // Others have changed definitions: nothing has been sent, the statement begins anew.
-                Err(error) if error.code == CHANGED => {}
+                Err(error) if error.code == CHANGED && plans < PLANS => {}
                 Err(error) if is_unknown(&error) && use_of == Definitions::Known => use_of = Definitions::Fresh,
-                Ok(done) => return self.send(done, more, out).await,
-                Err(error) => return Err(wire(error)),
+                done => break done.map_err(wire)?,
             }
-        }
-        let done = self.plan_and_run(statement, use_of).await.map_err(wire)?;
+            plans += 1;
+        };
         self.send(done, more, out).await
     }
 
@@ -133,17 +132,16 @@ impl ClientSession {
     async fn plan_and_run(&mut self, statement: &Statement, use_of: Definitions) -> Result<Answer> {
         let transaction = self.current();
         self.begin_statement(&transaction).await?;
-        let rows = self.rows(&transaction, use_of);
-        let cluster: Arc<dyn Cluster> = rows;
-        let run = async { begun(sql::execute(statement, &self.variables, &cluster).await?).await };
+        let rows: Arc<dyn Cluster> = self.rows(&transaction, use_of);
+        let run = async { begun(sql::execute(statement, &self.variables, &rows).await?).await };
         let done = tokio::select! {
             done = run => done,
             () = self.stop.cancelled() => Err(interrupted()),
         };
         match done {
-            Ok(Answer::Rows(found)) => Ok(Answer::Rows(found)),
+            Ok(found @ Answer::Rows(_)) => Ok(found),
             Ok(done) => {
-                drop(cluster);
+                drop(rows);
                 self.end_statement(transaction).await.map(|()| done)
             }
             Err(error) => Err(self.fail_statement(transaction, error).await),
@@ -219,14 +217,14 @@ impl ClientSession {
         self.commit().await?;
         let lease = self.region.bond.admit(&self.region).await?;
         let _alone = self.lock_definitions(statement).await?;
-        for _ in 1..PLANS {
+        let mut plans = 1;
+        loop {
             match self.change_definitions(statement, lease).await {
                 // Another aggregator was first.
-                Err(error) if error.code == CHANGED => {}
+                Err(error) if error.code == CHANGED && plans < PLANS => plans += 1,
                 done => return done,
             }
         }
-        self.change_definitions(statement, lease).await
     }
 
     async fn change_definitions(&self, statement: &Statement, lease: LeaseNumber) -> Result<Answer> {
@@ -260,9 +258,8 @@ impl ClientSession {
         names.dedup();
         let mut held = Vec::new();
         for name in names {
-            let Some((id, _)) = self.region.catalog.state().database_named(&name).map(|(id, _)| (id, ())) else {
-                continue;
-            };
+            let named = self.region.catalog.state().database_named(&name).map(|(id, _)| id);
+            let Some(id) = named else { continue };
             held.push(Bond::lock(&self.region, id).await?);
         }
         Ok(held)

@@ -380,7 +380,7 @@ fn orders(state: &State, node: NodeId, sent: u64, obeyed: types::Revision) -> Or
         removals: state.removals_of(node),
         finals: finals(state),
         peers: peers.collect(),
-        aggregators: state.nodes.values().filter(|node| node.in_group()).map(|n| n.addresses.rpc.clone()).collect(),
+        aggregators: state.group().map(|(_, node)| node.addresses.rpc.clone()).collect(),
         ..Orders::default()
     }
 }

@@ -81,7 +81,7 @@ impl Heard {
     }
 
     fn is_complete(&self, state: &State) -> bool {
-        !state.nodes.iter().any(|(id, node)| node.in_group() && self.is_unknown(id))
+        !state.group().any(|(id, _)| self.is_unknown(&id))
     }
 
     /// Ends locks that nobody wants, or whose owner is lost, and lets the next ones in. One that was granted goes first.

@@ -63,7 +63,7 @@ pub fn next(
     reached: &BTreeMap<NodeId, Reached>,
     last: u64,
 ) -> Option<Change> {
-    let wanted: BTreeSet<NodeId> = state.nodes.iter().filter(|(_, node)| node.in_group()).map(|(id, _)| *id).collect();
+    let wanted: BTreeSet<NodeId> = state.group().map(|(id, _)| id).collect();
     if let Some(new) = wanted.iter().find(|node| !members.contains(**node)) {
         return Some(Change::Learn(*new));
     }

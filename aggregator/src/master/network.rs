@@ -122,9 +122,9 @@ impl Aggregators {
 
     fn set(&self, state: &State) {
         let node = self.shared.node;
-        *self.shared.group.lock() = state.nodes.iter().filter(|(_, node)| node.in_group()).map(|(id, _)| *id).collect();
-        let others = state.nodes.iter().filter(|(id, known)| **id != node && known.in_group());
-        let others: BTreeMap<NodeId, String> = others.map(|(id, known)| (*id, known.addresses.rpc.clone())).collect();
+        *self.shared.group.lock() = state.group().map(|(id, _)| id).collect();
+        let others = state.group().filter(|(id, _)| *id != node);
+        let others: BTreeMap<NodeId, String> = others.map(|(id, known)| (id, known.addresses.rpc.clone())).collect();
         self.shared.calls.learn(others.values().cloned().collect());
         let mut dialled = self.shared.dialled.lock();
         dialled.retain(|id, peer| others.get(id) == Some(&peer.address));

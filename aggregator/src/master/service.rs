@@ -87,7 +87,7 @@ impl MasterService {
         match request {
             MasterRequest::Register { node, identity, addresses, roles } => {
                 let state = self.region.catalog.state();
-                let is_first = !state.nodes.values().any(|node| node.in_group());
+                let is_first = state.group().next().is_none();
                 let listed = is_first || self.region.options.founders.contains(&addresses.rpc);
                 let founds = roles.aggregator && listed;
                 let number = Some(node);

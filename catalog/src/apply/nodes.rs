@@ -137,7 +137,7 @@ impl State {
                 first: "move them to other leaves".into(),
             });
         }
-        if self.nodes[&id].in_group() && !self.nodes.iter().any(|(other, node)| *other != id && node.in_group()) {
+        if self.nodes[&id].in_group() && self.group().all(|(other, _)| other == id) {
             return Err(Refusal::DoFirst {
                 object: format!("node {id}"),
                 problem: "is the only aggregator".into(),

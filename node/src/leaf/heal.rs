@@ -21,6 +21,7 @@ use types::PartitionId;
 
 use super::Leaf;
 use super::partition::Event;
+use super::peers;
 
 /// For so long clients are told to try again: another replica is being named.
 const PATIENCE: Duration = Duration::from_secs(4);
@@ -77,9 +78,7 @@ pub struct Damaged {
 /// Puts replicas in the place of damaged ones, until the process ends.
 pub(super) async fn run(leaf: Leaf, mut damaged: mpsc::UnboundedReceiver<Damaged>) {
     while let Some(Damaged { id, life, reason }) = damaged.recv().await {
-        if leaf.damages.note(id, reason.clone()) {
-            say(&leaf, Severity::Error, id, format!("a replica is damaged and out of service: {reason}"));
-        }
+        note(&leaf, id, reason);
         let log = leaf.shared.log.clone();
         let synced = tokio::task::spawn_blocking(move || {
             log.poison(id);
@@ -109,10 +108,16 @@ pub(super) async fn run(leaf: Leaf, mut damaged: mpsc::UnboundedReceiver<Damaged
     }
 }
 
+/// A replica is damaged: it is said, if that was not known.
+pub(super) fn note(leaf: &Leaf, id: PartitionId, reason: String) {
+    if leaf.damages.note(id, reason.clone()) {
+        say(leaf, Severity::Error, id, format!("a replica is damaged and out of service: {reason}"));
+    }
+}
+
 /// Looks whether damage that was found by others than its task is new, and whether damage is over.
 pub(super) fn look(leaf: &Leaf) {
-    let handles: Vec<_> = leaf.partitions.read().iter().map(|(id, handle)| (*id, handle.clone())).collect();
-    for (id, handle) in handles {
+    for (id, handle) in peers::list(&leaf.partitions) {
         let repairing = handle.status.borrow().repairing;
         let damaged = leaf.shared.log.summary(id).is_some_and(|summary| summary.damaged);
         if damaged && !repairing {

@@ -144,6 +144,14 @@ pub fn sync(log: &NodeLog, id: PartitionId) -> Result<Lsn, StateError> {
     Ok(end)
 }
 
+/// Writes the state's memtable to files.
+pub fn flush(log: &NodeLog, state: &PartitionState, id: PartitionId) -> Result<(), StateError> {
+    // Most of the log is synced while records are applied, so that little is left while none are.
+    sync(log, id)?;
+    // The log is synced past what the memtables hold before they become files.
+    state.flush_synced(|| sync(log, id)).map(drop)
+}
+
 /// The highest time that the state, or the log above it, speaks of.
 pub fn newest(log: &NodeLog, state: &PartitionState, id: PartitionId) -> Result<Timestamp, HistoryError> {
     let mut newest = state.newest()?;

@@ -216,11 +216,8 @@ impl Leaf {
         }
         let (summary, dirs) = (self.shared.log.summary(id), self.state_dirs(id));
         let Found { state, whole, damage } = dirs.open(&self.env, summary.as_ref())?;
-        if let Some(reason) = damage
-            && self.damages.note(id, reason.clone())
-        {
-            let text = format!("a replica is damaged and out of service: {reason}");
-            heal::say(self, catalog::event::Severity::Error, id, text);
+        if let Some(reason) = damage {
+            heal::note(self, id, reason);
         }
         let found = recovered(summary, state.applied(), whole);
         let mut effects = Vec::new();

@@ -431,8 +431,7 @@ impl PartitionTask {
         }
         match tokio::task::spawn_blocking(move || history::newest(&log, &state, id)).await {
             Ok(Ok(newest)) => self.replica.receive(newest),
-            Ok(Err(HistoryError::Damaged(reason))) => self.damaged(reason),
-            Ok(Err(HistoryError::Failed(reason))) => self.give_up(&reason),
+            Ok(Err(error)) => self.stopped_by(error),
             Err(error) => self.give_up(&error.to_string()),
         }
     }
@@ -560,7 +559,7 @@ impl PartitionTask {
 
     /// Applies what is committed. Old records are read from the log where they are no longer in memory.
     fn apply(&mut self, to: Lsn) -> Vec<Input> {
-        let outcome = tokio::task::block_in_place(|| {
+        let outcome = tokio::task::block_in_place(|| -> Result<(), HistoryError> {
             let state = self.state.get();
             while state.applied() < to {
                 let next = state.applied().next();
@@ -573,27 +572,20 @@ impl PartitionTask {
                         self.to_apply.drain(..count).collect()
                     }
                     _ => {
-                        let read = self.shared.log.read(self.id, next, READ_BYTES).map_err(HistoryError::from)?;
+                        let read = self.shared.log.read(self.id, next, READ_BYTES)?;
                         read.into_iter().take_while(|record| record.lsn <= to).collect()
                     }
                 };
                 if batch.is_empty() {
                     return Err(HistoryError::Damaged(format!("record {next} is committed and not in the log")));
                 }
-                history::apply(&self.shared, &state, self.id, &batch).map_err(HistoryError::from)?;
+                history::apply(&self.shared, &state, self.id, &batch)?;
             }
             Ok(())
         });
-        match outcome {
-            Ok(()) => {}
-            Err(HistoryError::Damaged(reason)) => {
-                self.damaged(reason);
-                return vec![];
-            }
-            Err(HistoryError::Failed(reason)) => {
-                self.give_up(&reason);
-                return vec![];
-            }
+        if let Err(error) = outcome {
+            self.stopped_by(error);
+            return vec![];
         }
         let state = self.state.get();
         if state.should_flush() {
@@ -609,8 +601,7 @@ impl PartitionTask {
         let (log, state, flushing, id) = (self.shared.log.clone(), self.state.get(), self.flushing.clone(), self.id);
         let own = self.own.clone();
         tokio::task::spawn_blocking(move || {
-            // The log is synced past what the memtables hold before they become files.
-            if let Err(error) = state.flush_synced(|| history::sync(&log, id)) {
+            if let Err(error) = history::flush(&log, &state, id) {
                 tracing::error!(partition = %id, %error, "the state could not be flushed");
                 if let Some(own) = own.upgrade().filter(|_| error.is_damage()) {
                     let _ = own.blocking_send(Event::Damaged(error.to_string()));
@@ -618,6 +609,14 @@ impl PartitionTask {
             }
             flushing.store(false, Ordering::Release);
         });
+    }
+
+    /// Log and state do not go on.
+    fn stopped_by(&mut self, error: HistoryError) {
+        match error {
+            HistoryError::Damaged(reason) => self.damaged(reason),
+            HistoryError::Failed(reason) => self.give_up(&reason),
+        }
     }
 
     /// Something of the state cannot be read or written.

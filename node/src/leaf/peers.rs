@@ -36,6 +36,11 @@ const GRANTED: Kind = Kind::message(2);
 /// The partitions of a leaf, found by those who receive frames.
 pub type Partitions = Arc<RwLock<HashMap<PartitionId, PartitionHandle>>>;
 
+/// Those that there are now, for work that takes a while.
+pub fn list(partitions: &Partitions) -> Vec<(PartitionId, PartitionHandle)> {
+    partitions.read().iter().map(|(id, handle)| (*id, handle.clone())).collect()
+}
+
 /// All peers of a leaf. Cheap to clone.
 #[derive(Clone)]
 pub struct Peers {

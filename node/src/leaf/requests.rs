@@ -250,11 +250,8 @@ impl Inner {
 
     /// Waits until everything at or below the view has ended and is applied.
     async fn settled(&self, handle: &PartitionHandle, read: Read) -> Result<(), LeafRefusal> {
-        match handle
-            .txn(TxnRequest::Settle { view: read.view, schema: read.schema })
-            .await
-            .ok_or(LeafRefusal::NoPartition)?
-        {
+        let settle = TxnRequest::Settle { view: read.view, schema: read.schema };
+        match handle.txn(settle).await.ok_or(LeafRefusal::NoPartition)? {
             Answer::Settled => Ok(()),
             answer => Err(refusal(answer)),
         }

@@ -17,12 +17,14 @@ use storage::log::NodeLog;
 use tokio::time::Instant;
 use transport::identity::Role;
 use transport::rpc::Client;
+use types::txn::{Answer, TxnRequest};
 use types::{Lsn, Member, PartitionId, Timestamp};
 
 use super::Leaf;
 use super::heal;
 use super::history::{HistoryError, READ_BYTES};
 use super::partition::PartitionHandle;
+use super::peers;
 
 /// How long a secondary may take to apply what its primary has.
 const BEHIND: Duration = Duration::from_secs(10);
@@ -124,8 +126,7 @@ pub(super) async fn run(leaf: Leaf) {
     let mut last: HashMap<(PartitionId, usize), Instant> = HashMap::new();
     loop {
         tokio::time::sleep(LOOK).await;
-        let handles: Vec<(PartitionId, PartitionHandle)> =
-            leaf.partitions.read().iter().map(|(id, handle)| (*id, handle.clone())).collect();
+        let handles = peers::list(&leaf.partitions);
         last.retain(|(id, life), _| handles.iter().any(|(known, handle)| known == id && handle.state.life() == *life));
         for (id, handle) in handles {
             let at = last.entry((id, handle.state.life())).or_insert_with(Instant::now);
@@ -144,8 +145,7 @@ async fn scrub(leaf: &Leaf, id: PartitionId, handle: &PartitionHandle) {
     let followers = leading.filter(|leading| leading.serving && leading.link.is_none()).map(|leading| leading.waited);
     // Below the view everything is settled at a primary that serves; elsewhere the rows are read for their checksums.
     if followers.is_some() {
-        let settle = types::txn::TxnRequest::Settle { view, schema: None };
-        if !matches!(handle.txn(settle).await, Some(types::txn::Answer::Settled)) {
+        if !matches!(handle.txn(TxnRequest::Settle { view, schema: None }).await, Some(Answer::Settled)) {
             return;
         }
     }

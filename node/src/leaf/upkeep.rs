@@ -21,6 +21,7 @@ use super::Leaf;
 use super::history;
 use super::keep::{Facts, Keep, Timeline};
 use super::partition::{Event, PartitionHandle};
+use super::peers;
 use crate::clock;
 
 /// Between two rounds.
@@ -75,8 +76,7 @@ pub(super) async fn run(leaf: Leaf) {
     let mut kept: HashMap<PartitionId, Kept> = HashMap::new();
     loop {
         tokio::time::sleep(ROUND).await;
-        let handles: Vec<(PartitionId, PartitionHandle)> =
-            leaf.partitions.read().iter().map(|(id, handle)| (*id, handle.clone())).collect();
+        let handles = peers::list(&leaf.partitions);
         kept.retain(|id, kept| handles.iter().any(|(known, handle)| known == id && handle.state.life() == kept.life));
         for (id, handle) in handles {
             let life = handle.state.life();
@@ -112,7 +112,7 @@ async fn look_after(leaf: &Leaf, id: PartitionId, handle: &PartitionHandle, kept
             further behind needs a copy");
     }
     let far = keep.trim.0 >= facts.trimmed.0 + TRIM_RECORDS;
-    if keep.trim > facts.trimmed && far || now.since(kept.told) >= TRIM_TIME {
+    if far || now.since(kept.told) >= TRIM_TIME {
         kept.told = now;
         // A task that is busy hears it the next time.
         let _ = handle.events.try_send(Event::Keep(keep));
@@ -131,13 +131,8 @@ fn is_due(options: &UpkeepOptions, state: &PartitionState, kept: &mut Kept, now:
 
 async fn flush(leaf: &Leaf, id: PartitionId, handle: &PartitionHandle, state: Arc<PartitionState>) {
     let log = leaf.shared.log.clone();
-    let flushed = tokio::task::spawn_blocking(move || {
-        // Most of the log is synced while records are applied, so that little is left while none are.
-        history::sync(&log, id)?;
-        state.flush_synced(|| history::sync(&log, id))
-    });
-    match flushed.await {
-        Ok(Ok(_)) => {}
+    match tokio::task::spawn_blocking(move || history::flush(&log, &state, id)).await {
+        Ok(Ok(())) => {}
         Ok(Err(error)) => handle.failed(error),
         Err(error) => tracing::error!(partition = %id, %error, "a flush has ended badly"),
     }
@@ -173,8 +168,7 @@ async fn collect_all(leaf: Leaf) {
     let mut due = Due::new();
     loop {
         tokio::time::sleep(ROUND).await;
-        let handles: Vec<(PartitionId, PartitionHandle)> =
-            leaf.partitions.read().iter().map(|(id, handle)| (*id, handle.clone())).collect();
+        let handles = peers::list(&leaf.partitions);
         due.retain(|(id, life), _| handles.iter().any(|(known, handle)| known == id && handle.state.life() == *life));
         for (id, handle) in handles {
             if wants_collection(&leaf, id, &handle, &mut due) {

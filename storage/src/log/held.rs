@@ -16,13 +16,6 @@ struct Share {
 }
 
 impl NodeLog {
-    /// About how many bytes the records of a partition from `from` on take.
-    pub fn held_bytes(&self, partition: PartitionId, from: Lsn) -> u64 {
-        let inner = self.shared.inner.lock();
-        let above = |share: &Share| (share.to.next().0.saturating_sub(share.from.max(from).0)) * share.record_bytes;
-        shares(&inner, partition).iter().map(above).sum()
-    }
-
     /// Where the newest records of a partition that take about `bytes` bytes begin.
     pub fn newest_within(&self, partition: PartitionId, bytes: u64) -> Lsn {
         let inner = self.shared.inner.lock();

@@ -24,6 +24,7 @@ use types::{ClusterId, LinkId, PartitionId, Reign};
 use super::{COPY, Inner, Links, MESSAGE, OPEN, OPENED, Open, QUEUE_MAX, REFUSED, Traffic, receive};
 use crate::leaf::copy::CopyError;
 use crate::leaf::partition::{Event, PartitionHandle};
+use crate::leaf::peers;
 
 /// How long the source may take to admit a stream.
 const ADMIT_TIME: Duration = Duration::from_secs(5);
@@ -111,10 +112,8 @@ impl Links {
     /// Opens, changes and ends streams as the catalog and the routes to the sources say.
     pub fn steer(&self, routes: &[Route]) {
         *self.inner.routes.lock() = routes.to_vec();
-        let partitions: Vec<(PartitionId, PartitionHandle)> =
-            self.inner.partitions.read().iter().map(|(id, handle)| (*id, handle.clone())).collect();
         let mut wanted: HashMap<PartitionId, (Wanted, PartitionHandle)> = HashMap::new();
-        for (id, handle) in partitions {
+        for (id, handle) in peers::list(&self.inner.partitions) {
             if let Some(stream) = self.inner.wanted(id, &handle, routes) {
                 wanted.insert(id, (stream, handle));
             }
