@@ -223,6 +223,10 @@ fn streams_between_regions_go_on_over_the_death_of_the_master_on_either_side() {
         String::from_utf8_lossy(&output.stdout).trim().to_string()
     };
     assert_eq!(count(1, sink), "3");
+    let checked = regions.sql_at(1, sink, "CHECK DATABASE app");
+    let primaries: Vec<&str> = checked.lines().filter(|line| line.starts_with("t\t")).collect();
+    let rows = primaries.iter().map(|line| line.split('\t').nth(3).and_then(|rows| rows.parse::<u64>().ok()));
+    assert_eq!(rows.sum::<Option<u64>>(), Some(6), "three rows at two copies: {checked}");
     for (region, name, rows) in [(0, "east", 4), (1, "west", 5)] {
         let master = regions.master(region, if region == 0 { source } else { sink });
         regions.kill(&format!("{name}-aggregator-{master}"));

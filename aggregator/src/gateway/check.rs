@@ -69,7 +69,7 @@ impl Line {
 }
 
 /// `CHECK DATABASE`.
-pub async fn check(region: &Region, rows: &Arc<dyn Cluster>, name: &str, repair: bool) -> Result<Answer> {
+pub async fn check(region: &Arc<Region>, rows: &Arc<dyn Cluster>, name: &str, repair: bool) -> Result<Answer> {
     let state = region.catalog.state();
     let (id, _) = state.database_named(name).ok_or_else(|| Error::unknown_database(name))?;
     let mut names: Names = [(1, "(definitions)".to_string()), (2, "(counters)".to_string())].into();
@@ -86,7 +86,7 @@ pub async fn check(region: &Region, rows: &Arc<dyn Cluster>, name: &str, repair:
 }
 
 async fn check_partition(
-    region: &Region,
+    region: &Arc<Region>,
     database: DatabaseId,
     partition: PartitionId,
     repair: bool,
@@ -142,7 +142,7 @@ async fn check_partition(
 }
 
 /// Waits until a copy is equal to its primary again.
-async fn repaired(region: &Region, database: DatabaseId, partition: PartitionId, node: NodeId) -> Result<bool> {
+async fn repaired(region: &Arc<Region>, database: DatabaseId, partition: PartitionId, node: NodeId) -> Result<bool> {
     let begun = Instant::now();
     while begun.elapsed() < REPAIR_TIME {
         tokio::time::sleep(LOOK).await;
@@ -160,12 +160,13 @@ async fn repaired(region: &Region, database: DatabaseId, partition: PartitionId,
 }
 
 /// A moment that every copy can show.
-async fn view(region: &Region, database: DatabaseId) -> Result<Timestamp> {
+async fn view(region: &Arc<Region>, database: DatabaseId) -> Result<Timestamp> {
     let state = region.catalog.state();
     if state.databases.get(&database).is_some_and(|known| known.is_sink()) {
-        return Ok(region.detector.served(&state, database));
+        // What leaves say of it is heard by the master alone.
+        return region.cut(database).await;
     }
-    region.timestamps.take(1).await.map_err(|error| Error::new(9005, format!("{error}: repeat the statement")))
+    region.timestamps.take(1).await.map_err(|error| Error::new(9005, error.to_string()))
 }
 
 async fn ask(
