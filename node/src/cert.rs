@@ -1,6 +1,6 @@
 //! `perennial cert`: the CA of a cluster and the certificates of its nodes.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
@@ -65,7 +65,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
 }
 
 /// Writes a node's folder of certificates.
-pub fn node_certificate(authority: &Authority, cluster: u64, node: u64, hosts: &[String], dir: &PathBuf) -> Result<()> {
+pub fn node_certificate(authority: &Authority, cluster: u64, node: u64, hosts: &[String], dir: &Path) -> Result<()> {
     issue(authority, ClusterId(cluster), NodeId(node), hosts)?.save(dir)?;
     let path = dir.join("ca.crt");
     std::fs::write(&path, &authority.certificate_pem).with_context(|| format!("writing {}", path.display()))

@@ -97,11 +97,11 @@ impl Peers {
         let mut links = self.shared.peers.lock();
         links.retain(|node, link| peers.iter().any(|peer| peer.member.node == *node && peer.rpc == link.address));
         for peer in peers {
-            if !links.contains_key(&peer.member.node) {
+            links.entry(peer.member.node).or_insert_with(|| {
                 let frames = Queue::start(&self.shared, peer, Lane::Frames);
                 let heartbeats = Queue::start(&self.shared, peer, Lane::Heartbeats);
-                links.insert(peer.member.node, Link { address: peer.rpc.clone(), frames, heartbeats });
-            }
+                Link { address: peer.rpc.clone(), frames, heartbeats }
+            });
         }
     }
 

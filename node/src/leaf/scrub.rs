@@ -144,10 +144,9 @@ async fn scrub(leaf: &Leaf, id: PartitionId, handle: &PartitionHandle) {
     let leading = handle.status.borrow().leading.clone();
     let followers = leading.filter(|leading| leading.serving && leading.link.is_none()).map(|leading| leading.waited);
     // Below the view everything is settled at a primary that serves; elsewhere the rows are read for their checksums.
-    if followers.is_some() {
-        if !matches!(handle.txn(TxnRequest::Settle { view, schema: None }).await, Some(Answer::Settled)) {
-            return;
-        }
+    let settle = TxnRequest::Settle { view, schema: None };
+    if followers.is_some() && !matches!(handle.txn(settle).await, Some(Answer::Settled)) {
+        return;
     }
     let read = tokio::task::spawn_blocking(move || check(&log, id, &own, view, Pace::Slow)).await;
     let mine = match read {

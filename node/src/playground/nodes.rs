@@ -105,11 +105,11 @@ fn listens(node: &Node) -> bool {
     addresses(node).all(connects)
 }
 
-fn addresses(node: &Node) -> impl Iterator<Item = &String> {
-    [Some(&node.rpc), node.sql.as_ref()].into_iter().flatten()
+fn addresses(node: &Node) -> impl Iterator<Item = &str> {
+    [Some(node.rpc.as_str()), node.sql.as_deref()].into_iter().flatten()
 }
 
-fn connects(address: &String) -> bool {
+fn connects(address: &str) -> bool {
     address.parse().is_ok_and(|to| TcpStream::connect_timeout(&to, LOOK * 10).is_ok())
 }
 

@@ -129,6 +129,9 @@ pub struct Client {
     runtime: tokio::runtime::Runtime,
 }
 
+/// The columns and rows of an answer.
+pub type Table = (Vec<ResultColumn>, Vec<Vec<Datum>>);
+
 impl Client {
     /// Connected to a database `d`, in which `setup` has been run.
     pub fn new(setup: &str) -> Client {
@@ -144,7 +147,7 @@ impl Client {
         client
     }
 
-    pub fn run(&mut self, text: &str) -> Result<Result<(Vec<ResultColumn>, Vec<Vec<Datum>>), Done>> {
+    pub fn run(&mut self, text: &str) -> Result<Result<Table, Done>> {
         let statement = parse(text)?;
         if let Statement::Set(assignments) = &statement {
             apply_set(assignments, &mut self.session)?;

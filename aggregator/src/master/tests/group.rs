@@ -32,10 +32,11 @@ struct End(Arc<Wires>);
 impl Network for End {
     fn send(&self, message: Message) {
         let cut = self.0.cut.lock();
-        if !cut.contains(&message.from) && !cut.contains(&message.to) {
-            if let Some(end) = self.0.ends.lock().get(&message.to) {
-                let _ = end.try_send(Input::Message(Box::new(message)));
-            }
+        if !cut.contains(&message.from)
+            && !cut.contains(&message.to)
+            && let Some(end) = self.0.ends.lock().get(&message.to)
+        {
+            let _ = end.try_send(Input::Message(Box::new(message)));
         }
     }
 }

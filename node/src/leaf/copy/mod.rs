@@ -178,7 +178,7 @@ impl Copies {
     }
 
     /// A session with the primary of the region, and a stream of it. Nothing is said on its main stream.
-    async fn from_primary(&self, primary: Member, id: PartitionId) -> Result<(Control, Stream), CopyError> {
+    async fn ask_primary(&self, primary: Member, id: PartitionId) -> Result<(Control, Stream), CopyError> {
         let address = self.shared.peers.address(primary.node).ok_or(CopyError::Unknown(primary))?;
         let session = self.shared.peers.dialler().dial(&address, Some(primary.node), Role::Replication).await?;
         let (control, _, main, _) = session.split();

@@ -72,10 +72,13 @@ impl Following {
     }
 }
 
+/// The session with one address: whoever finds none dials, and others wait for it.
+type Slot = Arc<tokio::sync::Mutex<Option<Arc<Session>>>>;
+
 /// The sessions with leaves of other regions, one for each address.
 pub(super) struct Sessions {
     dialler: QuicDialler,
-    open: Mutex<HashMap<String, Arc<tokio::sync::Mutex<Option<Arc<Session>>>>>>,
+    open: Mutex<HashMap<String, Slot>>,
 }
 
 impl Sessions {
