@@ -1,7 +1,7 @@
 //! Calls to leaves: one session per leaf, opened when it is needed, and the way to a partition's primary.
 //!
 //! The catalog says who is primary. A request that certainly was not begun is repeated, at the new primary if there is
-//! one, until `partition_wait` has passed; a commit whose answer is lost is not.
+//! one, until `partition_wait` has passed; a commit whose answer is lost is not: how it ended is asked for.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -195,6 +195,8 @@ pub struct Report {
     pub disk: (u64, u64),
     /// It takes no writes of clients before its disk has room again.
     pub disk_full: bool,
+    /// 99 of the last hundred syncs of its log took no longer, in microseconds.
+    pub sync_p99_us: Option<u64>,
     /// Of the last orders that it obeyed: the report was made after them.
     pub round: Round,
 }
@@ -380,6 +382,16 @@ pub enum LeafRequest {
         /// Behind the last key.
         end: Bytes,
     },
+    /// How a transaction ended that takes part nowhere else: its commit was sent, and the answer was lost. If it has not
+    /// begun to commit it never does. Answered with `Answer::Decided`.
+    Outcome {
+        /// At which partition.
+        partition: PartitionId,
+        /// The transaction.
+        txn: TxnId,
+        /// Its record stands above this.
+        above: Lsn,
+    },
     /// A statement has failed: what the transaction had written here before it is what counts again.
     Undo {
         /// At which partition.
@@ -454,8 +466,6 @@ pub struct WriteRequest {
     pub statement: u32,
     /// The rows, in order.
     pub batch: WriteBatch,
-    /// Commit at once if every change was made: the transaction takes part nowhere else.
-    pub commit: bool,
 }
 
 /// A leaf's answer.
@@ -467,8 +477,8 @@ pub enum LeafAnswer {
         touch: Touch,
         /// What each write did. An error: nothing of the request was written, its locks are held.
         written: Result<Vec<Written>, sql::Error>,
-        /// Committed, if that was asked for.
-        committed: Option<Timestamp>,
+        /// Where the log ended: what commits it will stand above.
+        above: Lsn,
     },
     /// To `Txn`.
     Txn(Answer),

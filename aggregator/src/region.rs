@@ -15,6 +15,7 @@ use crate::master::{Catalog, Detector, Fences, Fronts, MasterService, Timestamps
 use crate::protocol::LeafRequest;
 use crate::sessions::Sessions;
 use crate::stamps::Stamps;
+use crate::sweeper::Sweeper;
 
 /// How statements wait, and what CREATE DATABASE takes where nothing is said.
 #[derive(Clone, Debug)]
@@ -64,6 +65,8 @@ pub struct Region {
     pub(crate) sessions: Arc<Sessions>,
     /// Definitions of tables.
     pub(crate) definitions: Definitions,
+    /// What was dropped.
+    pub sweeper: Sweeper,
 }
 
 impl Region {
@@ -97,6 +100,7 @@ impl Region {
             stamps,
             sessions,
             definitions: Definitions::default(),
+            sweeper: Sweeper::default(),
         })
     }
 

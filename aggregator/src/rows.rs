@@ -1,11 +1,12 @@
 //! The rows of the cluster, as the SQL layer asks for them: for one statement of one session.
 //!
-//! A statement reads at one view: a timestamp taken before its first read. What its transaction has written lies on
-//! top.
+//! A statement reads at one view: a timestamp taken before its first read, or the latest of the one partition that it
+//! looks at once, which no master is needed for. What its transaction has written lies on top.
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{self, AtomicBool};
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -23,7 +24,8 @@ use crate::gateway::{may_use, twin};
 use crate::mysql::Client;
 use crate::protocol::{LeafAnswer, LeafRefusal, LeafRequest, Read};
 use crate::region::Region;
-use crate::transaction::{Transaction, refused, unreachable_partition};
+use crate::stamps::Stamp;
+use crate::transaction::{Transaction, is_repeatable, refused, unreachable_partition};
 
 /// How long a read of one partition may take in all.
 const READ_TIME: Duration = Duration::from_secs(3600);
@@ -35,6 +37,8 @@ pub struct StatementRows {
     client: Arc<Client>,
     transaction: Arc<Mutex<Transaction>>,
     view: OnceCell<Timestamp>,
+    /// It scans one partition, once: the latest there is a view of its own.
+    once: AtomicBool,
     /// Of databases that follow another region: the cut at which this statement reads each.
     cuts: Mutex<HashMap<DatabaseId, Timestamp>>,
     use_of: Definitions,
@@ -62,7 +66,7 @@ impl StatementRows {
         use_of: Definitions,
     ) -> StatementRows {
         let (view, cuts, planned) = (OnceCell::new(), Default::default(), Default::default());
-        StatementRows { region, client, transaction, view, cuts, use_of, planned }
+        StatementRows { region, client, transaction, view, once: AtomicBool::new(false), cuts, use_of, planned }
     }
 
     /// The version of the definitions that it has read.
@@ -113,7 +117,10 @@ impl StatementRows {
             let taken = self.region.timestamps.take(1).await;
             taken.map_err(|error| Error::new(9005, error.to_string()))
         };
-        let view = *self.view.get_or_try_init(take).await?;
+        let view = match self.once.load(atomic::Ordering::Relaxed) {
+            true => Timestamp::MAX,
+            false => *self.view.get_or_try_init(take).await?,
+        };
         let txn = self.transaction.lock().await.reader();
         Ok(Read { view, txn, schema: self.planned(partition) })
     }
@@ -225,6 +232,10 @@ impl Cluster for StatementRows {
         Ok(batches.boxed())
     }
 
+    fn scans_once(&self) {
+        self.once.store(true, atomic::Ordering::Relaxed);
+    }
+
     async fn write(&self, database: &str, ordinal: Ordinal, batch: WriteBatch) -> Result<Vec<Written>> {
         let partition = self.partition(database, ordinal)?;
         let planned = self.planned(partition);
@@ -239,12 +250,29 @@ impl Cluster for StatementRows {
         let partition = self.partition(database, Ordinal::META)?;
         let batch = WriteBatch::advance(table, count, at_least);
         // A transaction of its own: the values are not given back.
-        let outer = self.transaction.lock().await.stamp();
-        let mut own = Transaction::begin_count(self.region.clone(), outer);
-        own.begin_statement()?;
-        let written = own.write(partition, None, batch).await?;
-        own.commit().await?;
+        let (outer, begun) = (self.transaction.lock().await.stamp(), Instant::now());
+        let written = loop {
+            match advance(&self.region, outer.clone(), partition, batch.clone()).await {
+                // It can be run anew even if it was committed: values are skipped.
+                Err(error) if is_repeatable(&error) && begun.elapsed() < self.region.options.partition_wait => {}
+                done => break done?,
+            }
+        };
         let old = written.into_iter().next().and_then(|written| written.old);
         decode_sequence(old.ok_or_else(|| Error::new(1467, "Failed to read auto-increment value from storage engine"))?)
     }
+}
+
+/// Takes values of a counter, once.
+async fn advance(
+    region: &Arc<Region>,
+    outer: Option<Arc<Stamp>>,
+    partition: PartitionId,
+    batch: WriteBatch,
+) -> Result<Vec<Written>> {
+    let mut own = Transaction::begin_count(region.clone(), outer);
+    own.begin_statement()?;
+    let written = own.write(partition, None, batch).await?;
+    own.commit().await?;
+    Ok(written)
 }

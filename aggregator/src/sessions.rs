@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::time::Instant;
 
 use parking_lot::Mutex;
@@ -30,6 +30,33 @@ struct Now {
     statement: Option<String>,
     since: Instant,
     stop: CancellationToken,
+    progress: Progress,
+}
+
+/// How far a statement has come: it tells, others look.
+#[derive(Clone, Debug)]
+pub struct Progress(Arc<AtomicU8>);
+
+impl Default for Progress {
+    fn default() -> Progress {
+        Progress(Arc::new(AtomicU8::new(UNTOLD)))
+    }
+}
+
+/// The value of a statement that does not tell.
+const UNTOLD: u8 = u8::MAX;
+
+impl Progress {
+    /// So much of it is done.
+    pub fn tell(&self, done: u64, all: u64) {
+        let percent = u8::try_from(done.min(all) * 100 / all.max(1)).unwrap_or(UNTOLD);
+        self.0.store(percent, Ordering::Relaxed);
+    }
+
+    /// Percent; `None` if it does not tell.
+    pub fn percent(&self) -> Option<u8> {
+        Some(self.0.load(Ordering::Relaxed)).filter(|percent| *percent != UNTOLD)
+    }
 }
 
 /// A session's place in the list, for as long as it lives.
@@ -43,6 +70,8 @@ pub struct Running {
     entry: Arc<Entry>,
     /// Cancelled by KILL.
     pub stop: CancellationToken,
+    /// What it tells of itself.
+    pub progress: Progress,
 }
 
 /// A session as others see it.
@@ -56,6 +85,8 @@ pub struct Seen {
     pub statement: Option<String>,
     /// Since when.
     pub since: Instant,
+    /// How far that is, in percent, if it is told.
+    pub progress: Option<u8>,
 }
 
 /// Counters since the process began.
@@ -80,7 +111,7 @@ impl Sessions {
     /// A client has logged in.
     pub fn enter(self: &Arc<Sessions>, client: Arc<Client>) -> Seat {
         let stop = client.killed.child_token();
-        let now = Now { database: None, statement: None, since: Instant::now(), stop };
+        let now = Now { database: None, statement: None, since: Instant::now(), stop, progress: Progress::default() };
         let entry = Arc::new(Entry { client: client.clone(), now: Mutex::new(now) });
         self.connections.fetch_add(1, Ordering::Relaxed);
         self.open.lock().insert(client.connection.0, entry.clone());
@@ -91,8 +122,8 @@ impl Sessions {
     pub fn list(&self) -> Vec<Seen> {
         let open = self.open.lock();
         let seen = |entry: &Arc<Entry>| {
-            let Now { database, statement, since, .. } = entry.now.lock().clone();
-            Seen { client: entry.client.clone(), database, statement, since }
+            let Now { database, statement, since, progress, .. } = entry.now.lock().clone();
+            Seen { client: entry.client.clone(), database, statement, since, progress: progress.percent() }
         };
         open.values().map(seen).collect()
     }
@@ -128,14 +159,15 @@ impl Seat {
     pub fn begin(&self, statement: &str, database: Option<&str>) -> Running {
         self.sessions.questions.fetch_add(1, Ordering::Relaxed);
         // A token of its own: a KILL QUERY that came too late stops nothing else.
-        let stop = self.entry.client.killed.child_token();
+        let (stop, progress) = (self.entry.client.killed.child_token(), Progress::default());
         *self.entry.now.lock() = Now {
             database: database.map(str::to_string),
             statement: Some(shown(statement)),
             since: Instant::now(),
             stop: stop.clone(),
+            progress: progress.clone(),
         };
-        Running { entry: self.entry.clone(), stop }
+        Running { entry: self.entry.clone(), stop, progress }
     }
 
     /// The session is in another database now.
@@ -170,6 +202,7 @@ impl Drop for Running {
     fn drop(&mut self) {
         let mut now = self.entry.now.lock();
         now.statement = None;
+        now.progress = Progress::default();
         now.since = Instant::now();
     }
 }
@@ -177,6 +210,16 @@ impl Drop for Running {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn progress_is_told_in_percent() {
+        let progress = Progress::default();
+        assert_eq!(progress.percent(), None);
+        for (done, all, percent) in [(0, 3, 0), (2, 3, 66), (3, 3, 100), (5, 3, 100), (0, 0, 0)] {
+            progress.tell(done, all);
+            assert_eq!(progress.percent(), Some(percent), "{done} of {all}");
+        }
+    }
 
     #[test]
     fn nobody_sees_the_passwords_of_others() {

@@ -4,8 +4,8 @@
 //!   the catalog's revision, which a fence compares, and is refused where the catalog knows that it would be.
 //! - One partition: it commits there, in one record. Several: all prepare, then a timestamp is taken, then the first
 //!   participant decides; the client is answered when that decision is committed, the others are told afterwards.
-//! - What may or may not have happened is never guessed: a decision is asked for again, and a commit in one record
-//!   whose answer is lost is error 1180.
+//! - What may or may not have happened is never guessed: a decision is asked for again, and so is a commit in one record
+//!   whose answer is lost; only if nobody can tell is that error 1180.
 //! - It writes under one lease of the master without a gap (`bond`): otherwise it can only be rolled back.
 //! - A transaction that is dropped rolls back.
 
@@ -18,10 +18,11 @@ use sql::Error;
 use sql::cluster::{WriteBatch, Written};
 use tokio::sync::OwnedRwLockReadGuard;
 use types::txn::{Answer, Refusal, Touch, TxnRequest};
-use types::{DatabaseId, Ordinal, PartitionId, SchemaVersion, Timestamp, TxnId};
+use types::{DatabaseId, Lsn, Ordinal, PartitionId, SchemaVersion, Timestamp, TxnId};
 
 use crate::bond::LeaseNumber;
 use crate::leaves::LeavesError;
+use crate::outcome::Sent;
 use crate::protocol::{LeafAnswer, LeafRefusal, LeafRequest, WriteRequest};
 use crate::region::Region;
 use crate::stamps::Stamp;
@@ -31,8 +32,6 @@ use crate::writable;
 const STEP_TIME: Duration = Duration::from_secs(10);
 /// Between two attempts where a leaf has not heard yet that a fence was lifted.
 const RETRY_TIME: Duration = Duration::from_millis(20);
-/// No lease has this number.
-const NO_LEASE: LeaseNumber = LeaseNumber::MAX;
 /// How often a participant is told a decision before the inquiry of its primary is relied on.
 const TELL_TRIES: u32 = 20;
 
@@ -43,11 +42,13 @@ pub struct Transaction {
     stamp: Option<Arc<Stamp>>,
     statement: u32,
     touched: BTreeMap<PartitionId, Touch>,
+    /// Below the record that commits it, at each partition.
+    above: BTreeMap<PartitionId, Lsn>,
     /// Where the present statement has written.
     statement_touched: BTreeSet<PartitionId>,
     /// Whoever changes definitions of these databases waits until it ends.
     definitions: BTreeMap<DatabaseId, OwnedRwLockReadGuard<()>>,
-    /// Under which lease it uses definitions and writes; `None`: it has not yet.
+    /// Under which lease it writes; `None`: it has not yet.
     lease: Option<LeaseNumber>,
     /// An answer was lost: it can only be rolled back.
     doomed: bool,
@@ -64,6 +65,7 @@ impl Transaction {
             stamp: None,
             statement: 0,
             touched: BTreeMap::new(),
+            above: BTreeMap::new(),
             statement_touched: BTreeSet::new(),
             definitions: BTreeMap::new(),
             lease: None,
@@ -99,15 +101,8 @@ impl Transaction {
         let lock = self.region.definitions.lock(database);
         let held = tokio::time::timeout(self.region.options.lock_wait, lock.read_owned()).await;
         let held = held.map_err(|_| lock_wait())?;
-        // What is planned without the lease is for reading alone.
-        self.lease = self.lease.or(self.region.bond.lease()).or(Some(NO_LEASE));
         self.definitions.insert(database, held);
         Ok(())
-    }
-
-    /// It uses definitions that it holds alone, under this lease.
-    pub fn hold_lease(&mut self, lease: LeaseNumber) {
-        self.lease = Some(lease);
     }
 
     /// A new statement begins: what it writes can be taken back. An error: nothing is left but to roll back.
@@ -152,7 +147,6 @@ impl Transaction {
             lock_wait_millis: u64::try_from(lock_wait.as_millis()).unwrap_or(u64::MAX),
             statement: self.statement,
             batch,
-            commit: false,
         });
         self.touched.insert(partition, touch);
         self.statement_touched.insert(partition);
@@ -167,8 +161,9 @@ impl Transaction {
         match answer {
             // Whoever cancelled it may have been here before the write: it is rolled back once more.
             _ if cancelled => Err(fence_timeout()),
-            Ok(LeafAnswer::Written { touch, written, .. }) => {
+            Ok(LeafAnswer::Written { touch, written, above }) => {
                 self.touched.insert(partition, touch);
+                self.above.insert(partition, above);
                 written
             }
             Ok(LeafAnswer::Refused(refusal)) => {
@@ -189,10 +184,7 @@ impl Transaction {
         if let Some(stamp) = &self.stamp {
             return Ok(stamp.clone());
         }
-        let lease = self.region.bond.admit(&self.region).await?;
-        if *self.lease.get_or_insert(lease) != lease {
-            return Err(cut_off());
-        }
+        self.lease = Some(self.region.bond.admit(&self.region).await?);
         self.region.guard.admit(&self.region.catalog, database).await?;
         let made = self.region.stamps.stamp(self.id, database, &self.region.catalog)?;
         Ok(self.stamp.insert(Arc::new(made)).clone())
@@ -284,8 +276,19 @@ impl Transaction {
             Ok(LeafAnswer::Txn(Answer::Committed { ts, .. })) => Ok(ts),
             Ok(LeafAnswer::Txn(Answer::Refused(refusal))) => Err(refused(partition, &LeafRefusal::Protocol(refusal))),
             Ok(LeafAnswer::Refused(refusal)) => Err(refused(partition, &refusal)),
-            Ok(_) | Err(LeavesError::Unknown { .. }) => Err(unknown(self.id)),
+            Ok(_) | Err(LeavesError::Unknown { .. }) => self.outcome(partition).await,
             Err(error) => Err(unreachable_partition(&error)),
+        }
+    }
+
+    /// How its commit at one partition ended, whose answer is lost.
+    async fn outcome(&self, partition: PartitionId) -> Result<Timestamp, Error> {
+        let above = self.above.get(&partition).copied();
+        let sent = Sent { txn: self.id, partition, above: Some(above.expect("what it has written was answered")) };
+        match sent.outcome(&self.region).await {
+            Ok(Some(ts)) => Ok(ts),
+            Ok(None) => Err(rolled_back("its partition has a new primary, which had not got the commit")),
+            Err(untold) => Err(sent.unknown(&untold)),
         }
     }
 
@@ -317,7 +320,10 @@ impl Transaction {
             (Some(decided), _) => decided,
             (None, None) => None,
             // The decision may be in the log. Whoever asks for the other one is told which is, or there is none.
-            (None, Some(_)) => self.decide_at(first, None).await.ok_or_else(|| unknown(self.id))?,
+            (None, Some(_)) => {
+                let sent = Sent { txn: self.id, partition: first, above: None };
+                sent.outcome(&self.region).await.map_err(|untold| sent.unknown(&untold))?
+            }
         };
         self.tell(written.iter().map(|(partition, _)| *partition).filter(|id| *id != first).collect(), first, decided);
         match (decided, failure) {
@@ -412,8 +418,17 @@ fn is_read_only(refusal: &LeafRefusal) -> bool {
     matches!(refusal, LeafRefusal::Protocol(Refusal::Fenced | Refusal::Sink))
 }
 
+/// MySQL's number for a transaction that is rolled back as a whole, certainly.
+pub const ROLLED_BACK: u16 = 1213;
+
 fn rolled_back(why: &str) -> Error {
-    Error::new(1213, format!("The transaction was rolled back ({why}); repeat it"))
+    Error::new(ROLLED_BACK, format!("The transaction was rolled back ({why}); repeat it"))
+}
+
+/// Whether a statement that was a transaction of its own may be run anew instead of reporting this: nothing of it is
+/// left, and it was lost with a partition's primary or a lease, which will have successors. A fence stays.
+pub fn is_repeatable(error: &Error) -> bool {
+    error.code == ROLLED_BACK && *error != fence_timeout()
 }
 
 fn fence_timeout() -> Error {
@@ -426,13 +441,6 @@ fn cut_off() -> Error {
 
 fn lock_wait() -> Error {
     Error::new(1205, "Lock wait timeout exceeded; try restarting transaction")
-}
-
-fn unknown(txn: TxnId) -> Error {
-    let text = format!(
-        "The outcome of this commit is unknown: the connection to a primary was lost after it was sent; transaction '{txn}'"
-    );
-    Error::new(1180, text)
 }
 
 /// A partition that cannot be asked, as a client sees it.

@@ -66,6 +66,7 @@ fn of_region(region: &Region) -> Vec<Metric> {
         ("perennial_leaves", "Leaves of the cluster", holders as u64),
         ("perennial_leaves_up", "Leaves heard of late", up.len() as u64),
         ("perennial_databases", "Databases", state.databases.len() as u64),
+        ("perennial_swept_rows", "Rows of dropped tables that were taken out", region.sweeper.rows()),
         ("perennial_partitions", "Partitions of all databases", state.partitions.len() as u64),
         ("perennial_partitions_serving", "Partitions whose primary serves", serving as u64),
     ]

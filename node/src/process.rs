@@ -97,7 +97,12 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> Result<()> {
         tokio::select! {
             session = listener.accept() => dispatch(session, service.as_ref(), leaf.as_ref()),
             () = &mut stop => break,
-            Some(reason) = failed.recv(), if leaf.is_some() => bail!("the leaf gives up: {reason}"),
+            Some(reason) = failed.recv(), if leaf.is_some() => {
+                if let Some(leaf) = &leaf {
+                    leaf.last_words(&reason).await;
+                }
+                bail!("the leaf gives up: {reason}");
+            }
         }
     }
     tracing::info!(name = config.name, "stopping");
@@ -204,6 +209,7 @@ async fn start_aggregator(config: &Config, process: &Process) -> Result<(Arc<Reg
     tokio::spawn(Bond::run(region.clone()));
     announce(config, process, &region, &group).await?;
     tokio::spawn(aggregator::dr::run(region.clone()));
+    tokio::spawn(aggregator::sweeper::run(region.clone()));
     tokio::spawn(aggregator::dr::ask_all(region.clone()));
     Ok((region, group))
 }

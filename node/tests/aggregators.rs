@@ -147,7 +147,7 @@ fn one_that_lost_its_disk_is_not_taken_for_what_it_was() {
 }
 
 #[test]
-fn without_a_majority_point_reads_go_on_and_the_rest_names_the_missing() {
+fn without_a_majority_reads_of_one_partition_go_on_and_the_rest_names_the_missing() {
     let region = Playground::start_group(&["east"], 3, 2);
     region.sql(0, "CREATE DATABASE app PARTITIONS 4; CREATE TABLE app.t (id INT PRIMARY KEY, v INT)");
     region.sql(0, "INSERT INTO app.t VALUES (1, 10), (2, 20), (3, 30)");
@@ -157,7 +157,10 @@ fn without_a_majority_point_reads_go_on_and_the_rest_names_the_missing() {
     for j in &gone {
         region.kill(&format!("east-aggregator-{j}"));
     }
-    let reads = || assert_eq!(region.sql_at(0, last, "SELECT v FROM app.t WHERE id = 2"), "20");
+    let reads = || {
+        assert_eq!(region.sql_at(0, last, "SELECT v FROM app.t WHERE id = 2"), "20");
+        assert_eq!(region.sql_at(0, last, "SELECT MAX(v), COUNT(*) FROM app.t WHERE id = 2 AND v > 10"), "20\t1");
+    };
     reads();
     for statement in ["INSERT INTO app.t VALUES (4, 40)", "SELECT COUNT(*) FROM app.t", "CREATE DATABASE other"] {
         let refused = error(&region.try_sql_at(0, last, statement));

@@ -76,6 +76,32 @@ fn a_leaf_that_lost_its_data_copies_it() {
     assert_eq!(rows(&region), last);
 }
 
+/// A follower that stays away does not fill the disks of the others.
+#[test]
+fn history_is_kept_for_a_leaf_that_is_away_up_to_a_limit() {
+    let often = |text: &str| text.replace("checkpoint_interval = \"1m\"", "checkpoint_interval = \"1s\"");
+    let region = Playground::start_with(&["east"], 2, often);
+    region.sql(
+        0,
+        "CREATE DATABASE app PARTITIONS 1 OPTIONS (failback_retention_bytes = '1MB');
+         CREATE TABLE app.t (id INT PRIMARY KEY, v VARCHAR(600))",
+    );
+    insert(&region, 0..10);
+    region.kill(LEAF);
+    let long = "x".repeat(500);
+    for batch in 0..40 {
+        let some: Vec<String> = (0..100).map(|id| format!("({},'{long}')", 100 + batch * 100 + id)).collect();
+        region.sql(0, &format!("INSERT INTO app.t VALUES {}", some.join(",")));
+    }
+    let told = "SELECT COUNT(*) FROM information_schema.PERENNIAL_CLUSTER_EVENTS WHERE event = 'retention'";
+    region.wait("people are told that it will need a copy", || region.sql(0, told) != "0");
+    let whole = rows(&region);
+    region.start_node(LEAF);
+    wait_in_sync(&region);
+    region.kill(OTHER);
+    assert_eq!(rows(&region), whole, "by the log, if the rest of it had not gone yet, or by a copy");
+}
+
 #[test]
 fn a_leaf_that_is_killed_while_it_copies_copies_again() {
     let region = regions(&["east"]);

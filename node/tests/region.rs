@@ -4,7 +4,7 @@ mod playground;
 
 use std::time::Duration;
 
-use playground::Playground;
+use playground::{Playground, Session};
 
 #[test]
 fn rows_come_back_as_they_went_in() {
@@ -23,6 +23,8 @@ fn rows_come_back_as_they_went_in() {
         region.try_sql(0, "INSERT INTO app.people VALUES (9,'New','2000-01-01',1),(1,'Again','2000-01-01',1)");
     assert!(String::from_utf8_lossy(&duplicate.stderr).contains("1062"), "{duplicate:?}");
     assert_eq!(region.sql(0, "SELECT COUNT(*) FROM app.people"), "2", "a failed statement leaves nothing");
+    let told = "SELECT COUNT(*) FROM information_schema.PERENNIAL_LEAVES WHERE log_sync_p99_us > 0";
+    region.wait("the leaves tell how fast their disks are", || region.sql(0, told) == "2");
 }
 
 #[test]
@@ -75,6 +77,30 @@ fn a_killed_leaf_loses_nothing_and_returns() {
     );
 }
 
+/// What was not sent to commit is not the client's to repeat, where nothing else hangs on it.
+#[test]
+fn a_statement_that_a_dead_primary_had_begun_is_run_anew() {
+    let region = Playground::start(&["east"], 2);
+    region.sql(0, "CREATE DATABASE app PARTITIONS 1; CREATE TABLE app.t (id INT PRIMARY KEY, v INT)");
+    region.sql(0, "INSERT INTO app.t VALUES (1, 0), (2, 0)");
+    let [mut holder, mut alone, mut open] = [0; 3].map(|at| Session::open(&region, at));
+    holder.say("USE app; BEGIN; UPDATE t SET v = v + 1 WHERE id = 1; SELECT 'locked';");
+    holder.hear("locked");
+    alone.say("UPDATE app.t SET v = v + 10 WHERE id = 1; SELECT CONCAT('rows ', ROW_COUNT());");
+    open.say("USE app; BEGIN; UPDATE t SET v = v + 100 WHERE id = 2; SELECT 'begun'; UPDATE t SET v = 1 WHERE id = 1;");
+    open.hear("begun");
+    let waiting = "SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE info LIKE 'UPDATE%'";
+    region.wait("both wait", || region.sql(0, waiting) == "2");
+    // Their requests are at the leaf, most certainly.
+    std::thread::sleep(Duration::from_millis(300));
+    region.kill(&region.primary_of("app", 0));
+    alone.hear("rows 1");
+    assert!(open.hear_error().contains("1213"), "what it had written before is lost");
+    holder.say("COMMIT;");
+    assert!(holder.hear_error().contains("1213"), "its lock is lost");
+    assert_eq!(region.sql(0, "SELECT v FROM app.t ORDER BY id"), "10\n0");
+}
+
 #[test]
 fn a_database_that_became_durable_loses_nothing_with_all_its_processes() {
     let region = Playground::start(&["east"], 2);
@@ -94,6 +120,67 @@ fn a_database_that_became_durable_loses_nothing_with_all_its_processes() {
     assert_eq!(region.sql(0, "SELECT COUNT(*), SUM(id) FROM app.t"), "9\t45");
     let losses = "SELECT COUNT(*) FROM information_schema.PERENNIAL_CLUSTER_EVENTS WHERE event IN ('loss', 'recovery')";
     assert_eq!(region.sql(0, losses), "0", "its members had everything on disk, and the catalog knew it");
+}
+
+/// Its primary dies while the commit waits for the other copy: the one that takes over knows how it ended.
+#[test]
+fn a_commit_whose_answer_is_lost_is_asked_for() {
+    let region = Playground::start(&["east"], 2);
+    region.sql(0, "CREATE DATABASE app PARTITIONS 1; CREATE TABLE app.t (id INT PRIMARY KEY, v INT)");
+    let in_sync =
+        "SELECT COUNT(*) FROM information_schema.PERENNIAL_PARTITIONS WHERE `database` = 'app' AND in_sync LIKE '%,%'";
+    let mut committed = 0;
+    for round in 0..4 {
+        region.wait("both leaves are in sync", || region.sql(0, in_sync) == "2");
+        let primary = region.primary_of("app", 0);
+        let other = if primary == "east-leaf-0" { "east-leaf-1" } else { "east-leaf-0" };
+        let mut open = Session::open(&region, 0);
+        open.say(&format!("USE app; BEGIN; INSERT INTO t VALUES ({}, 0); SELECT 'begun';", 10 + round));
+        open.hear("begun");
+        let mut alone = Session::open(&region, 0);
+        region.signal(other, "STOP");
+        alone.say(&format!("INSERT INTO app.t VALUES ({round}, 0); SELECT CONCAT('rows ', ROW_COUNT());"));
+        open.say(&format!("COMMIT; SELECT 'committed {round}';"));
+        // Long enough for both to wait for the other copy, too short for that to be taken out.
+        std::thread::sleep(Duration::from_millis(300));
+        region.kill(&primary);
+        region.signal(other, "CONT");
+        alone.hear("rows 1");
+        open.hear(&format!("committed {round}"));
+        let refused = open.errors();
+        assert!(refused.iter().all(|error| error.contains("1213")), "{refused:?}");
+        committed += 1 - refused.len();
+        region.start_node(&primary);
+    }
+    assert_eq!(region.sql(0, "SELECT COUNT(*) FROM app.t WHERE id < 10"), "4", "each once");
+    let name = "00000000000000000000000000000001:1:0:0";
+    assert_eq!(
+        region.sql(0, &format!("SHOW TRANSACTION '{name}'")),
+        format!("{name}\tapp\trolled back\tNULL\tNULL"),
+        "there is none"
+    );
+    assert!(!region.try_sql(0, "SHOW TRANSACTION 'xyz'").status.success());
+    assert_eq!(region.sql(0, "SELECT COUNT(*) FROM app.t WHERE id >= 10"), committed.to_string(), "as was said");
+}
+
+/// Else the disk of a table that is emptied each night is full one day.
+#[test]
+fn rows_of_dropped_tables_do_not_stay() {
+    let region = Playground::start(&["east"], 2);
+    region.sql(
+        0,
+        "CREATE DATABASE app PARTITIONS 4; CREATE TABLE app.t (id INT PRIMARY KEY); CREATE TABLE app.u (v INT)",
+    );
+    let rows: Vec<String> = (0..3000).map(|id| format!("({id})")).collect();
+    region.sql(0, &format!("INSERT INTO app.t VALUES {}", rows.join(",")));
+    region.sql(0, "INSERT INTO app.u VALUES (1), (1), (NULL)");
+    let swept = || region.metric("east-aggregator-0", "perennial_swept_rows");
+    assert_eq!(swept(), 0);
+    region.sql(0, "TRUNCATE TABLE app.t; INSERT INTO app.t VALUES (1), (2)");
+    region.wait("the rows of before are gone", || swept() == 3000);
+    region.sql(0, "DROP TABLE app.u");
+    region.wait("these too", || swept() == 3003);
+    assert_eq!(region.sql(0, "SELECT COUNT(*) FROM app.t"), "2");
 }
 
 /// Whoever is interrupted while it starts has started something.

@@ -217,6 +217,10 @@ pub trait Cluster: Send + Sync + 'static {
     /// those of the projection, in the types of `arrow::column_type`.
     async fn scan(&self, database: &str, ordinal: Ordinal, scan: Scan) -> Result<Batches>;
 
+    /// The statement scans one partition, once, and reads nothing else: the latest there is a view of its own. So it is said
+    /// before the scan, which need not ask anybody for a timestamp then.
+    fn scans_once(&self) {}
+
     /// Writes rows of one partition in order, as part of the session's transaction. An error means that the
     /// statement has failed. Partition -1 holds the schema.
     async fn write(&self, database: &str, ordinal: Ordinal, batch: WriteBatch) -> Result<Vec<Written>>;

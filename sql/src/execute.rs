@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::layout::Layout;
 use crate::normalize::Normalizer;
 use crate::scalar::{Env, Warning};
-use crate::schema::{FIRST_TABLE, TABLES, Table, encode_table, table_key};
+use crate::schema::{FIRST_TABLE, TABLES, Table, dropped_key, encode_table, table_key};
 use crate::session::Session;
 use crate::statement::{AlterTable, Assignment, CreateTable, Scope, SetValue, Statement, TableName};
 use crate::{info, point_read, select, write};
@@ -132,6 +132,11 @@ fn definition(table: &Table) -> Row {
     Row { key: table_key(&table.name), value: encode_table(table) }
 }
 
+/// Its rows are taken out by `write::Sweep`, however long that takes.
+fn dropped(table: &Table) -> RowWrite {
+    RowWrite::Replace(Row { key: dropped_key(table.id), value: encode_table(table) })
+}
+
 async fn new_id(cluster: &Arc<dyn Cluster>, database: &str) -> Result<TableId> {
     cluster.allocate(database, TableId(0), 1, FIRST_TABLE.0).await.map(TableId)
 }
@@ -240,7 +245,9 @@ async fn drop_tables(
     }
     for name in names {
         let database = database_of(name, session)?;
-        write_schema(cluster, &database, vec![RowWrite::Delete(table_key(&name.name))]).await?;
+        if let Some(table) = cluster.database(&database).await?.schema.table(&name.name) {
+            write_schema(cluster, &database, vec![RowWrite::Delete(table_key(&name.name)), dropped(table)]).await?;
+        }
     }
     Ok(done(warnings))
 }
@@ -252,6 +259,6 @@ async fn truncate(name: &TableName, session: &Session, cluster: &Arc<dyn Cluster
     let table = found.schema.table(&name.name).ok_or_else(|| Error::unknown_table(&database, &name.name))?;
     let id = new_id(cluster, &database).await?;
     let emptied = Table { id, ..(**table).clone() };
-    write_schema(cluster, &database, vec![RowWrite::Replace(definition(&emptied))]).await?;
+    write_schema(cluster, &database, vec![RowWrite::Replace(definition(&emptied)), dropped(table)]).await?;
     Ok(done(vec![]))
 }

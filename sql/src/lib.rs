@@ -30,4 +30,4 @@ pub use error::{Error, Result};
 pub use execute::{apply_set, describe, execute};
 pub use info::create_table;
 pub use tables::databases_named;
-pub use write::Loader;
+pub use write::{Loader, Sweep};

@@ -386,6 +386,13 @@ pub const STATEMENTS: &[Entry] = &[
         "SHOW REPLICATION STATUS PARTITIONS FOR d",
     ),
     now(
+        "SHOW TRANSACTION",
+        "SHOW TRANSACTION 'id'",
+        "ALL on the database",
+        "How a commit ended whose outcome was unknown (error 1180 names it).",
+        "SHOW TRANSACTION '0123:1:0:42'",
+    ),
+    now(
         "SHOW DIVERGENCE",
         "SHOW DIVERGENCE [FOR db] | SHOW DIVERGENCE RECORDS 'id' [LIMIT n]",
         "SUPER",

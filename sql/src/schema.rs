@@ -27,6 +27,8 @@ use crate::statement::{AlterTable, ColumnClause, CreateTable, DefaultClause};
 pub const TABLES: TableId = TableId(1);
 /// Counters: AUTO_INCREMENT, row ids, table ids.
 pub const SEQUENCES: TableId = TableId(2);
+/// The reserved table of tables that were dropped and still have rows.
+pub const DROPPED: TableId = TableId(3);
 /// The first id of a user's table.
 pub const FIRST_TABLE: TableId = TableId(1024);
 /// The hidden key of a table without a primary key.
@@ -136,6 +138,16 @@ pub fn table_key(name: &str) -> Bytes {
 /// The key of a table's counter; of table ids for 0, of the definitions' version for `TABLES`.
 pub fn sequence_key(table: TableId) -> Bytes {
     encode_key(SEQUENCES, [&Datum::UInt(table.0)])
+}
+
+/// The key under which a table that was dropped keeps its definition, for as long as it has rows.
+pub fn dropped_key(table: TableId) -> Bytes {
+    encode_key(DROPPED, [&Datum::UInt(table.0)])
+}
+
+/// The range of keys that hold tables that were dropped.
+pub fn dropped_range() -> (Bytes, Bytes) {
+    table_range(DROPPED)
 }
 
 /// A counter's value.

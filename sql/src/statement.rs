@@ -412,6 +412,8 @@ pub enum ClusterShow {
         /// How many at most.
         limit: Option<u64>,
     },
+    /// `SHOW TRANSACTION 'id'`.
+    Transaction(String),
     /// `SHOW LEAVES`.
     Leaves,
     /// `SHOW AGGREGATORS`.
@@ -697,22 +699,6 @@ impl Statement {
                 | Statement::Grant(_)
                 | Statement::Revoke(_)
                 | Statement::Begin { .. }
-        )
-    }
-
-    /// Whether it writes rows or definitions of a database: refused on a sink and under a fence.
-    pub fn writes(&self) -> bool {
-        matches!(
-            self,
-            Statement::CreateTable(_)
-                | Statement::CreateTableLike { .. }
-                | Statement::AlterTable { .. }
-                | Statement::DropTable { .. }
-                | Statement::Truncate(_)
-                | Statement::Insert(_)
-                | Statement::Update(_)
-                | Statement::Delete(_)
-                | Statement::Load(_)
         )
     }
 }

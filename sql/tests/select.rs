@@ -313,7 +313,16 @@ fn work_is_handed_to_the_leaves() {
     assert_eq!(asked[0], "scan t.0 [] filter=true limit=None", "{asked:?}");
     assert_eq!(asked.len(), 4);
     client.line("SELECT MAX(n) FROM t WHERE id = 3");
-    assert_eq!(client.asked().len(), 1, "one partition holds the key");
+    assert_eq!(client.asked(), ["once", "scan t.3 [n] filter=true limit=None"], "one partition holds the key");
+    for several in [
+        "SELECT * FROM t WHERE n > 10",
+        "SELECT (SELECT MAX(n) FROM t WHERE id = 3), (SELECT MIN(n) FROM t WHERE id = 3)",
+        "SELECT a.n FROM t a JOIN t b ON a.n < b.n WHERE a.id = 3 AND b.id = 3",
+        "UPDATE t SET n = n WHERE id = 3 AND name LIKE 'x%'",
+    ] {
+        client.run(several).expect(several).ok();
+        assert!(!client.asked().contains(&"once".into()), "{several}");
+    }
     client.line("SELECT id FROM t WHERE day BETWEEN '2024-01-01' AND '2024-12-31' AND ok");
     assert!(client.asked().iter().all(|scan| scan.contains("[id] filter=true")));
     // Last: a scan that is no longer needed when the first row is there may begin after the answer.

@@ -18,6 +18,7 @@ use super::replication::columns;
 use super::shows::{count, text};
 use crate::protocol::{Checked, LeafAnswer, LeafRefusal, LeafRequest};
 use crate::region::Region;
+use crate::sessions::Progress;
 
 /// How long one copy may take.
 const CALL_TIME: Duration = Duration::from_secs(600);
@@ -69,16 +70,25 @@ impl Line {
 }
 
 /// `CHECK DATABASE`.
-pub async fn check(region: &Arc<Region>, rows: &Arc<dyn Cluster>, name: &str, repair: bool) -> Result<Answer> {
+pub async fn check(
+    region: &Arc<Region>,
+    rows: &Arc<dyn Cluster>,
+    name: &str,
+    repair: bool,
+    progress: &Progress,
+) -> Result<Answer> {
     let state = region.catalog.state();
     let (id, _) = state.database_named(name).ok_or_else(|| Error::unknown_database(name))?;
-    let mut names: Names = [(1, "(definitions)".to_string()), (2, "(counters)".to_string())].into();
+    let own = [(1, "(definitions)"), (2, "(counters)"), (3, "(dropped tables)")];
+    let mut names: Names = own.map(|(id, name)| (id, name.to_string())).into();
     // A database whose definitions cannot be read is checked all the same.
     if let Ok(database) = rows.database(name).await {
         names.extend(database.schema.tables().map(|table| (table.id.0, table.name.clone())));
     }
     let mut answer = Vec::new();
-    for (partition, _) in state.partitions_of(id) {
+    let partitions: Vec<PartitionId> = state.partitions_of(id).map(|(partition, _)| partition).collect();
+    for (done, partition) in partitions.iter().copied().enumerate() {
+        progress.tell(done as u64, partitions.len() as u64);
         check_partition(region, id, partition, repair, &names, &mut answer).await?;
     }
     let header = ["table", "#partition", "leaf", "#rows", "#log_records", "#damaged", "#repaired", "detail"];

@@ -38,7 +38,7 @@ use crate::mysql::{
     StatementId, Status, Value,
 };
 use crate::region::Region;
-use crate::sessions::Seat;
+use crate::sessions::{Progress, Seat};
 use crate::transaction::Transaction;
 
 pub(crate) use databases::{decide, duration_millis, late, serving};
@@ -77,6 +77,7 @@ impl SessionFactory for Gateway {
             client,
             seat,
             stop,
+            progress: Progress::default(),
             variables,
             transaction: None,
             fences: BTreeSet::new(),
@@ -93,6 +94,8 @@ pub struct ClientSession {
     seat: Seat,
     /// Of the present statement: cancelled by KILL.
     stop: CancellationToken,
+    /// What the present statement tells of itself.
+    progress: Progress,
     variables: Variables,
     /// The one that BEGIN or autocommit=0 has begun.
     transaction: Option<Arc<Mutex<Transaction>>>,

@@ -1,6 +1,8 @@
 //! REPLICATE and STOP REPLICATING: what was typed as an order, what was done as a row.
 
+use std::convert::Infallible;
 use std::sync::Arc;
+use std::time::Duration;
 
 use catalog::Command;
 use catalog::link::{LinkOptions, SourceAddress, Tier};
@@ -13,8 +15,13 @@ use super::answer::table;
 use super::shows::{count, text};
 use crate::ask::unexpected;
 use crate::dr::{self, Order};
-use crate::protocol::{FrontAnswer, FrontRequest};
+use crate::mysql::Client;
+use crate::protocol::{FrontAnswer, FrontRequest, SheetOf};
 use crate::region::Region;
+use crate::sessions::Progress;
+
+/// How often it is looked how far a copy has come.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// A time of the timestamp service, as people read it (UTC).
 pub fn time(ts: Timestamp) -> Datum {
@@ -43,8 +50,25 @@ pub(super) fn columns(names: &[&str]) -> Vec<ResultColumn> {
     names.iter().map(of).collect()
 }
 
+/// Tells how far a sink is, until it is dropped.
+async fn watch(region: &Arc<Region>, client: &Client, database: &str, progress: &Progress) -> Infallible {
+    loop {
+        tokio::time::sleep(LOOK).await;
+        let Ok(seen) = region.sheet(client, SheetOf::Replication(Some(database.into()))).await else { continue };
+        let column = seen.columns.iter().position(|(name, _)| name == "progress");
+        if let Some(Datum::Int(percent)) = column.and_then(|column| seen.rows.first()?.get(column)) {
+            progress.tell(u64::try_from(*percent).unwrap_or_default(), 100);
+        }
+    }
+}
+
 /// `REPLICATE DATABASE`.
-pub async fn replicate(region: &Arc<Region>, statement: &Replicate) -> Result<Answer> {
+pub async fn replicate(
+    region: &Arc<Region>,
+    client: &Client,
+    statement: &Replicate,
+    progress: &Progress,
+) -> Result<Answer> {
     if statement.replication == Some(Wait::Sync) {
         return Err(Error::unsupported("REPLICATE DATABASE … WITH SYNC REPLICATION"));
     }
@@ -66,7 +90,11 @@ pub async fn replicate(region: &Arc<Region>, statement: &Replicate) -> Result<An
         options,
         no_wait: statement.no_wait,
     };
-    let done = match region.ask(FrontRequest::Replicate(order)).await? {
+    let answer = tokio::select! {
+        answer = region.ask(FrontRequest::Replicate(order)) => answer?,
+        never = watch(region, client, &statement.database, progress) => match never {},
+    };
+    let done = match answer {
         FrontAnswer::Replicated(done) => done?,
         other => return Err(unexpected(&other)),
     };

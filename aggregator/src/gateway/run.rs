@@ -1,6 +1,7 @@
 //! Running one statement: which transaction it belongs to, who does it, and what becomes of the transaction.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use futures::{StreamExt, stream};
 use sql::answer::{Answer, Done, ResultColumn};
@@ -10,14 +11,16 @@ use sql::{Error, Loader, Result};
 use tokio::sync::Mutex;
 
 use super::{ClientSession, aggregators, answer, check, databases, divergence, replication, shows, users, wire};
-use crate::bond::{Alone, Bond, LeaseNumber};
+use crate::bond::{Alone, Bond};
 use crate::definitions::CHANGED;
 use crate::mysql::{Column, ResultSink, SqlError};
 use crate::rows::{Definitions, StatementRows};
-use crate::transaction::Transaction;
+use crate::transaction::{ROLLED_BACK, Transaction, is_repeatable};
 
 /// How often a statement is planned before it is given up: definitions change all the time.
 const PLANS: usize = 10;
+/// Between two runs of a statement that was lost with a partition's primary.
+const RETRY_TIME: Duration = Duration::from_millis(20);
 
 /// What a statement does to the transaction around it.
 enum Kind {
@@ -67,7 +70,7 @@ impl ClientSession {
     pub(super) async fn run_text(&mut self, text: &str, more: bool, out: &mut dyn ResultSink) -> Result<(), SqlError> {
         self.variables.begin_statement();
         let running = self.seat.begin(text, self.variables.database.as_deref());
-        self.stop = running.stop.clone();
+        (self.stop, self.progress) = (running.stop.clone(), running.progress.clone());
         let statement = sql::parse::parse(text).map_err(wire)?;
         users::allow(&self.region, &self.client, &statement, &self.variables).map_err(wire)?;
         let keeps_warnings = matches!(statement, Statement::Show { .. });
@@ -111,20 +114,26 @@ impl ClientSession {
     }
 
     async fn run_rows(&mut self, statement: &Statement, more: bool, out: &mut dyn ResultSink) -> Result<(), SqlError> {
-        if statement.writes() {
-            self.region.bond.admit(&self.region).await.map_err(wire)?;
-        }
+        let (since, alone) = (Instant::now(), self.transaction.is_none() && self.variables.autocommit());
         let (mut use_of, mut plans) = (Definitions::Known, 1);
         let done = loop {
             match self.plan_and_run(statement, use_of).await {
                 // Others have changed definitions: nothing has been sent, the statement begins anew.
-                Err(error) if error.code == CHANGED && plans < PLANS => {}
+                Err(error) if error.code == CHANGED && plans < PLANS => plans += 1,
                 Err(error) if is_unknown(&error) && use_of == Definitions::Known => use_of = Definitions::Fresh,
+                Err(error) if alone && is_repeatable(&error) && self.has_patience(since) => {
+                    self.variables.warnings.clear();
+                    tokio::time::sleep(RETRY_TIME).await;
+                }
                 done => break done.map_err(wire)?,
             }
-            plans += 1;
         };
         self.send(done, more, out).await
+    }
+
+    /// Whether a statement that began then is still run anew when it is lost with a primary.
+    fn has_patience(&self, since: Instant) -> bool {
+        since.elapsed() < self.region.options.partition_wait && !self.stop.is_cancelled()
     }
 
     /// Once. An answer of rows has its first one: they are read while they are sent, and the view and the definitions
@@ -166,7 +175,7 @@ impl ClientSession {
 
     /// A failed statement leaves nothing; one that was rolled back with its transaction ends that.
     async fn fail_statement(&mut self, transaction: Arc<Mutex<Transaction>>, error: Error) -> Error {
-        if error.code == 1213 {
+        if error.code == ROLLED_BACK {
             // The whole transaction is rolled back, as MySQL does.
             self.roll_back().await;
         }
@@ -178,7 +187,6 @@ impl ClientSession {
     }
 
     async fn load(&mut self, load: &LoadData, more: bool, out: &mut dyn ResultSink) -> Result<(), SqlError> {
-        self.region.bond.admit(&self.region).await.map_err(wire)?;
         let transaction = self.current();
         self.begin_statement(&transaction).await.map_err(wire)?;
         let rows: Arc<dyn Cluster> = self.rows(&transaction, Definitions::Known);
@@ -215,21 +223,24 @@ impl ClientSession {
 
     async fn run_definitions(&mut self, statement: &Statement) -> Result<Answer> {
         self.commit().await?;
-        let lease = self.region.bond.admit(&self.region).await?;
+        // The locks below are given by a master, which may not be there.
+        self.region.bond.admit(&self.region).await?;
         let _alone = self.lock_definitions(statement).await?;
-        let mut plans = 1;
+        let (since, mut plans) = (Instant::now(), 1);
         loop {
-            match self.change_definitions(statement, lease).await {
+            match self.change_definitions(statement).await {
                 // Another aggregator was first.
                 Err(error) if error.code == CHANGED && plans < PLANS => plans += 1,
+                Err(error) if is_repeatable(&error) && self.has_patience(since) => {
+                    tokio::time::sleep(RETRY_TIME).await;
+                }
                 done => return done,
             }
         }
     }
 
-    async fn change_definitions(&self, statement: &Statement, lease: LeaseNumber) -> Result<Answer> {
+    async fn change_definitions(&self, statement: &Statement) -> Result<Answer> {
         let transaction = Arc::new(Mutex::new(Transaction::begin(self.region.clone())));
-        transaction.lock().await.hold_lease(lease);
         transaction.lock().await.begin_statement()?;
         let rows = self.rows(&transaction, Definitions::Changed);
         let cluster: Arc<dyn Cluster> = rows.clone();
@@ -243,7 +254,12 @@ impl ClientSession {
             _ => Ok(()),
         };
         match raised.and(done) {
-            Ok(done) => own.commit().await.map(|_| done),
+            Ok(done) => own.commit().await.map(|_| {
+                if matches!(statement, Statement::DropTable { .. } | Statement::Truncate(_)) {
+                    self.region.sweeper.dropped();
+                }
+                done
+            }),
             Err(error) => {
                 own.roll_back().await;
                 Err(error)
@@ -313,7 +329,7 @@ impl ClientSession {
             Statement::DiscardDivergence(id) => divergence::discard(&self.region, id).await,
             Statement::Replicate(replicate) => {
                 self.commit().await?;
-                replication::replicate(&self.region, replicate).await
+                replication::replicate(&self.region, &self.client, replicate, &self.progress).await
             }
             Statement::PauseReplicating { database, paused } => {
                 self.commit().await?;
@@ -339,7 +355,7 @@ impl ClientSession {
     async fn check_database(&mut self, database: &str, repair: bool) -> Result<Answer> {
         self.commit().await?;
         let tables: Arc<dyn Cluster> = self.rows(&self.idle(), Definitions::Fresh);
-        check::check(&self.region, &tables, database, repair).await
+        check::check(&self.region, &tables, database, repair, &self.progress).await
     }
 
     fn idle(&self) -> Arc<Mutex<Transaction>> {

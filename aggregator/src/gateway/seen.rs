@@ -126,6 +126,7 @@ pub fn processes(region: &Region, state: &State, client: &Client) -> Sheet {
             count(seen.since.elapsed().as_secs()),
             text(if running { "executing" } else { "" }),
             or_null(seen.statement),
+            seen.progress.map_or(Datum::Null, |percent| count(percent.into())),
         ]
     });
     let names = [
@@ -137,6 +138,7 @@ pub fn processes(region: &Region, state: &State, client: &Client) -> Sheet {
         ("TIME", true),
         ("STATE", false),
         ("INFO", false),
+        ("PROGRESS", true),
     ];
     sheet(&names, rows.collect())
 }

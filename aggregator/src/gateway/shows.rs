@@ -16,8 +16,9 @@ use super::answer::table;
 use super::condition::condition;
 use super::seen::{counters, databases, events, processes};
 use super::users::{may_use, no_access};
-use super::{aggregators, divergence, links};
+use super::{aggregators, divergence, links, replication};
 use crate::mysql::Client;
+use crate::outcome::Sent;
 use crate::protocol::SheetOf;
 use crate::region::Region;
 
@@ -61,6 +62,7 @@ pub async fn twin(region: &Arc<Region>, client: &Arc<Client>, name: &str) -> Res
 async fn of_show(region: &Arc<Region>, client: &Arc<Client>, show: &ClusterShow) -> Result<Sheet> {
     let of = match show {
         ClusterShow::Leaves => SheetOf::Leaves,
+        ClusterShow::Transaction(name) => return transaction(region, client, name).await,
         ClusterShow::Aggregators => return aggregators::show(region, client).await,
         ClusterShow::Partitions(database) => SheetOf::Partitions(database.clone()),
         ClusterShow::ClusterStatus => SheetOf::ClusterStatus,
@@ -77,6 +79,25 @@ async fn of_show(region: &Arc<Region>, client: &Arc<Client>, show: &ClusterShow)
         }
     };
     region.sheet(client, of).await
+}
+
+/// How a commit ended that error 1180 has named.
+async fn transaction(region: &Arc<Region>, client: &Client, name: &str) -> Result<Sheet> {
+    let sent: Sent = name.parse()?;
+    let state = region.catalog.state();
+    let database = state.databases.get(&sent.partition.database).map(|known| known.name.clone());
+    let database = database.ok_or_else(|| Error::unknown_database(&sent.partition.database.to_string()))?;
+    if !may_use(&state, client, &database) {
+        return Err(no_access(client, &database));
+    }
+    let (word, time, detail) = match sent.outcome(region).await {
+        Ok(Some(ts)) => ("committed", replication::time(ts), Datum::Null),
+        Ok(None) => ("rolled back", Datum::Null, Datum::Null),
+        Err(untold) => ("unknown", Datum::Null, text(untold.0)),
+    };
+    let names =
+        [("transaction", false), ("database", false), ("state", false), ("commit_time", false), ("detail", false)];
+    Ok(sheet(&names, vec![vec![text(name), text(database), text(word), time, detail]]))
 }
 
 /// A table of what the master has heard, made by it.
@@ -150,7 +171,7 @@ fn leaves(region: &Region, state: &State) -> Sheet {
             of(false),
             leaf.map_or(Datum::Null, |leaf| count(leaf.disk.0)),
             leaf.map_or(Datum::Null, |leaf| count(leaf.disk.1)),
-            Datum::Null,
+            leaf.and_then(|leaf| leaf.sync_p99_us).map_or(Datum::Null, count),
             leaf.map_or(Datum::Null, |leaf| count(leaf.at.elapsed().as_millis() as u64)),
             text(env!("CARGO_PKG_VERSION")),
             advice,

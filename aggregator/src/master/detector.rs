@@ -51,6 +51,8 @@ pub struct LeafState {
     pub disk: (u64, u64),
     /// It takes no writes of clients before its disk has room again.
     pub disk_full: bool,
+    /// 99 of the last hundred syncs of its log took no longer, in microseconds.
+    pub sync_p99_us: Option<u64>,
     /// Its replicas had obeyed the catalog up to here.
     pub revision: Revision,
     /// It was said after these orders.
@@ -205,8 +207,8 @@ impl Detector {
         self.links.hear(report.member, &report.replicas);
         heard.answered(report.member, now);
         let gone = heard.gone().iter().copied().collect();
-        let Report { member, replicas, disk, disk_full, revision, round, .. } = report;
-        let state = LeafState { member, replicas, disk, disk_full, revision, round, at: Instant::now() };
+        let Report { member, replicas, disk, disk_full, sync_p99_us, revision, round, .. } = report;
+        let state = LeafState { member, replicas, disk, disk_full, sync_p99_us, revision, round, at: Instant::now() };
         self.leaves.lock().insert(member.node, state);
         gone
     }

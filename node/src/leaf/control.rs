@@ -86,6 +86,7 @@ fn report(leaf: &Leaf, debts: &mut Debts, sent: Instant) -> Report {
         replicas,
         disk,
         disk_full: leaf.rules.is_full(),
+        sync_p99_us: leaf.shared.log.status().sync_p99.map(|p99| p99.as_micros() as u64),
         round: debts.round,
     }
 }

@@ -25,6 +25,8 @@ use super::peers;
 
 /// For so long clients are told to try again: another replica is being named.
 const PATIENCE: Duration = Duration::from_secs(4);
+/// How long a leaf that ends tries to say why.
+const LAST_WORDS: Duration = Duration::from_millis(200);
 
 /// One replica that is damaged.
 #[derive(Clone, Debug)]
@@ -133,6 +135,17 @@ pub(super) fn look(leaf: &Leaf) {
 pub(super) fn say(leaf: &Leaf, severity: Severity, id: PartitionId, text: String) {
     let event = LeafEvent { severity, kind: "damage".into(), partition: Some(id), text };
     tell(leaf, event);
+}
+
+/// Tells the cluster why this leaf ends; it waits no longer than a moment, for its partitions wait for its end.
+pub(super) async fn last_words(leaf: &Leaf, reason: &str) {
+    let text = format!("leaf {} gives up: {reason}", leaf.options.addresses.rpc);
+    let event = LeafEvent { severity: Severity::Error, kind: "leaf".into(), partition: None, text };
+    let request = MasterRequest::Event { node: leaf.options.member.node, event };
+    let told = leaf.shared.master.insist(&request);
+    if tokio::time::timeout(LAST_WORDS, told).await.is_err() {
+        tracing::warn!("the cluster could not be told why this leaf ends");
+    }
 }
 
 /// The same of any kind.

@@ -19,6 +19,7 @@ mod history;
 mod keep;
 mod links;
 mod master;
+mod outcome;
 mod overlay;
 mod partition;
 mod peers;
@@ -168,6 +169,11 @@ impl Leaf {
         calls.roll_back().await;
     }
 
+    /// Tells the cluster why the leaf ends.
+    pub async fn last_words(&self, reason: &str) {
+        heal::last_words(self, reason).await;
+    }
+
     /// What the leaf holds and does.
     pub fn metrics(&self) -> Vec<crate::http::Metric> {
         let status = self.shared.log.status();
@@ -178,6 +184,11 @@ impl Leaf {
             ("perennial_log_bytes", "Bytes of the node log's files", status.bytes),
             ("perennial_log_freed_segments", "Segments of the node log that were freed", status.counts.freed),
             ("perennial_log_moved_records", "Records of the node log that were moved forward", status.counts.moved),
+            (
+                "perennial_log_sync_p99_us",
+                "99 of the last hundred syncs of the node log took no longer, in microseconds",
+                status.sync_p99.map_or(0, |p99| p99.as_micros() as u64),
+            ),
             ("perennial_collected_entries", "Entries of states that nobody could see", *self.collected.lock()),
             ("perennial_log_in_flight_bytes", "Bytes of entries that wait for the disk", status.in_flight_bytes as u64),
             ("perennial_copy_sent_bytes", "Bytes of state that were copied from this leaf", sent),

@@ -22,6 +22,7 @@ use types::{Lsn, PartitionId, SchemaVersion, Timestamp, TxnId, Write};
 
 use super::aside::Asides;
 use super::heal::Damages;
+use super::outcome;
 use super::overlay::{AllOverlays, Overlays, Undone, Written as Own};
 use super::partition::PartitionHandle;
 use super::peers::Partitions;
@@ -132,6 +133,7 @@ impl Inner {
             LeafRequest::Write(write) => self.write(write).await,
             LeafRequest::Undo { partition, txn, touch, statement } => self.undo(partition, txn, touch, statement).await,
             LeafRequest::Txn { partition, request } => self.txn(partition, request).await,
+            LeafRequest::Outcome { partition, txn, above } => self.outcome(partition, txn, above).await,
             LeafRequest::Get { partition, read, keys } => self.get(partition, read, keys).await,
             LeafRequest::Pairs { partition, read, start, end } => self.pairs(partition, read, start, end).await,
             LeafRequest::Check { partition, view, applied } => self.check(partition, view, applied).await,
@@ -154,7 +156,7 @@ impl Inner {
     }
 
     async fn write(&self, request: WriteRequest) -> Result<LeafAnswer, LeafRefusal> {
-        let WriteRequest { partition, txn, touch, stamp, lock_wait_millis, statement, batch, commit } = request;
+        let WriteRequest { partition, txn, touch, stamp, lock_wait_millis, statement, batch } = request;
         let keys: BTreeSet<Bytes> = batch.writes.iter().map(|write| write.key().clone()).collect();
         let handle = self.serving(partition)?;
         self.rules.admit(partition.database, &handle.status.borrow())?;
@@ -172,24 +174,13 @@ impl Inner {
             .map_err(|error| met(&handle, error))?;
         let (writes, written) = match done {
             Ok(done) => done,
-            Err(error) => return Ok(LeafAnswer::Written { touch, written: Err(error), committed: None }),
+            Err(error) => return Ok(LeafAnswer::Written { touch, written: Err(error), above: end_of(&handle) }),
         };
         if !writes.is_empty() {
             overlays.add(txn, statement, &writes);
             touch.count = self.buffered(&handle, TxnRequest::Buffer { txn, writes }).await?;
         }
-        let mut committed = None;
-        if commit {
-            committed = match self.txn(partition, TxnRequest::Commit { txn, touch }).await? {
-                LeafAnswer::Txn(Answer::Committed { ts, .. }) => Some(ts),
-                // Nothing was written, so there was nothing to commit.
-                LeafAnswer::Txn(Answer::RolledBack) => None,
-                LeafAnswer::Txn(Answer::Unknown) => return Ok(LeafAnswer::Unknown),
-                LeafAnswer::Txn(answer) => return Err(refusal(answer)),
-                other => return Ok(other),
-            };
-        }
-        Ok(LeafAnswer::Written { touch, written: Ok(written), committed })
+        Ok(LeafAnswer::Written { touch, written: Ok(written), above: end_of(&handle) })
     }
 
     async fn buffered(&self, handle: &PartitionHandle, request: TxnRequest) -> Result<u32, LeafRefusal> {
@@ -214,7 +205,7 @@ impl Inner {
         if !restore.is_empty() {
             touch.count = self.buffered(&handle, TxnRequest::Buffer { txn, writes: restore }).await?;
         }
-        Ok(LeafAnswer::Written { touch, written: Ok(vec![]), committed: None })
+        Ok(LeafAnswer::Written { touch, written: Ok(vec![]), above: end_of(&handle) })
     }
 
     async fn txn(&self, partition: PartitionId, request: TxnRequest) -> Result<LeafAnswer, LeafRefusal> {
@@ -235,6 +226,23 @@ impl Inner {
             self.overlays(partition).forget(txn);
         }
         Ok(answer.map_or(LeafAnswer::Unknown, LeafAnswer::Txn))
+    }
+
+    async fn outcome(&self, partition: PartitionId, txn: TxnId, above: Lsn) -> Result<LeafAnswer, LeafRefusal> {
+        let handle = self.serving(partition)?;
+        match outcome::end(&handle, txn).await.ok_or(LeafRefusal::NoPartition)? {
+            Answer::RolledBack => self.overlays(partition).forget(txn),
+            answer => return Err(refusal(answer)),
+        }
+        self.settled(&handle, Read { view: Timestamp::MAX, txn: None, schema: None }).await?;
+        let applied = handle.state.get().applied();
+        let decision = tokio::task::block_in_place(|| outcome::committed(&self.log, partition, txn, above, applied));
+        let decision = decision.map_err(|error| LeafRefusal::Invalid(error.to_string()))?;
+        // Only now do the leases tell whether nobody else has led the partition meanwhile.
+        match handle.may_read().await {
+            true => Ok(LeafAnswer::Txn(Answer::Decided { decision })),
+            false => Err(LeafRefusal::NotReadable),
+        }
     }
 
     /// Takes nothing any more that was planned with other definitions.
@@ -423,6 +431,11 @@ fn evaluate(
     }
     let writes = changed.into_iter().map(|(key, value)| Write { key, value }).collect();
     Ok(Ok((writes, done)))
+}
+
+/// Where a replica's log ends.
+fn end_of(handle: &PartitionHandle) -> Lsn {
+    handle.status.borrow().appended
 }
 
 /// Lays a transaction's own writes over a chunk of committed rows; those behind the chunk stay for the next one.

@@ -12,12 +12,15 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use aggregator::protocol::LeafEvent;
+use catalog::event::Severity;
 use parking_lot::Mutex;
 use replication::{Instant, Status};
 use storage::state::{PartitionState, StateError};
 use types::{PartitionId, Timestamp};
 
 use super::Leaf;
+use super::heal;
 use super::history;
 use super::keep::{Facts, Keep, Timeline};
 use super::partition::{Event, PartitionHandle};
@@ -108,8 +111,14 @@ async fn look_after(leaf: &Leaf, id: PartitionId, handle: &PartitionHandle, kept
     let keep = kept.timeline.keep(&facts, &mut kept.anchor, || leaf.shared.log.newest_within(id, bytes));
     if keep.given_up != std::mem::replace(&mut kept.given_up, keep.given_up) && keep.given_up {
         let from = keep.trim.next();
-        tracing::warn!(partition = %id, %from, bytes, "the limit of failback_retention is reached: a follower that is \
-            further behind needs a copy");
+        let text = format!(
+            "the log is kept from record {from} on, the limit of failback_retention is reached ({bytes} bytes, or its time): \
+             a follower that is further behind will need a copy"
+        );
+        heal::tell(
+            leaf,
+            LeafEvent { severity: Severity::Warning, kind: "retention".into(), partition: Some(id), text },
+        );
     }
     let far = keep.trim.0 >= facts.trimmed.0 + TRIM_RECORDS;
     if far || now.since(kept.told) >= TRIM_TIME {

@@ -81,9 +81,11 @@ impl Playground {
     /// One of a node's figures.
     pub fn metric(&self, name: &str, metric: &str) -> u64 {
         let json = self.json();
-        let leaves = (0..self.regions).flat_map(|region| json["regions"][region]["leaves"].as_array().cloned());
-        let leaf = leaves.flatten().find(|leaf| leaf["name"] == name).expect("the playground has this leaf");
-        let mut stream = TcpStream::connect(leaf["http"].as_str().expect("it has an address")).expect("it listens");
+        let of =
+            |region: usize| ["aggregators", "leaves"].map(|role| json["regions"][region][role].as_array().cloned());
+        let mut nodes = (0..self.regions).flat_map(of).flatten().flatten();
+        let node = nodes.find(|node| node["name"] == name).expect("the playground has this node");
+        let mut stream = TcpStream::connect(node["http"].as_str().expect("it has an address")).expect("it listens");
         stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").expect("it reads");
         let mut text = String::new();
         stream.read_to_string(&mut text).expect("it answers");
@@ -126,16 +128,22 @@ impl Playground {
 
     /// Stops a node in good order.
     pub fn stop_node(&self, name: &str) {
-        self.node_command("stop-node", name);
+        self.node_command("stop-node", name, &[]);
     }
 
     /// Starts a node that was stopped or killed.
     pub fn start_node(&self, name: &str) {
-        self.node_command("start-node", name);
+        self.start_node_with(name, &[]);
     }
 
-    fn node_command(&self, command: &str, name: &str) {
+    /// The same, with variables in its environment.
+    pub fn start_node_with(&self, name: &str, variables: &[(&str, &str)]) {
+        self.node_command("start-node", name, variables);
+    }
+
+    fn node_command(&self, command: &str, name: &str, variables: &[(&str, &str)]) {
         let status = Command::new(env!("CARGO_BIN_EXE_perennial"))
+            .envs(variables.iter().copied())
             .args(["playground", command, name, "--dir"])
             .arg(self.dir.path())
             .status()
@@ -151,6 +159,18 @@ impl Playground {
             .status()
             .expect("the binary starts");
         assert!(status.success(), "a {role} could not be added\n{}", self.last_words());
+    }
+
+    /// The leaf of the first region that is a partition's primary.
+    pub fn primary_of(&self, database: &str, ordinal: i32) -> String {
+        let port = format!(
+            "SELECT port FROM information_schema.PERENNIAL_PARTITIONS \
+             WHERE `database` = '{database}' AND ordinal = {ordinal} AND role = 'primary'"
+        );
+        let ports = "SELECT port FROM information_schema.PERENNIAL_LEAVES ORDER BY port";
+        let (port, ports) = (self.sql(0, &port), self.sql(0, ports));
+        let at = ports.lines().position(|known| known == port).expect("it is a leaf");
+        self.json()["regions"][0]["leaves"][at]["name"].as_str().expect("leaves have names").to_string()
     }
 
     /// The first aggregator's port for MySQL.
@@ -270,6 +290,12 @@ impl Session {
                 return;
             }
         }
+    }
+
+    /// The errors so far; the last statement's has had time to come.
+    pub fn errors(&self) -> Vec<String> {
+        std::thread::sleep(Duration::from_millis(200));
+        self.errors.try_iter().filter(|line| line.starts_with("ERROR")).collect()
     }
 
     /// Waits for an error.

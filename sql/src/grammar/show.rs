@@ -102,7 +102,6 @@ impl Parser<'_> {
             ("MILESTONES", "SHOW MILESTONES"),
             ("STORAGE", "SHOW STORAGE STATUS"),
             ("REBALANCE", "SHOW REBALANCE STATUS"),
-            ("TRANSACTION", "SHOW TRANSACTION"),
             ("TRIGGERS", "stored programs"),
             ("PROCEDURE", "stored programs"),
             ("FUNCTION", "stored programs"),
@@ -151,6 +150,8 @@ impl Parser<'_> {
             ClusterShow::DivergenceRecords { id: self.string()?, limit: self.row_limit()? }
         } else if self.word("DIVERGENCE") {
             ClusterShow::Divergence(self.for_database()?)
+        } else if self.word("TRANSACTION") {
+            ClusterShow::Transaction(self.string()?)
         } else if self.word("LEAVES") {
             ClusterShow::Leaves
         } else if self.word("AGGREGATORS") {

@@ -271,22 +271,29 @@ async fn scan_keys(
             start: range.start.clone(),
             end: range.end.clone(),
         };
-        async move {
-            let mut batches = cluster.scan(&target.database.name, *ordinal, scan).await?;
-            let mut keys = Vec::new();
-            while let Some(batch) = batches.next().await {
-                let batch = batch?;
-                let readers =
-                    batch.columns().iter().map(|column| Reader::new(column.as_ref())).collect::<Result<Vec<_>>>()?;
-                for row in 0..batch.num_rows() {
-                    let values: Vec<Datum> = readers.iter().map(|reader| reader.get(row)).collect();
-                    keys.push((*ordinal, key_of(target, values)?));
-                }
-            }
-            Ok::<_, Error>(keys)
-        }
+        keys_of(target, *ordinal, scan, cluster)
     });
     Ok(try_join_all(scans).await?.into_iter().flatten().collect())
+}
+
+/// Keys of the rows that a scan of one partition finds; its columns are those of the key.
+pub(super) async fn keys_of(
+    target: &Target,
+    ordinal: Ordinal,
+    scan: Scan,
+    cluster: &Arc<dyn Cluster>,
+) -> Result<Vec<(Ordinal, Bytes)>> {
+    let mut batches = cluster.scan(&target.database.name, ordinal, scan).await?;
+    let mut keys = Vec::new();
+    while let Some(batch) = batches.next().await {
+        let batch = batch?;
+        let readers = batch.columns().iter().map(|column| Reader::new(column.as_ref())).collect::<Result<Vec<_>>>()?;
+        for row in 0..batch.num_rows() {
+            let values: Vec<Datum> = readers.iter().map(|reader| reader.get(row)).collect();
+            keys.push((ordinal, key_of(target, values)?));
+        }
+    }
+    Ok(keys)
 }
 
 /// A key from the values of its columns as a scan returns them.

@@ -8,6 +8,7 @@ mod change;
 mod insert;
 mod load;
 mod rows;
+mod sweep;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -25,6 +26,7 @@ use crate::session::Session;
 pub(crate) use change::{TableNames, delete, single_table, update};
 pub(crate) use insert::insert;
 pub use load::Loader;
+pub use sweep::Sweep;
 
 /// The table that a statement writes.
 pub(crate) struct Target {

@@ -13,10 +13,11 @@ use perennial_sql::layout::Layout;
 use perennial_sql::leaf::{Change, Scanner, apply};
 use perennial_sql::parse::{parse, split};
 use perennial_sql::scalar::Ty;
-use perennial_sql::schema::{Schema, TABLES, decode_sequence, sequence_key};
+use perennial_sql::schema::{DROPPED, Schema, TABLES, decode_sequence, sequence_key};
 use perennial_sql::session::Session;
 use perennial_sql::statement::Statement;
-use perennial_sql::{Error, Loader, Result, apply_set, execute};
+use perennial_sql::{Error, Loader, Result, Sweep, apply_set, execute};
+use types::key::table_range;
 use types::{Datum, Ordinal, TableId};
 
 type Partition = BTreeMap<Bytes, Bytes>;
@@ -36,6 +37,13 @@ impl Memory {
             (0..PARTITIONS as i32).map(|ordinal| (Ordinal(ordinal), Partition::new())).collect();
         partitions.insert(Ordinal::META, Partition::new());
         self.databases.lock().unwrap().insert(name.into(), partitions);
+    }
+
+    /// All keys of a partition's reserved or user table.
+    pub fn keys(&self, database: &str, ordinal: Ordinal, table: TableId) -> Vec<(Bytes, Bytes)> {
+        let (start, end) = table_range(table);
+        let databases = self.databases.lock().unwrap();
+        databases[database][&ordinal].range(start..end).map(|(key, value)| (key.clone(), value.clone())).collect()
     }
 
     fn note(&self, text: String) {
@@ -88,6 +96,10 @@ impl Cluster for Memory {
         // Over the wire and back.
         let batches: Vec<_> = batches.iter().map(|batch| decode_batch(&encode_batch(batch)?)).collect();
         Ok(Box::pin(futures::stream::iter(batches)))
+    }
+
+    fn scans_once(&self) {
+        self.note("once".into());
     }
 
     async fn write(&self, database: &str, ordinal: Ordinal, batch: WriteBatch) -> Result<Vec<Written>> {
@@ -214,6 +226,29 @@ impl Client {
 
     pub fn warnings(&self) -> Vec<String> {
         self.session.warnings.iter().map(|warning| format!("{} {}", warning.code, warning.message)).collect()
+    }
+
+    /// Takes the rows of all dropped tables out; returns how many there were.
+    pub fn sweep(&mut self) -> u64 {
+        let mut count = 0;
+        for (_, definition) in self.memory.keys("d", Ordinal::META, DROPPED) {
+            let table = Sweep::of("d", definition).unwrap();
+            for ordinal in (0..PARTITIONS as i32).map(Ordinal) {
+                let mut from = None;
+                loop {
+                    let (rows, next) = self.runtime.block_on(table.piece(ordinal, from, &self.cluster)).unwrap();
+                    count += rows;
+                    from = next;
+                    if from.is_none() {
+                        break;
+                    }
+                }
+                assert_eq!(self.memory.keys("d", ordinal, table.id()), []);
+            }
+            self.runtime.block_on(table.forget(&self.cluster)).unwrap();
+        }
+        assert_eq!(self.memory.keys("d", Ordinal::META, DROPPED), []);
+        count
     }
 
     /// What the cluster was asked since the last time.

@@ -25,6 +25,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::task::Poll;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use types::entry::{Entry, Summary};
 use types::{Lsn, PartitionId, Record};
@@ -40,6 +41,7 @@ mod recovery;
 mod segment_file;
 mod segments;
 mod shared;
+mod sync_times;
 mod threads;
 mod uring;
 mod writer;
@@ -116,6 +118,8 @@ pub struct LogStatus {
     pub failed: Option<LogError>,
     /// What it has done.
     pub counts: Counts,
+    /// 99 of the last hundred syncs took no longer.
+    pub sync_p99: Option<Duration>,
 }
 
 /// A leaf's log. Dropping it writes and syncs what was appended.
@@ -271,6 +275,7 @@ impl NodeLog {
             full: inner.full.clone(),
             failed: inner.failed.clone(),
             counts: inner.counts,
+            sync_p99: inner.sync_times.p99(),
         }
     }
 

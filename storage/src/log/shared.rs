@@ -19,6 +19,7 @@ use types::{ClusterId, Epoch, LineageEntry, Lsn, PartitionId, Timestamp};
 use super::disk::Waker;
 use super::segment_file::SegmentFile;
 use super::segments::Segments;
+use super::sync_times::SyncTimes;
 use super::{AppendError, Flush, LogError, LogOptions};
 
 /// An entry that waits for the writer.
@@ -86,6 +87,7 @@ pub(crate) struct Inner {
     pub failed: Option<LogError>,
     pub closing: bool,
     pub counts: Counts,
+    pub sync_times: SyncTimes,
     /// Everything up to this ticket is to be synced at once.
     pub sync_to: u64,
     /// The highest batch known synced.

@@ -42,12 +42,19 @@ pub(crate) struct Writer {
     synced: u64,
     flying: VecDeque<Flying>,
     /// Batches that a sync in flight will make durable.
-    syncs: HashMap<Tag, Vec<u64>>,
+    syncs: HashMap<Tag, Syncing>,
     next_tag: u64,
     /// The last entry that was put into a batch.
     last_ticket: u64,
     /// Taken from the queue, waiting for a segment.
     held: Vec<Pending>,
+}
+
+/// A sync in flight, or a write that is synced with it.
+struct Syncing {
+    begun: Instant,
+    /// The batches that it makes durable.
+    covers: Vec<u64>,
 }
 
 /// A partition as of the last batch, with counts since the log was opened.
@@ -366,7 +373,7 @@ impl Writer {
         if sync {
             let mut covers = self.cover(&file);
             covers.push(sequence);
-            self.syncs.insert(tag, covers);
+            self.syncs.insert(tag, Syncing { begun: Instant::now(), covers });
         }
         (self.next_sequence, self.next_tag) = (self.next_sequence + 1, self.next_tag + 1);
         self.disk.submit(Op::Write { tag, file: file.file.clone(), offset, data: bytes.freeze(), sync });
@@ -406,7 +413,7 @@ impl Writer {
             let covers = self.cover(&file);
             let tag = Tag(self.next_tag);
             self.next_tag += 1;
-            self.syncs.insert(tag, covers);
+            self.syncs.insert(tag, Syncing { begun: Instant::now(), covers });
             self.disk.submit(Op::Sync { tag, file: file.file.clone() });
         }
     }
@@ -442,10 +449,13 @@ impl Writer {
                     batch.written = true;
                 }
                 Done::Synced { tag, result } => {
-                    let covers = self.syncs.remove(&tag).expect("each sync comes back once");
+                    let Syncing { begun, covers } = self.syncs.remove(&tag).expect("each sync comes back once");
                     let path = self.path();
                     result.map_err(LogError::io("sync", &path))?;
-                    self.shared.inner.lock().counts.syncs += 1;
+                    let mut inner = self.shared.inner.lock();
+                    inner.counts.syncs += 1;
+                    inner.sync_times.add(begun.elapsed());
+                    drop(inner);
                     for batch in self.flying.iter_mut().filter(|batch| covers.contains(&batch.sequence)) {
                         assert!(batch.written, "batch {} synced before it was written", batch.sequence);
                         batch.synced = true;
