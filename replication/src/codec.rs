@@ -1,10 +1,10 @@
-//! Messages between replicas as bytes. Version 1; all integers little-endian, lists with a `u32` count in front.
+//! Messages between replicas as bytes. Version 2; all integers little-endian, lists with a `u32` count in front.
 //!
 //! | part | layout |
 //! |---|---|
-//! | frame | version u8 = 1, database u64, ordinal i32, from node u64, from incarnation u64, reign u64, turn u32, message |
+//! | frame | version u8 = 2, database u64, ordinal i32, from node u64, from incarnation u64, reign u64, turn u32, message |
 //! | Append | tag u8 = 1, prev u64, prev_epoch option, committed u64, reign_revision u64, losses u64, mark option, records |
-//! | Differ | tag u8 = 2, end u64, lineage |
+//! | Differ | tag u8 = 2, end u64, trimmed u64, lineage |
 //! | Resume | tag u8 = 3, end u64, trimmed u64, relay u8, lineage, promotions |
 //! | Ack | tag u8 = 4, matched u64, position u64, durable u64, mark u64 |
 //! | epoch | number u64, cluster u64, nonce u64 |
@@ -24,7 +24,7 @@ use types::{
 
 use crate::{Ack, Append, Frame, Message, Resume, Stream};
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 /// The bytes of a frame.
 pub fn encode_frame(frame: &Frame) -> Bytes {
@@ -94,9 +94,10 @@ fn put_message(message: &Message, out: &mut BytesMut) {
             put_option(append.mark.as_ref(), out, put_mark);
             put_list(&append.records, out, put_record);
         }
-        Message::Differ { lineage, end } => {
+        Message::Differ { lineage, end, trimmed } => {
             out.put_u8(2);
             out.put_u64_le(end.0);
+            out.put_u64_le(trimmed.0);
             put_list(lineage.entries(), out, put_entry);
         }
         Message::Resume(resume) => {
@@ -128,8 +129,8 @@ fn message(input: &mut Reader) -> Result<Message, DecodeError> {
             records: list(input, record)?,
         }),
         2 => {
-            let end = Lsn(input.u64()?);
-            Message::Differ { lineage: lineage(input)?, end }
+            let (end, trimmed) = (Lsn(input.u64()?), Lsn(input.u64()?));
+            Message::Differ { lineage: lineage(input)?, end, trimmed }
         }
         3 => {
             let (end, trimmed, relay) = (Lsn(input.u64()?), Lsn(input.u64()?), flag(input)?);
@@ -338,8 +339,11 @@ mod tests {
                 losses,
             })
         });
-        let differ =
-            (any_lineage(), any::<u64>()).prop_map(|(lineage, end)| Message::Differ { lineage, end: Lsn(end) });
+        let differ = (any_lineage(), any::<(u64, u64)>()).prop_map(|(lineage, (end, trimmed))| Message::Differ {
+            lineage,
+            end: Lsn(end),
+            trimmed: Lsn(trimmed),
+        });
         let resume = (any_lineage(), any_promotions(), any::<(u64, u64, bool)>());
         let resume = resume.prop_map(|(lineage, promotions, (end, trimmed, relay))| {
             Message::Resume(Resume { lineage, end: Lsn(end), trimmed: Lsn(trimmed), promotions, relay })

@@ -3,6 +3,10 @@
 //! - While a copy is missing the replica takes, acknowledges and answers nothing, whichever process of it runs.
 //! - It is asked of whoever has it: the primary that is followed, or at the primary of a sink its source. If that
 //!   changes, it is asked again; the host stops what it was doing for the question before.
+//! - A member that needs a copy is taken out of its set: the set holds nothing without it, and nobody is copied from but a
+//!   primary whose set holds what it has.
+//! - A primary whose database is promoted before its copy was begun keeps what it has: the catalog promotes nothing that it
+//!   knows to be incomplete, and nobody begins before it knows.
 //! - A copied log begins behind the copy. What followers acknowledged, and what this replica has matched, was about the
 //!   log before.
 //! - A follower with nothing at all is not fed a long history record by record: the feeder tells it that its log begins
@@ -12,7 +16,7 @@ use types::{Lineage, LinkId, Lsn, Member, Role, Timestamp};
 
 use crate::log::Log;
 use crate::replica::{Office, Repair};
-use crate::{Cursors, Effect, Instant, Replica};
+use crate::{Cursors, Effect, Instant, Planted, Replica};
 
 /// Who has what a replica lacks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,7 +30,8 @@ pub(crate) enum Origin {
 impl Replica {
     /// The log does not reach back to what both have: the state is copied.
     pub(crate) fn install(&mut self, origin: Origin, common: Lsn, effects: &mut Vec<Effect>) {
-        self.repair = Some(Repair::Installing(Some(origin)));
+        let whole = !matches!(self.repair, Some(Repair::Installing { whole: false, .. }));
+        self.repair = Some(Repair::Installing { asked: Some(origin), whole });
         let (link, primary) = match origin {
             Origin::Primary(member) => (None, Some(member)),
             Origin::Source(link) => (Some(link), None),
@@ -36,9 +41,20 @@ impl Replica {
 
     /// Asks for the copy that is missing as soon as it is known who has it, and again when that is another one.
     pub(crate) fn ask_copy(&mut self, effects: &mut Vec<Effect>) {
-        let Some(Repair::Installing(asked)) = self.repair else { return };
+        let Some(Repair::Installing { asked, .. }) = self.repair else { return };
         if let Some(origin) = self.origin().filter(|origin| asked != Some(*origin)) {
             self.install(origin, Lsn::ZERO, effects);
+        }
+    }
+
+    /// The catalog names this replica as a primary that writes: what it has is what its database goes on from.
+    pub(crate) fn keep_state(&mut self, effects: &mut Vec<Effect>) {
+        let Some(view) = &self.view else { return };
+        let writes = view.primary == self.me && matches!(view.role, Role::Writable { .. });
+        let whole = matches!(self.repair, Some(Repair::Installing { whole: true, .. }));
+        if writes && whole && !self.options.has(Planted::CopyForPromoted) {
+            self.repair = None;
+            effects.push(Effect::StopCopy);
         }
     }
 
@@ -61,7 +77,7 @@ impl Replica {
 
     /// Log and state are the copy now.
     pub(crate) fn on_installed(&mut self, now: Instant, lineage: Lineage, end: Lsn, effects: &mut Vec<Effect>) {
-        if !matches!(self.repair, Some(Repair::Installing(_))) {
+        if !matches!(self.repair, Some(Repair::Installing { .. })) {
             return;
         }
         self.repair = None;

@@ -68,6 +68,8 @@ pub enum Effect {
         /// The last record that both logs share; the state there is the base of a state diff.
         common: Lsn,
     },
+    /// The copy that was asked for is not wanted any more: stop getting it. Log and state are what they were.
+    StopCopy,
     /// Ask the timestamp service, now, until it answers. Told by `Timestamps`, once.
     Timestamps {
         /// For the answer.

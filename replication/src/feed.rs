@@ -34,6 +34,8 @@ pub(crate) struct Feed {
     pub suspended: bool,
     /// Since when it is fed.
     pub born: Instant,
+    /// The process that has said that it needs a copy: records do not bring it along.
+    pub lacks: Option<Member>,
 }
 
 impl Feed {
@@ -52,6 +54,7 @@ impl Feed {
             told: None,
             suspended: false,
             born: now,
+            lacks: None,
         }
     }
 
@@ -78,6 +81,7 @@ impl Feed {
         }
         self.heard = now;
         self.suspended = false;
+        self.lacks = None;
         self.ack = Ack {
             matched: self.ack.matched.max(ack.matched),
             position: self.ack.position.max(ack.position),

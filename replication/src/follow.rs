@@ -9,7 +9,8 @@
 use types::{Lineage, Lsn, Member, StartKind, Timestamp};
 
 use crate::copy::Origin;
-use crate::replica::{Office, Starting};
+use crate::message::MISSING;
+use crate::replica::{Office, Repair, Starting};
 use crate::{Ack, Append, Effect, Frame, Instant, Leases, Message, Planted, Replica, Resume, Stream};
 
 /// What a secondary knows of its primary.
@@ -72,9 +73,9 @@ impl Replica {
                     self.on_resume(now, resume, effects);
                 }
             }
-            Message::Differ { lineage, end } => {
+            Message::Differ { lineage, end, trimmed } => {
                 if self.leads(stream) {
-                    self.on_follower_differ(now, from, &lineage, end, effects);
+                    self.on_follower_differ(now, from, (&lineage, end, trimmed), effects);
                 }
             }
             Message::Ack(ack) => {
@@ -150,8 +151,11 @@ impl Replica {
             // Even if its records do not fit: it is the primary's word, and counts as far as the logs agree.
             following.committed = following.committed.max(append.committed);
         }
-        if self.repair.is_some() {
-            return;
+        match self.repair {
+            // A primary that has not heard it yet must not wait for a member that holds nothing.
+            Some(Repair::Installing { .. }) => return self.send_differ_seldom(now, effects),
+            Some(Repair::Rewinding(_)) => return,
+            None => {}
         }
         let last = append.records.last().map_or(append.prev, |record| record.lsn);
         let fits = self.log.fits(append.prev, append.prev_epoch, &append.records);
@@ -221,7 +225,12 @@ impl Replica {
     }
 
     pub(crate) fn send_differ(&mut self, now: Instant, effects: &mut Vec<Effect>) {
-        let message = Message::Differ { lineage: self.log.lineage.clone(), end: self.log.end };
+        let message = match self.repair {
+            Some(Repair::Installing { .. }) => {
+                Message::Differ { lineage: Lineage::new(), end: Lsn::ZERO, trimmed: MISSING }
+            }
+            _ => Message::Differ { lineage: self.log.lineage.clone(), end: self.log.end, trimmed: self.log.trimmed },
+        };
         let (partition, me, end) = (self.id, self.me, self.log.end);
         if let Some(following) = self.following() {
             following.differ_sent = Some(now);

@@ -13,6 +13,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use types::{Epoch, Lineage, Lsn, Mark, Member, NodeId, Promotion, Reign, SetVersion, Timestamp, View};
 
 use crate::feed::Feed;
+use crate::message::MISSING;
 use crate::replica::{Feeds, Office};
 use crate::sink::Upstream;
 use crate::txn::Txns;
@@ -302,7 +303,11 @@ impl Replica {
                 || now.since(leases.heard(member.node).unwrap_or_default().max(since)) > options.failure_timeout
         };
         let since = |node: &NodeId| leading.feeds.get(node).map_or(now, |feed| feed.born);
-        let lost = leading.members.iter().find(|m| **m != me && silent(**m, since(&m.node)));
+        let lacks = |member: &Member| {
+            let said = leading.feeds.get(&member.node).and_then(|feed| feed.lacks);
+            said == Some(*member) && !options.has(Planted::MemberAwaitsCopy)
+        };
+        let lost = leading.members.iter().find(|m| **m != me && (silent(**m, since(&m.node)) || lacks(m)));
         // A candidate that was not proposed yet may be let go: it is silent itself, or a member is, without which it can
         // never be proposed, or trimming has passed it by.
         if let Some(Pending { change: SetChange::Add(member), version: None, asked }) = leading.pending
@@ -343,16 +348,19 @@ impl Replica {
         &mut self,
         now: Instant,
         from: Member,
-        lineage: &Lineage,
-        end: Lsn,
+        (lineage, end, trimmed): (&Lineage, Lsn, Lsn),
         effects: &mut Vec<Effect>,
     ) {
         let common = self.log.lineage.common_point(self.log.end, lineage, end);
         let begin = self.fed_from(end, self.log.end);
-        let must_change = end > common || common < begin;
+        let must_change = end > common || common < begin.max(trimmed);
         let Some(feed) = self.leading().and_then(|leading| leading.feeds.get_mut(&from.node)) else { return };
         feed.resume_member(from, common, now);
-        if must_change {
+        feed.lacks = (common < begin.max(trimmed)).then_some(from);
+        if trimmed == MISSING {
+            // It has drawn its conclusion already.
+            feed.suspend();
+        } else if must_change {
             feed.suspend();
             self.send_resume(from.node, begin, effects);
         }

@@ -48,12 +48,18 @@ pub enum Message {
         lineage: Lineage,
         /// The sender's last record.
         end: Lsn,
+        /// Records at and below this are gone from its log: it cannot go back below. `Lsn(u64::MAX)` while a copy is
+        /// missing: then it holds nothing that its log could be followed by.
+        trimmed: Lsn,
     },
     /// This is my log: rewind to the common point if yours is longer, and go on from there.
     Resume(Resume),
     /// What the sender holds.
     Ack(Ack),
 }
+
+/// As `trimmed` of a `Differ`: a copy is missing.
+pub(crate) const MISSING: Lsn = Lsn(u64::MAX);
 
 /// Records that follow `prev`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -115,7 +121,11 @@ impl fmt::Display for Message {
                 }
                 write!(f, " committed {}", append.committed)
             }
-            Message::Differ { lineage, end } => write!(f, "Differ {} end {end}", Epochs(lineage)),
+            Message::Differ { trimmed, .. } if *trimmed == MISSING => f.write_str("Differ, a copy is missing"),
+            Message::Differ { lineage, end, trimmed } => {
+                write!(f, "Differ {} end {end}", Epochs(lineage))?;
+                if *trimmed > Lsn::ZERO { write!(f, " trimmed {trimmed}") } else { Ok(()) }
+            }
             Message::Resume(resume) => {
                 write!(f, "Resume {} end {}", Epochs(&resume.lineage), resume.end)?;
                 if resume.trimmed > Lsn::ZERO {

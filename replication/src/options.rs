@@ -101,6 +101,10 @@ pub enum Planted {
     StaleTurn,
     /// Rows are taken whatever definitions they were made with.
     SchemaUnchecked,
+    /// A member that needs a copy stays in its set.
+    MemberAwaitsCopy,
+    /// A primary goes on waiting for a copy when its database has become writable.
+    CopyForPromoted,
     /// New definitions are required at once, whatever is still committing with older ones.
     RequiredAtOnce,
 }

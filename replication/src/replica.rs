@@ -49,8 +49,13 @@ pub(crate) enum Starting {
 pub(crate) enum Repair {
     /// Dropping everything above this.
     Rewinding(Lsn),
-    /// Taking over a copy, and of whom it was asked; nobody yet where a process finds one that was not ended.
-    Installing(Option<Origin>),
+    /// Taking over a copy.
+    Installing {
+        /// Of whom it was asked; nobody yet where a process finds one that was not ended.
+        asked: Option<Origin>,
+        /// Log and state are what they were before it was asked for, until there is a copy.
+        whole: bool,
+    },
 }
 
 /// One replica of one partition.
@@ -165,7 +170,7 @@ impl Replica {
             promised: if forgets { Reign::default() } else { found.promised },
             view: None,
             office: Office::Idle,
-            repair: repair.or(found.incomplete.then_some(Repair::Installing(None))),
+            repair: repair.or(found.incomplete.then_some(Repair::Installing { asked: None, whole: false })),
             losses: 0,
             mark_durable: found.mark.ts,
             mark: found.mark,
@@ -265,6 +270,7 @@ impl Replica {
         {
             self.office = Office::Idle;
         }
+        self.keep_state(effects);
         self.obey_role(now, effects);
     }
 
@@ -455,7 +461,7 @@ impl Replica {
     fn in_log(&self, end: Lsn) -> Lsn {
         match self.repair {
             Some(Repair::Rewinding(to)) => end.min(to),
-            Some(Repair::Installing(_)) => Lsn::ZERO,
+            Some(Repair::Installing { .. }) => Lsn::ZERO,
             None => end.min(self.log.end),
         }
     }
@@ -660,7 +666,7 @@ impl Replica {
 
     /// Where the log ends: what the catalog compares when it must choose. While a copy is missing it holds nothing.
     pub fn log_end(&self) -> LogEnd {
-        if matches!(self.repair, Some(Repair::Installing(_))) {
+        if matches!(self.repair, Some(Repair::Installing { .. })) {
             return LogEnd::default();
         }
         let number =
@@ -719,7 +725,7 @@ impl Replica {
             trimmed: self.log.trimmed,
             cursors: self.cursors,
             repairing: self.repair.is_some(),
-            installing: matches!(self.repair, Some(Repair::Installing(_))),
+            installing: matches!(self.repair, Some(Repair::Installing { .. })),
             mark: self.mark.clone(),
             received: self.log.received,
         }

@@ -64,12 +64,12 @@ impl Replica {
 
     /// Asks for the stream, from what this log is.
     pub(crate) fn open_upstream(&mut self, now: Instant, effects: &mut Vec<Effect>) {
-        let (lineage, end, up) = (self.log.lineage.clone(), self.log.end, self.source_up);
+        let (lineage, end, trimmed, up) = (self.log.lineage.clone(), self.log.end, self.log.trimmed, self.source_up);
         let Some(link) = up.filter(|link| self.follows(*link)) else { return };
         let Some(upstream) = self.upstream().filter(|upstream| upstream.link == link) else { return };
         upstream.joined = false;
         upstream.asked = Some(now);
-        effects.push(Effect::ToSource { link, message: Message::Differ { lineage, end } });
+        effects.push(Effect::ToSource { link, message: Message::Differ { lineage, end, trimmed } });
     }
 
     /// Asks anew because of what the source sent; a source that errs is not asked at the network's speed.

@@ -37,7 +37,7 @@ impl Replica {
         // this database, would tell the sink of a history that is over.
         let shippable = self.shippable(now).filter(|_| self.holds_leases(now, leases));
         match message {
-            Message::Differ { lineage, end } => {
+            Message::Differ { lineage, end, .. } => {
                 let Some(limit) = shippable else { return };
                 let common = self.log.lineage.common_point(limit, &lineage, end);
                 let begin = self.fed_from(end, limit);

@@ -140,6 +140,7 @@ impl fmt::Display for Effect {
                 }
                 write!(f, ", common {common}")
             }
+            Effect::StopCopy => f.write_str("stop the copy"),
             Effect::Timestamps { request, count } => write!(f, "timestamps {count}, request {request}"),
             Effect::Prepared { reign } => write!(f, "read what is prepared, r{reign}"),
             Effect::Lookup { txn, .. } => write!(f, "look up t{txn}"),

@@ -102,6 +102,8 @@ const PLANTED: &[Planted] = &[
     Planted::MarksAfterSeal,
     Planted::RelayBeforeJoined,
     Planted::StaleTurn,
+    Planted::MemberAwaitsCopy,
+    Planted::CopyForPromoted,
     Planted::SchemaUnchecked,
     Planted::RequiredAtOnce,
 ];

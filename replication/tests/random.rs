@@ -143,6 +143,10 @@ impl Host {
                 self.disk.incomplete = true;
                 self.installing = true;
             }
+            Effect::StopCopy => {
+                self.disk.incomplete = false;
+                self.installing = false;
+            }
             Effect::Timestamps { request, count } => self.asked.push((request, count)),
             Effect::Prepared { reign } => self.prepared = Some(reign),
             Effect::Lookup { reign, txn } => self.lookups.push((reign, txn)),
@@ -464,7 +468,8 @@ impl Host {
             0..=5 => Message::Append(self.append()),
             6 => {
                 let end = self.near_end();
-                Message::Differ { lineage: self.lineage(end), end }
+                let trimmed = if self.chance(10) { Lsn(u64::MAX) } else { Lsn(self.up_to(end.0)) };
+                Message::Differ { lineage: self.lineage(end), end, trimmed }
             }
             7 if self.chance(60) => Message::Resume(Resume {
                 lineage: self.replica.lineage().clone(),

@@ -457,7 +457,13 @@ impl World {
             Body::Prepare { txn: of, .. } => prepare && *of == txn,
             _ => false,
         };
-        hosted.log.records.iter().rev().find(|record| of(&record.body)).map(|record| (record.epoch, record.lsn))
+        let logged = hosted.log.records.iter().rev().find(|record| of(&record.body));
+        let name = logged.map(|record| (record.epoch, record.lsn));
+        // Trimmed, and in the state: the answer was asked for again.
+        name.or_else(|| {
+            let lsn = if prepare { hosted.state.prepared_at(txn) } else { hosted.state.decided_at(txn) }?;
+            Some((hosted.log.summary.lineage.epoch_at(lsn)?, lsn))
+        })
     }
 
     fn prepared(&mut self, index: usize, id: PartitionId, txn: TxnId) {

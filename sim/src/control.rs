@@ -15,6 +15,7 @@ use types::{Fence, LinkId, Lsn, Ordinal, Promotion, PromotionId, Timestamp, TxnI
 use crate::clients::Act;
 use crate::options::{MILLI, Planted};
 use crate::say;
+use crate::state::Memory;
 use crate::world::{Event, World};
 
 /// What a control is in the middle of.
@@ -32,6 +33,7 @@ impl World {
         let most = self.options.control_gap;
         let delay = self.between(5, most);
         self.after(delay * MILLI, Event::Control(region));
+        self.report_pins(region);
         if self.is_sink(region) {
             self.serve(region);
             self.join(region);
@@ -227,6 +229,9 @@ impl World {
             for (id, disk) in &node.disks {
                 let log = node.hosted(*id).map_or(&disk.log, |hosted| &hosted.log);
                 let times = log.records.iter().filter_map(|record| record.body.timestamp());
+                let state = node.hosted(*id).map(|hosted| &hosted.state);
+                let newest = state.map_or_else(|| disk.newest(), Memory::newest);
+                let times = times.chain([newest]);
                 let mark = log.summary.mark.as_ref().map(|mark| mark.ts);
                 start_above = times.chain(mark).fold(start_above, Timestamp::max);
                 let numbers = log.summary.lineage.entries().iter().map(|entry| entry.epoch.number);
@@ -275,14 +280,31 @@ impl World {
             .map(|(id, link)| (*id, (link.peer_cluster.0 - 1) as usize))
     }
 
+    /// How far those that follow a region have its database, for whom it keeps what they lack.
+    fn report_pins(&mut self, region: usize) {
+        let links = self.sinks_of(region, |_| true);
+        let promotions = self.term(region);
+        for (link, sink) in links {
+            let follows = self.followed(sink).is_some_and(|(_, source)| source == region);
+            if follows && self.term(sink) == promotions {
+                let cut = self.reported_cut(region, sink);
+                drop(self.decide(region, &Command::ReportPin { link, cut, promotions: promotions.clone() }));
+            }
+        }
+    }
+
+    /// Links of a region's sinks that have not ended, with their regions.
+    fn sinks_of(&self, region: usize, wanted: impl Fn(LinkMode) -> bool) -> Vec<(LinkId, usize)> {
+        let links = self.regions[region].catalog.sources.iter();
+        links
+            .filter(|(_, link)| link.ended.is_none() && wanted(link.mode))
+            .map(|(id, link)| (*id, (link.peer_cluster.0 - 1) as usize))
+            .collect()
+    }
+
     /// A sink that has caught up with everything acknowledged without it is waited for again.
     fn restore_sync(&mut self, region: usize) {
-        let held = &self.regions[region];
-        let waiting = held.catalog.sources.iter().filter(|(_, link)| link.ended.is_none());
-        let waiting: Vec<(LinkId, usize)> = waiting
-            .filter(|(_, link)| matches!(link.mode, LinkMode::Degraded { .. }))
-            .map(|(id, link)| (*id, (link.peer_cluster.0 - 1) as usize))
-            .collect();
+        let waiting = self.sinks_of(region, |mode| matches!(mode, LinkMode::Degraded { .. }));
         let promotions = self.term(region);
         for (link, sink) in waiting {
             let follows = self.followed(sink).is_some_and(|(_, source)| source == region);
@@ -290,7 +312,6 @@ impl World {
                 continue;
             }
             let cut = self.reported_cut(region, sink);
-            drop(self.decide(region, &Command::ReportPin { link, cut, promotions: promotions.clone() }));
             let acked = self.clients.txns.values().filter(|txn| txn.acked && txn.region == region);
             let above = acked.filter_map(|txn| txn.ts).max().unwrap_or_default();
             if cut >= above && cut > Timestamp::ZERO {

@@ -17,6 +17,8 @@ use bytes::Bytes;
 use types::entry::{Entry, Summary};
 use types::{Epoch, Lsn, Ordinal, PartitionId, Record, Timestamp, TxnId};
 
+use crate::state::Memory;
+
 /// One partition's log, as its entries make it.
 #[derive(Clone, Debug, Default)]
 pub struct LogImage {
@@ -75,8 +77,32 @@ pub struct Disk {
     pub flushed: Lsn,
     /// Set-aside files.
     pub aside: BTreeSet<Aside>,
-    /// A copy of the state was begun and not ended.
+    /// A copy of the state was begun and not ended, and nothing of the old one counts.
     pub incomplete: bool,
+    /// A copy that lies beside the state until the log says that it is the state.
+    pub laid: Option<Memory>,
+}
+
+impl Disk {
+    /// The state's files, read.
+    pub fn memory(&self) -> Memory {
+        Memory { map: self.state.clone(), applied: self.flushed }
+    }
+
+    /// The highest time that the state's files speak of.
+    pub fn newest(&self) -> Timestamp {
+        self.memory().newest()
+    }
+
+    /// An entry of the journal is durable.
+    pub fn take(&mut self, entry: &Entry) {
+        self.log.apply(entry);
+        if let Entry::Installed { trimmed, .. } = entry {
+            let copy = self.laid.take().unwrap_or_else(|| panic!("a copy at {trimmed} is installed and not there"));
+            assert_eq!(copy.applied, *trimmed, "the copy that is there is another one");
+            (self.state, self.flushed, self.incomplete) = (copy.map, copy.applied, false);
+        }
+    }
 }
 
 /// An entry on its way to the disk.

@@ -2,11 +2,12 @@
 
 use replication::{Effect, Input, Instant, Note};
 use types::entry::{Entry, Intent};
-use types::{Body, Lsn, PartitionId, Record, StartKind};
+use types::{Body, Lsn, PartitionId, Record, Role, StartKind};
 
+use crate::copy::{Copying, Origin};
 use crate::disk::{Aside, Op, kept_of};
 use crate::node::{Rewind, RewindStep};
-use crate::options::{MILLI, Planted};
+use crate::options::{Keep, MILLI, Planted};
 use crate::say;
 use crate::world::{Event, Local, Packet, Place, World};
 
@@ -16,6 +17,10 @@ impl World {
         let now = self.nodes[index].clock(self.now);
         let Some(process) = &mut self.nodes[index].process else { return };
         let Some(hosted) = process.hosted.get_mut(&id) else { return };
+        // Its task waits for the disk, which makes a copy the replica; what the disk says is heard.
+        if hosted.copying.as_ref().is_some_and(Copying::is_taken) && !matches!(input, Input::Durable { .. }) {
+            return hosted.held.push(input);
+        }
         let before = hosted.replica.cursors().committed;
         let mut effects = vec![];
         hosted.replica.step(now, input, &mut process.leases, &mut effects);
@@ -38,11 +43,13 @@ impl World {
                 for (id, (end, notes)) in ends {
                     self.feed(index, id, Input::Durable { end, notes });
                     self.advance_rewind(index, id);
+                    self.advance_copy(index, id);
                 }
                 self.send_log_ends(index);
             }
             Local::Apply(id) => self.on_apply(index, id),
             Local::Rewind(id) => self.on_rewind(index, id),
+            Local::Copy(id, number) => self.on_copy(index, id, number),
             Local::Flush => self.on_flush(index),
             Local::LogRead(id) => self.on_log_read(index, id),
             Local::Prepared(id, reign) => {
@@ -87,6 +94,10 @@ impl World {
             Packet::Catalog { to, sent, revision, views, gone, finals } if to == me => {
                 gone.into_iter().for_each(|member| process.leases.mark_gone(member));
                 for view in views {
+                    let leads = view.primary == me && matches!(view.role, Role::Sink { .. });
+                    if let Some(hosted) = self.nodes[index].hosted_mut(view.partition) {
+                        hosted.leads_sink = leads.then_some(view.reign);
+                    }
                     self.feed(index, view.partition, Input::View { view, sent });
                 }
                 for (id, ts) in finals {
@@ -173,11 +184,12 @@ impl World {
             Effect::ToSource { link, message } => self.deliver_to_source(index, id, link, message),
             Effect::Apply { to } => self.begin_apply(index, id, to),
             Effect::Rewind { to, lineage } => self.begin_rewind(index, id, to, lineage),
-            Effect::Install { common, .. } => {
-                let text =
-                    format!("{} {id} wants a copy, common point {common}: nothing was trimmed", self.label(index));
-                self.fail("cursor_order", text);
+            Effect::Install { link, primary, common } => {
+                if let Some(origin) = link.map(Origin::Source).or(primary.map(Origin::Primary)) {
+                    self.begin_copy(index, id, origin, common);
+                }
             }
+            Effect::StopCopy => self.stop_copy(index, id),
             Effect::Timestamps { request, count } => {
                 let Some(hosted) = self.nodes[index].hosted_mut(id) else { return };
                 hosted.timestamps.insert(request, count);
@@ -230,7 +242,7 @@ impl World {
     }
 
     /// Appends an entry that the host makes itself.
-    fn append_entry(&mut self, index: usize, id: PartitionId, entry: Entry) {
+    pub(crate) fn append_entry(&mut self, index: usize, id: PartitionId, entry: Entry) {
         let Some(hosted) = self.nodes[index].hosted_mut(id) else { return };
         let notes = hosted.notes;
         hosted.log.apply(&entry);
@@ -290,7 +302,7 @@ impl World {
         let mut ends = std::collections::BTreeMap::new();
         for op in node.journal.sync(to) {
             let disk = node.disks.entry(op.partition).or_default();
-            disk.log.apply(&op.entry);
+            disk.take(&op.entry);
             ends.insert(op.partition, (disk.log.end(), op.notes));
         }
         if let Some(process) = &mut node.process {
@@ -314,7 +326,7 @@ impl World {
     fn on_apply(&mut self, index: usize, id: PartitionId) {
         let Some(hosted) = self.nodes[index].hosted_mut(id) else { return };
         hosted.applying = false;
-        if hosted.rewind.is_some() || hosted.installing {
+        if hosted.rewind.is_some() || hosted.copying.is_some() {
             return;
         }
         let to = hosted.apply_to.min(hosted.log.end());
@@ -346,13 +358,9 @@ impl World {
     ) {
         let commits_only = self.options.has(Planted::AsideCommitsOnly);
         let Some(hosted) = self.nodes[index].hosted(id) else { return };
+        // The log may be trimmed above them: the state knows whose they were.
         let dead = hosted.state.dead(cut, start_ts, start);
-        let mut aside: Vec<Aside> = dead
-            .into_iter()
-            .filter_map(|lsn| hosted.log.record(lsn))
-            .filter_map(kept_of)
-            .map(|(txn, _)| Aside { txn, ordinal: id.ordinal })
-            .collect();
+        let mut aside: Vec<Aside> = dead.into_iter().map(|txn| Aside { txn, ordinal: id.ordinal }).collect();
         if !commits_only {
             let open = hosted.state.open(&hosted.log.summary.lineage);
             aside.extend(open.into_iter().map(|prepared| Aside { txn: prepared.txn, ordinal: id.ordinal }));
@@ -369,6 +377,9 @@ impl World {
             if self.rng_bool(3) {
                 self.flush(index, id);
             }
+            if self.options.keep != Keep::All && self.rng_bool(3) {
+                self.trim(index, id);
+            }
         }
     }
 
@@ -382,7 +393,7 @@ impl World {
         let node = &mut self.nodes[index];
         let Some(hosted) = node.process.as_ref().and_then(|process| process.hosted.get(&id)) else { return };
         let Some(disk) = node.disks.get_mut(&id) else { return };
-        if hosted.installing || hosted.state.applied > disk.log.end() && !unsynced {
+        if hosted.copying.is_some() || hosted.state.applied > disk.log.end() && !unsynced {
             return;
         }
         disk.state = hosted.state.map.clone();
@@ -489,7 +500,7 @@ impl World {
     }
 
     /// The divergence file: commits and prepared rows above `to`.
-    fn set_aside_undone(&mut self, index: usize, id: PartitionId, to: Lsn) {
+    pub(crate) fn set_aside_undone(&mut self, index: usize, id: PartitionId, to: Lsn) {
         let commits_only = self.options.has(Planted::AsideCommitsOnly);
         let Some(hosted) = self.nodes[index].hosted(id) else { return };
         let undone = hosted.log.records.iter().filter(|record| record.lsn > to).filter_map(kept_of);

@@ -7,6 +7,7 @@
 //! - `options` what a seed makes of the world
 //! - `world` the queue, the network, the only loop
 //! - `node`, `process`, `disk`, `state`, `host` a node: life, disk, and the host of its replicas
+//! - `keep`, `copy` logs that are trimmed, and copies of state where they do not reach back
 //! - `region` a region's catalog and timestamp service
 //! - `clients` transactions and reads
 //! - `sessions` streams between regions
@@ -27,8 +28,10 @@
 pub mod checks;
 pub mod clients;
 pub mod control;
+pub mod copy;
 pub mod disk;
 mod host;
+mod keep;
 pub mod nemesis;
 pub mod node;
 pub mod options;

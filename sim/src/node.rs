@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use replication::{FeedId, Instant, Leases, Replica};
+use replication::{FeedId, Input, Instant, Leases, Replica};
 use types::{Incarnation, Lsn, Member, NodeId, PartitionId, Reign};
 
+use crate::copy::{Copying, Word};
 use crate::disk::{Disk, Journal, LogImage};
 use crate::state::Memory;
 use crate::world::Event;
@@ -61,7 +62,15 @@ pub struct Hosted {
     /// Timestamps that were asked for and not given.
     pub timestamps: BTreeMap<u64, u32>,
     /// A copy of the state is on its way.
-    pub installing: bool,
+    pub copying: Option<Copying>,
+    /// What the replica is told when a copy has been taken over.
+    pub held: Vec<Input>,
+    /// Copies that were wanted since the process started.
+    pub copies: u64,
+    /// The reign in which it is the primary of a sink, as the catalog said last.
+    pub leads_sink: Option<Reign>,
+    /// What the catalog knows of its state, as the primary of a sink.
+    pub told: Option<Word>,
     /// The sessions with sinks that were opened here.
     pub sessions: BTreeMap<u64, Reign>,
 }

@@ -3,8 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
-use rand::Rng;
 use rand::seq::IndexedRandom;
+use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use replication::ReplicaOptions;
 use types::Mode;
@@ -21,6 +21,17 @@ pub enum Scale {
     Region,
     /// Two or three regions, databases that follow each other, fewer failures inside a region.
     Regions,
+}
+
+/// How much of its log a replica keeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keep {
+    /// All of it.
+    All,
+    /// What followers and other regions may ask for.
+    Needed,
+    /// What is not in the state's files.
+    Little,
 }
 
 /// A kind of fault.
@@ -139,6 +150,8 @@ impl Planted {
             Rule::MarksAfterSeal,
             Rule::RelayBeforeJoined,
             Rule::StaleTurn,
+            Rule::MemberAwaitsCopy,
+            Rule::CopyForPromoted,
         ];
         let own = [
             Planted::NoCas,
@@ -200,6 +213,10 @@ pub struct Options {
     pub sync_max: u64,
     /// Of a hundred transactions, so many touch several partitions.
     pub wide: u32,
+    /// How much of its log a replica keeps.
+    pub keep: Keep,
+    /// A follower with an empty log is fed a log of up to this many records.
+    pub copy_records_min: u64,
     /// Persons give orders at random: promotions, other sources, fences.
     pub orders: bool,
     /// A rule to leave out.
@@ -228,6 +245,8 @@ impl Options {
             (Scale::Regions, Fault::Kill | Fault::Power) => 2,
             (Scale::Regions, _) => 1,
         };
+        // What was added later is drawn apart, so that it changes nothing that a seed made before.
+        let mut more = ChaCha8Rng::seed_from_u64(seed ^ 0x7a3d_90e1);
         Options {
             seed,
             scale,
@@ -244,6 +263,8 @@ impl Options {
             bound: if scale == Scale::Region { 6000 } else { 20_000 },
             sync_max: if mode.sync_durability { 40 } else { 150 },
             wide: if scale == Scale::Region { 20 } else { 50 },
+            keep: *[Keep::All, Keep::Needed, Keep::Little].choose(&mut more).expect("not empty"),
+            copy_records_min: *[u64::MAX, u64::MAX, 40].choose(&mut more).expect("not empty"),
             orders: true,
             planted,
         }
@@ -267,7 +288,7 @@ impl Options {
             window_bytes_max: 4000,
             tail_bytes_max: 1500,
             join_records_max: 50,
-            copy_records_min: u64::MAX,
+            copy_records_min: self.copy_records_min,
             planted,
         }
     }
@@ -296,7 +317,7 @@ impl fmt::Display for Options {
         write!(
             f,
             "seed {} {:?} leaves {:?} partitions {} {} REPLICATION {} DURABILITY lossy {}/1000 slow {}/1000 faults {:?} \
-             every {} ms control every {} ms wide {}% planted {:?}",
+             every {} ms control every {} ms wide {}% keep {:?} copies above {} planted {:?}",
             self.seed,
             self.scale,
             self.leaves,
@@ -309,6 +330,8 @@ impl fmt::Display for Options {
             self.fault_gap,
             self.control_gap,
             self.wide,
+            self.keep,
+            self.copy_records_min,
             self.planted
         )
     }

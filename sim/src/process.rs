@@ -3,12 +3,11 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use replication::{Effect, Input, Leases, Probe, Recovered, Replica};
-use types::{Incarnation, Lsn, PartitionId};
+use types::{Incarnation, Lsn, PartitionId, Timestamp};
 
 use crate::node::{Hosted, Process, Rewind, RewindStep};
 use crate::options::{MILLI, Planted, RENEW};
 use crate::say;
-use crate::state::Memory;
 use crate::world::{Event, Local, Packet, Place, World};
 
 impl World {
@@ -31,8 +30,9 @@ impl World {
         // What the operating system still holds is synced before anything else.
         let written = node.journal.written;
         for op in node.journal.sync(written) {
-            node.disks.entry(op.partition).or_default().log.apply(&op.entry);
+            node.disks.entry(op.partition).or_default().take(&op.entry);
         }
+        node.disks.values_mut().for_each(|disk| disk.laid = None);
         node.process = Some(Process {
             me,
             leases: Leases::new(me, options, node.clock(now), first),
@@ -74,8 +74,10 @@ impl World {
         };
         let intended = found.intent.is_some();
         let mut effects = vec![];
-        let (log, state) = (disk.log.clone(), Memory { map: disk.state.clone(), applied: disk.flushed });
-        let replica = Replica::new(id, node.member(), options, found, &mut effects);
+        let (log, state) = (disk.log.clone(), disk.memory());
+        let mut replica = Replica::new(id, node.member(), options, found, &mut effects);
+        let times = log.records.iter().filter_map(|record| record.body.timestamp());
+        replica.receive(times.fold(state.newest(), Timestamp::max));
         let hosted = Hosted {
             replica,
             log,
@@ -86,7 +88,11 @@ impl World {
             rewind: None,
             reads: VecDeque::new(),
             timestamps: BTreeMap::new(),
-            installing: false,
+            copying: None,
+            held: vec![],
+            copies: 0,
+            leads_sink: None,
+            told: None,
             sessions: BTreeMap::new(),
         };
         let process = self.nodes[index].process.as_mut().expect("it was just started");
@@ -164,6 +170,7 @@ impl World {
         for id in partitions {
             self.ask_timestamps(index, id);
             self.feed(index, id, Input::Tick);
+            self.say_complete(index, id);
             self.spy(index, id);
         }
     }

@@ -122,6 +122,13 @@ impl World {
             .map(|(_, index)| index)
     }
 
+    /// The node of a source that leads a partition, if it is in sight of a region that follows it by this link.
+    pub(crate) fn source_of(&self, region: usize, ordinal: Ordinal, link: LinkId) -> Option<usize> {
+        let (_, source) = self.followed(region).filter(|(known, _)| *known == link)?;
+        let severed = self.severed.contains(&(region.min(source), region.max(source)));
+        self.leader_of(source, ordinal).filter(|_| !severed)
+    }
+
     /// Sessions that should be are opened, others end.
     pub(crate) fn on_sessions(&mut self) {
         self.after(10 * MILLI, Event::Sessions);
@@ -229,7 +236,7 @@ impl World {
         }
         spy.fed_by = Some(by);
         spy.joined = false;
-        let message = Message::Differ { lineage: spy.lineage.clone(), end: spy.end };
+        let message = Message::Differ { lineage: spy.lineage.clone(), end: spy.end, trimmed: Lsn::ZERO };
         self.later(index, MILLI, Local::Session(id, Input::FromSink { feed: SPY, message }));
     }
 
@@ -243,6 +250,18 @@ impl World {
             Message::Resume(resume) => {
                 spy.end = spy.lineage.common_point(spy.end, &resume.lineage, resume.end);
                 spy.lineage.cut(spy.end);
+                if spy.end < resume.trimmed {
+                    // It takes a copy, of what is safe. A log may be trimmed above that: then it asks again.
+                    if resume.trimmed > resume.end {
+                        return;
+                    }
+                    spy.lineage = resume.lineage;
+                    spy.lineage.cut(resume.trimmed);
+                    for lsn in (spy.end.0 + 1..=resume.trimmed.0).map(Lsn) {
+                        shipped.push((spy.lineage.epoch_at(lsn).expect("a record has an epoch"), lsn));
+                    }
+                    spy.end = resume.trimmed;
+                }
                 spy.joined = true;
             }
             Message::Append(append) if spy.joined => {

@@ -1,6 +1,6 @@
 //! A partition's state in memory: an ordered map, changed by `types::state` alone.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use types::state::{self, Get, Outcome, Prepared, Space, Version};
@@ -127,11 +127,50 @@ impl Memory {
     }
 
     /// Transactions whose commits a promotion at `start` declares dead: committed in the open interval.
-    pub fn dead(&self, cut: Timestamp, start_ts: Timestamp, start: Lsn) -> Vec<Lsn> {
-        self.space(Space::Commit)
+    pub fn dead(&self, cut: Timestamp, start_ts: Timestamp, start: Lsn) -> BTreeSet<TxnId> {
+        let between: BTreeSet<Lsn> = self
+            .space(Space::Commit)
             .filter_map(|(key, _)| state::split_commit_key(key))
             .filter(|(ts, lsn)| cut < *ts && *ts < start_ts && *lsn < start)
             .map(|(_, lsn)| lsn)
+            .collect();
+        self.versions()
+            .filter(|version| between.contains(&version.lsn))
+            .filter_map(|version| writer(&version))
             .collect()
     }
+
+    /// Transactions of which the state holds something that a record above `lsn` wrote.
+    pub fn held_above(&self, lsn: Lsn) -> BTreeSet<TxnId> {
+        let written = self.versions().filter(|version| version.lsn > lsn).filter_map(|version| writer(&version));
+        written.chain(self.prepared().filter(|prepared| prepared.lsn > lsn).map(|prepared| prepared.txn)).collect()
+    }
+
+    /// The record that decided a transaction, or committed it alone.
+    pub fn decided_at(&self, txn: TxnId) -> Option<Lsn> {
+        let decided = state::outcome(self, txn).map(|outcome| outcome.lsn);
+        decided.or_else(|| self.versions().find(|version| writer(version) == Some(txn)).map(|version| version.lsn))
+    }
+
+    /// The record that prepared a transaction.
+    pub fn prepared_at(&self, txn: TxnId) -> Option<Lsn> {
+        state::prepared(self, txn).map(|prepared| prepared.lsn)
+    }
+
+    /// The highest time that the state speaks of.
+    pub fn newest(&self) -> Timestamp {
+        let commits = self.space(Space::Commit).filter_map(|(key, _)| Some(state::split_commit_key(key)?.0));
+        commits.chain(self.prepared().map(|prepared| prepared.bound)).max().unwrap_or_default()
+    }
+
+    fn versions(&self) -> impl Iterator<Item = Version> {
+        self.space(Space::Version)
+            .map(|(_, value)| Version::decode(value.clone()).expect("version was written by apply"))
+    }
+}
+
+/// The transaction that wrote a version: clients write nothing but their own names.
+fn writer(version: &Version) -> Option<TxnId> {
+    let value = version.value.as_ref()?;
+    Some(TxnId(u128::from_be_bytes(value[..].try_into().expect("a value is a transaction id"))))
 }

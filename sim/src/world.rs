@@ -187,6 +187,8 @@ pub enum Local {
     Apply(PartitionId),
     /// The next step of a rewind.
     Rewind(PartitionId),
+    /// The next step of a copy, of the job with this number.
+    Copy(PartitionId, u64),
     /// The state is to be flushed.
     Flush,
     /// A read of the log is done.

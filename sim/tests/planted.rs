@@ -4,7 +4,7 @@
 use perennial_sim::options::Fault::{
     self, Block, Catalog, Close, Deaf, Isolate, Kill, Pause, Power, PowerAll, Sever, Stale,
 };
-use perennial_sim::options::{Options, Planted, Scale};
+use perennial_sim::options::{Keep, Options, Planted, Scale};
 use perennial_sim::run::{ASSERTION, first_caught, judge};
 use perennial_sim::world::World;
 use replication::Planted as Rule;
@@ -28,6 +28,7 @@ struct Hunt {
     faults: &'static [Fault],
     slow: Option<u32>,
     control_gap: Option<u64>,
+    keep: Option<Keep>,
 }
 
 fn hunt(planted: Planted, scale: Scale, checks: &'static [&'static str]) -> Hunt {
@@ -42,6 +43,7 @@ fn hunt(planted: Planted, scale: Scale, checks: &'static [&'static str]) -> Hunt
         faults: &[],
         slow: None,
         control_gap: None,
+        keep: None,
     }
 }
 
@@ -70,6 +72,7 @@ impl Hunt {
         }
         options.slow = self.slow.unwrap_or(options.slow);
         options.control_gap = self.control_gap.unwrap_or(options.control_gap);
+        options.keep = self.keep.unwrap_or(options.keep);
     }
 
     fn run(&self) {
@@ -155,7 +158,7 @@ mod hunts {
         vec![
             regions(Rule::MarksSurvive, &["cut_is_consistent", "promotion_rows"]),
             Hunt { regions: Some(3), faults: &[Block, Isolate, Kill], control_gap: Some(30), ..late },
-            Hunt { regions: Some(3), faults: &[Sever], control_gap: Some(60), ..relay },
+            Hunt { regions: Some(3), faults: &[Sever], control_gap: Some(30), keep: Some(Keep::All), ..relay },
             regions(Rule::ServeVolatile, &["cut_is_consistent", "promotion_rows"]),
             regions(Rule::StaleTurn, &["commit_is_in_sync_min", "cut_is_consistent"]),
             order(Planted::PromoteVolatile, &["promotion_rows", "reads_are_fresh", "cut_is_consistent"]),
@@ -170,6 +173,11 @@ mod hunts {
             hunt(Planted::EpochReused, Scale::Region, &["record_identity", ASSERTION]),
             hunt(Planted::UndoLeaks, Scale::Regions, &["state_is_function_of_prefix"]),
         ]
+    }
+
+    pub(super) fn copies() -> Vec<Hunt> {
+        let missing = |rule| Hunt { keep: Some(Keep::Little), ..regions(rule, &["convergence"]) };
+        vec![missing(Rule::MemberAwaitsCopy), missing(Rule::CopyForPromoted)]
     }
 
     pub(super) fn hand_over() -> Vec<Hunt> {
@@ -192,7 +200,7 @@ macro_rules! groups {
     };
 }
 
-groups! { in_sync_sets durability leases failures transactions cuts_and_promotions names_and_states hand_over }
+groups! { in_sync_sets durability leases failures transactions cuts_and_promotions names_and_states copies hand_over }
 
 /// A bug that nothing looks for would be a rule that nothing protects.
 #[test]

@@ -418,6 +418,11 @@ impl PartitionTask {
             Effect::ToSink { feed, message } => self.shared.links.to_sink(feed, message),
             Effect::ToSource { link, message } => self.shared.links.to_source(self.id, link, message),
             Effect::Install { link, primary, .. } => self.install(link, primary),
+            Effect::StopCopy => {
+                if let Some(job) = self.job.take() {
+                    job.stop().await;
+                }
+            }
         }
     }
 

@@ -43,6 +43,7 @@ impl World {
                 node.todo.apply = node.todo.apply.min(to);
             }
             Effect::Install { .. } => self.node(node)?.disk.incomplete = true,
+            Effect::StopCopy => self.node(node)?.disk.incomplete = false,
             Effect::Timestamps { request, count } => self.node(node)?.todo.timestamps = Some((request, count)),
             Effect::Prepared { reign } => self.node(node)?.todo.prepared = Some(reign),
             Effect::Lookup { reign, txn } => self.node(node)?.todo.lookups.push((reign, txn)),

@@ -73,7 +73,7 @@ impl World {
                 let id = types::PartitionId { database: region.database, ordinal };
                 let Some(hosted) = node.hosted(id) else { return Some(format!("{} does not run", self.label(index))) };
                 let status = hosted.replica.cursors();
-                if hosted.rewind.is_some() || status.applied < hosted.log.end() {
+                if hosted.rewind.is_some() || hosted.copying.is_some() || status.applied < hosted.log.end() {
                     return Some(format!(
                         "{} {id} applied {} of {}",
                         self.label(index),

@@ -36,6 +36,7 @@ use std::collections::BTreeMap;
 use catalog::command::Loss;
 use types::{Body, Lsn, Ordinal, PartitionId, Record, Reign};
 
+use crate::copy::Copying;
 use crate::options::Options;
 use crate::say;
 use crate::world::World;
@@ -96,6 +97,9 @@ impl World {
     pub(crate) fn check_replica(&mut self, index: usize, id: PartitionId) {
         let node = &self.nodes[index];
         let (Some(hosted), Some(disk)) = (node.hosted(id), node.disks.get(&id)) else { return };
+        if hosted.copying.as_ref().is_some_and(Copying::is_taken) {
+            return;
+        }
         let result = cursor_order::check(hosted, disk);
         self.judge(cursor_order::NAME, result);
         if self.steps.is_multiple_of(97) {
@@ -136,7 +140,7 @@ impl World {
     /// The state of a replica against its log.
     pub(crate) fn check_state(&mut self, index: usize, id: PartitionId) {
         let Some(hosted) = self.nodes[index].hosted(id) else { return };
-        let result = state_is_function_of_prefix::check(hosted);
+        let result = state_is_function_of_prefix::check(hosted, &self.checks.names);
         self.judge(state_is_function_of_prefix::NAME, result);
     }
 

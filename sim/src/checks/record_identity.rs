@@ -16,6 +16,12 @@ pub struct Names {
 }
 
 impl Names {
+    /// The record of this name, if there was one.
+    pub fn record(&self, ordinal: Ordinal, epoch: Epoch, lsn: Lsn) -> Option<Record> {
+        let (_, body) = self.records.get(&(ordinal, epoch, lsn))?;
+        Some(Record { epoch, lsn, body: body.clone() })
+    }
+
     /// Takes note of an append.
     pub fn check(
         &mut self,

@@ -1,22 +1,28 @@
 //! The principle of `protocol.md`: the state is a function of the log prefix. What apply and undo have made of it over
-//! time equals what the records make of it anew. Checked where the log still begins with the first record.
+//! time, and what was copied, equals what the records make of it anew. The log may be trimmed: names are for ever.
 
 use types::Lsn;
 
+use super::record_identity::Names;
 use crate::node::Hosted;
 use crate::state::Memory;
 
 /// As it is reported.
 pub const NAME: &str = "state_is_function_of_prefix";
 
-/// The state against the log.
-pub fn check(hosted: &Hosted) -> Result<(), String> {
-    if hosted.log.summary.first > Lsn(1) || hosted.installing {
+/// The state against the records that its lineage names.
+pub fn check(hosted: &Hosted, names: &Names) -> Result<(), String> {
+    if hosted.copying.is_some() {
         return Ok(());
     }
+    let (lineage, ordinal) = (&hosted.log.summary.lineage, hosted.replica.id().ordinal);
     let mut anew = Memory::default();
-    for record in hosted.log.records.iter().take_while(|record| record.lsn <= hosted.state.applied) {
-        anew.apply(record);
+    for lsn in (1..=hosted.state.applied.0).map(Lsn) {
+        let record = lineage.epoch_at(lsn).and_then(|epoch| names.record(ordinal, epoch, lsn));
+        let Some(record) = record else {
+            return Err(format!("{} holds {lsn}, which nobody wrote", hosted.replica.id()));
+        };
+        anew.apply(&record);
     }
     if anew == hosted.state {
         return Ok(());

@@ -1,7 +1,7 @@
 //! Histories between regions (`protocol.md` sections 5 and 6).
 
 use super::Scenario;
-use crate::options::{Fault, Options, Planted, Scale};
+use crate::options::{Fault, Keep, Options, Planted, Scale};
 use crate::world::{Place, World};
 use replication::Planted as Rule;
 
@@ -69,6 +69,16 @@ fn replaced() -> Vec<Scenario> {
             options: |options| sized(options, &[3, 1]),
             play: stale_source,
             rule: None,
+        },
+        Scenario {
+            name: "a member whose log begins above the point to which its primary rewinds is copied to",
+            scale: Scale::Regions,
+            options: |options| {
+                sized(options, &[2, 2]);
+                options.keep = Keep::Little;
+            },
+            play: there_and_back,
+            rule: Some((Planted::Replica(Rule::MemberAwaitsCopy), &["convergence"])),
         },
         Scenario {
             name: "a replica sleeps through an exchange of the regions and wakes up",

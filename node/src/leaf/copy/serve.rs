@@ -75,12 +75,12 @@ async fn send(
     let refused = |reason: &str| CopyError::Refused(reason.into());
     let turn =
         copies.shared.sending.try_acquire().map_err(|_| refused("as many copies as may be are under way here"))?;
-    let reign = may_give(handle).await?;
+    let stream_of = may_give(handle).await?;
     let outgoing = export(id, handle, copies).await?;
     let applied = outgoing.export().manifest().applied;
-    wait_safe(handle, reign, applied).await?;
-    if may_give(handle).await? != reign {
-        return Err(refused("the primary was named anew meanwhile"));
+    wait_safe(handle, stream_of, applied).await?;
+    if may_give(handle).await? != stream_of {
+        return Err(refused("the primary was named anew, or has rewound meanwhile"));
     }
     let manifest = outgoing.export().manifest();
     post(stream, frames::manifest(manifest)).await?;
@@ -117,20 +117,22 @@ async fn post(stream: &Stream, frame: Frame) -> Result<(), CopyError> {
     Ok(stream.sender.send(if far { frame.compressed() } else { frame }).await?)
 }
 
-/// The reign in which this replica may be copied from: it serves, a sink has joined its source, and nobody else was named.
-async fn may_give(handle: &PartitionHandle) -> Result<Reign, CopyError> {
+/// Names the history of which this replica may be copied from: it serves, a sink has joined its source, and nobody else was
+/// named. After a rewind in the same reign, a position is one of another history.
+async fn may_give(handle: &PartitionHandle) -> Result<(Reign, u32), CopyError> {
     let status = handle.status.borrow().clone();
-    if !gives(&status) {
+    let Some(turn) = gives(&status) else {
         return Err(CopyError::Refused("this replica is not a primary that serves".into()));
-    }
+    };
     if !handle.may_read().await {
         return Err(CopyError::Refused("the primary's leases have lapsed".into()));
     }
-    Ok(status.reign)
+    Ok((status.reign, turn))
 }
 
-fn gives(status: &Status) -> bool {
-    status.leading.as_ref().is_some_and(|leading| leading.serving && leading.joined)
+/// The turn of a primary that gives copies.
+fn gives(status: &Status) -> Option<u32> {
+    status.leading.as_ref().filter(|leading| leading.serving && leading.joined).map(|leading| leading.turn)
 }
 
 async fn export(id: PartitionId, handle: &PartitionHandle, copies: &Copies) -> Result<Outgoing, CopyError> {
@@ -150,10 +152,10 @@ async fn export(id: PartitionId, handle: &PartitionHandle, copies: &Copies) -> R
 }
 
 /// What is copied must be on disk of every member before it is shown to anybody.
-async fn wait_safe(handle: &PartitionHandle, reign: Reign, applied: Lsn) -> Result<(), CopyError> {
+async fn wait_safe(handle: &PartitionHandle, (reign, turn): (Reign, u32), applied: Lsn) -> Result<(), CopyError> {
     let mut status = handle.status.clone();
     let is_over = |status: &Arc<Status>| match &status.leading {
-        Some(leading) if status.reign == reign => leading.safe >= applied,
+        Some(leading) if (status.reign, leading.turn) == (reign, turn) => leading.safe >= applied,
         _ => true,
     };
     let waited = tokio::time::timeout(SAFE_TIME, status.wait_for(is_over)).await;
