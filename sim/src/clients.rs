@@ -10,11 +10,12 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use rand::Rng;
 use replication::{Answer, Input, Ticket, Touch, TxnRequest};
-use types::{Body, Epoch, Ordinal, PartitionId, Reign, Revision, Timestamp, TxnId, Write};
+use types::{Body, Epoch, Ordinal, PartitionId, Promotion, Reign, Revision, SchemaVersion, Timestamp, TxnId, Write};
 
 use crate::checks::acked_write_survives::Shown;
 use crate::checks::no_fork::Deed;
-use crate::checks::{no_fork, one_acker_per_epoch, reads_are_fresh};
+use crate::checks::{definitions, no_fork, one_acker_per_epoch, reads_are_fresh};
+use crate::definitions::{Aggregator, Change, is_refused};
 use crate::options::MILLI;
 use crate::say;
 use crate::state::Seen;
@@ -38,6 +39,8 @@ pub enum Act {
     Died(TxnId),
     /// A participant's question got this answer.
     Learnt(usize, PartitionId, TxnId, Ordinal, Option<Timestamp>),
+    /// An aggregator gives up what it wanted to know.
+    ErrandOver(u64),
     /// A transaction's decision was acknowledged by a SYNC sink, perhaps.
     Acknowledge(TxnId),
 }
@@ -64,9 +67,15 @@ pub struct Part {
 pub struct Txn {
     /// In which region it was begun.
     pub region: usize,
+    /// By which aggregator.
+    pub by: Aggregator,
+    /// With which definitions.
+    pub planned: Option<SchemaVersion>,
+    /// It changes them.
+    pub change: Option<Change>,
     /// The first one decides.
     pub parts: Vec<Part>,
-    stage: Stage,
+    pub(crate) stage: Stage,
     steps: u64,
     stamp: Revision,
     /// The commit timestamp that was asked for.
@@ -82,8 +91,9 @@ pub struct Txn {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
+pub(crate) enum Stage {
     Writing,
+    Requiring,
     Committing,
     Preparing,
     Deciding,
@@ -92,8 +102,10 @@ enum Stage {
 }
 
 #[derive(Clone, Copy, Debug)]
-enum Want {
+pub(crate) enum Want {
     Step(TxnId, usize),
+    Required(TxnId),
+    Errand(u64),
     Nothing,
     Settled(u64),
     Inquiry(usize, PartitionId, TxnId, Ordinal),
@@ -103,6 +115,10 @@ enum Want {
 #[derive(Clone, Debug)]
 struct Read {
     partition: PartitionId,
+    by: Aggregator,
+    planned: Option<SchemaVersion>,
+    /// The region's history and the definitions in it when it began.
+    newest: Option<(Vec<Promotion>, SchemaVersion)>,
     key: Bytes,
     reign: Option<Reign>,
     seen: Option<Option<Seen>>,
@@ -146,6 +162,7 @@ impl World {
             Act::Learnt(index, id, txn, first, decision) => {
                 self.request(index, id, Want::Nothing, TxnRequest::Finish { txn, first, decision });
             }
+            Act::ErrandOver(number) => self.end_errand(number),
             Act::Acknowledge(txn) => self.acknowledge_synced(txn),
         }
     }
@@ -162,6 +179,9 @@ impl World {
             return;
         }
         let (node, id) = self.pick(&leaders);
+        if self.options.definitions && self.chance(15) {
+            return self.change_definitions(self.nodes[node].region);
+        }
         if self.chance(500) {
             self.begin_read(node, id);
         } else if self.clients.under_way.len() < UNDER_WAY_MAX * self.regions.len() {
@@ -183,7 +203,7 @@ impl World {
     }
 
     /// The node that a client of a region takes for the primary: mostly one that believes so itself.
-    fn primary_for_client(&mut self, region: usize, id: PartitionId) -> usize {
+    pub(crate) fn primary_for_client(&mut self, region: usize, id: PartitionId) -> usize {
         let mut nodes: Vec<usize> = self.leaders(Some(id)).into_iter().map(|(index, _)| index).collect();
         nodes.retain(|index| self.nodes[*index].region == region);
         if nodes.is_empty() {
@@ -195,6 +215,7 @@ impl World {
 
     fn begin_txn(&mut self, node: usize, id: PartitionId) {
         let region = self.nodes[node].region;
+        let Some((by, planned)) = self.planner(region) else { return };
         let mut ordinals = vec![id.ordinal];
         if self.chance(self.options.wide * 10) {
             let others: Vec<Ordinal> = self.ordinals().filter(|ordinal| *ordinal != id.ordinal).collect();
@@ -212,17 +233,26 @@ impl World {
             let node = if ordinal == id.ordinal { node } else { self.primary_for_client(region, partition) };
             let key = Bytes::copy_from_slice(&[self.between(0, u64::from(KEYS) - 1) as u8]);
             let statements = if self.chance(200) { 2 } else { 1 };
-            parts.push(Part {
-                ordinal,
-                keys: vec![key],
-                node,
-                epoch: None,
-                count: 0,
-                statements,
-                prepared: false,
-                finished: false,
-            });
+            parts.push(self.part(ordinal, node, key, statements));
         }
+        let txn = self.enter_txn(by, planned, parts, None);
+        self.step_txn(txn);
+    }
+
+    pub(crate) fn part(&self, ordinal: Ordinal, node: usize, key: Bytes, statements: u32) -> Part {
+        let (epoch, count, prepared, finished) = (None, 0, false, false);
+        Part { ordinal, keys: vec![key], node, epoch, count, statements, prepared, finished }
+    }
+
+    /// A transaction begins.
+    pub(crate) fn enter_txn(
+        &mut self,
+        by: Aggregator,
+        planned: Option<SchemaVersion>,
+        parts: Vec<Part>,
+        change: Option<Change>,
+    ) -> TxnId {
+        let region = by.0;
         let txn = TxnId(self.rng.random());
         let stamp = self.regions[region].catalog.revision;
         say!(
@@ -231,10 +261,16 @@ impl World {
             txn.0 >> 96,
             parts.iter().map(|part| part.ordinal.0).collect::<Vec<_>>()
         );
+        if let Some(change) = &change {
+            say!(self, "it changes definitions to {}", change.version);
+        }
         self.clients.txns.insert(
             txn,
             Txn {
                 region,
+                by,
+                planned,
+                change,
                 parts,
                 stage: Stage::Writing,
                 steps: 0,
@@ -247,11 +283,11 @@ impl World {
             },
         );
         self.clients.under_way.push(txn);
-        self.step_txn(txn);
+        txn
     }
 
     /// Sends a request to a partition at a node.
-    fn request(&mut self, index: usize, partition: PartitionId, want: Want, request: TxnRequest) -> Ticket {
+    pub(crate) fn request(&mut self, index: usize, partition: PartitionId, want: Want, request: TxnRequest) -> Ticket {
         self.clients.tickets += 1;
         let ticket = Ticket(self.clients.tickets);
         self.clients.waiting.insert(ticket.0, want);
@@ -267,7 +303,7 @@ impl World {
     // ---- the coordinator
 
     /// The next step of a transaction, whatever it is.
-    fn step_txn(&mut self, txn: TxnId) {
+    pub(crate) fn step_txn(&mut self, txn: TxnId) {
         let Some(held) = self.clients.txns.get_mut(&txn) else { return };
         if held.stage == Stage::Over {
             return;
@@ -284,16 +320,20 @@ impl World {
         let database = self.regions[held.region].database;
         match held.stage {
             Stage::Writing => self.step_writing(txn, &held, database),
+            Stage::Requiring => {
+                let change = held.change.expect("only changes require");
+                self.require_all(txn, held.region, change, false);
+            }
             Stage::Committing => {
                 let part = &held.parts[0];
-                let touch = Touch { epoch: part.epoch, count: part.count, schema: None };
+                let touch = Touch { epoch: part.epoch, count: part.count, schema: held.planned };
                 let id = PartitionId { database, ordinal: part.ordinal };
                 self.request(part.node, id, Want::Step(txn, 0), TxnRequest::Commit { txn, touch });
             }
             Stage::Preparing => {
                 let first = held.parts[0].ordinal;
                 for (at, part) in held.parts.iter().enumerate() {
-                    let touch = Touch { epoch: part.epoch, count: part.count, schema: None };
+                    let touch = Touch { epoch: part.epoch, count: part.count, schema: held.planned };
                     let id = PartitionId { database, ordinal: part.ordinal };
                     self.request(part.node, id, Want::Step(txn, at), TxnRequest::Prepare { txn, touch, first });
                 }
@@ -316,20 +356,26 @@ impl World {
         let next = held.parts.iter().position(|part| part.statements > 0);
         let Some(at) = next else {
             let kept = self.clients.txns.get_mut(&txn).expect("it was read above");
-            kept.stage = if held.parts.len() == 1 { Stage::Committing } else { Stage::Preparing };
+            kept.stage = match (held.parts.len(), held.change) {
+                (_, Some(_)) => Stage::Requiring,
+                (1, None) => Stage::Committing,
+                (_, None) => Stage::Preparing,
+            };
             return self.step_txn(txn);
         };
         let part = &held.parts[at];
-        let touch = Touch { epoch: part.epoch, count: part.count, schema: None };
+        let touch = Touch { epoch: part.epoch, count: part.count, schema: held.planned };
         let id = PartitionId { database, ordinal: part.ordinal };
         let lock = TxnRequest::Lock { txn, touch, stamp: held.stamp, keys: part.keys.clone() };
         self.request(part.node, id, Want::Step(txn, at), lock);
     }
 
     /// The coordinator stops; its session's host gives back what it holds, later.
-    fn give_up(&mut self, txn: TxnId) {
+    pub(crate) fn give_up(&mut self, txn: TxnId) {
         let Some(held) = self.clients.txns.get_mut(&txn) else { return };
         held.stage = Stage::Over;
+        let changer = held.change.map(|_| held.by);
+        changer.into_iter().for_each(|by| self.forget_definitions(by));
         self.clients.under_way.retain(|other| *other != txn);
         let delay = self.pick(&[1, 20, 100]);
         self.after(delay * MILLI, Event::Client(Act::Died(txn)));
@@ -367,6 +413,8 @@ impl World {
         let Some(want) = self.clients.waiting.remove(&ticket.0) else { return };
         match want {
             Want::Nothing => {}
+            Want::Errand(number) => self.on_errand(number, index, id, &answer),
+            Want::Required(txn) => self.on_required(index, id, txn, &answer),
             Want::Settled(read) => self.on_settled(index, read, &answer),
             Want::Inquiry(asker, partition, txn, first) => {
                 if let Answer::Decided { decision } = answer {
@@ -392,6 +440,16 @@ impl World {
         if held.stage == Stage::Over || lost {
             return;
         }
+        let (by, planned) = (held.by, held.planned);
+        if is_refused(&answer) {
+            self.refused_for_schema(by, id, planned);
+            return self.give_up(txn);
+        }
+        let change = held.change.filter(|_| matches!(answer, Answer::Locked { .. }));
+        if change.is_some_and(|change| !self.may_raise(index, id, by, &change)) {
+            return self.give_up(txn);
+        }
+        let held = self.clients.txns.get_mut(&txn).expect("it was there above");
         match (held.stage, answer) {
             (Stage::Writing, Answer::Locked { epoch }) => {
                 held.parts[at].epoch = Some(epoch);
@@ -440,6 +498,8 @@ impl World {
         let held = self.clients.txns.get_mut(&txn).expect("its coordinator lives");
         held.stage = Stage::Over;
         let (node, ordinal, region) = (held.parts[0].node, held.parts[0].ordinal, held.region);
+        let changer = held.change.map(|_| held.by);
+        changer.into_iter().for_each(|by| self.forget_definitions(by));
         self.clients.under_way.retain(|other| *other != txn);
         if forget && self.chance(300) {
             let id = PartitionId { database: self.regions[region].database, ordinal };
@@ -521,15 +581,23 @@ impl World {
         self.clients.tickets += 1;
         let read = self.clients.tickets;
         let region = self.nodes[index].region;
+        let Some((by, planned)) = self.planner(region) else { return };
+        let term = self.term(region);
+        let newest = planned.and_then(|_| self.checks.definitions.newest(&term)).map(|newest| (term, newest));
         let head = self.checks.heads.get(&(region, id.ordinal));
         self.checks.reads.begin(read, region, id.ordinal, key.clone(), head);
-        self.clients.reads.insert(read, Read { partition: id, key, reign: None, seen: None, looked: false });
-        self.request(index, id, Want::Settled(read), TxnRequest::Settle { view: Timestamp::MAX, schema: None });
+        let held = Read { partition: id, by, planned, newest, key, reign: None, seen: None, looked: false };
+        self.clients.reads.insert(read, held);
+        let settle = TxnRequest::Settle { view: Timestamp::MAX, schema: planned };
+        self.request(index, id, Want::Settled(read), settle);
     }
 
     fn on_settled(&mut self, index: usize, read: u64, answer: &Answer) {
         if *answer != Answer::Settled {
-            self.clients.reads.remove(&read);
+            let held = self.clients.reads.remove(&read).filter(|_| is_refused(answer));
+            if let Some(Read { by, partition, planned, .. }) = held {
+                self.refused_for_schema(by, partition, planned);
+            }
             return;
         }
         let Some(id) = self.clients.reads.get(&read).map(|held| held.partition) else { return };
@@ -542,7 +610,7 @@ impl World {
         self.later(index, delay * MILLI, Local::TakeValue(read));
     }
 
-    fn may_read(&self, index: usize, id: PartitionId) -> bool {
+    pub(crate) fn may_read(&self, index: usize, id: PartitionId) -> bool {
         let now = self.clock(index);
         self.nodes[index]
             .process
@@ -575,7 +643,13 @@ impl World {
         let seen = held.seen.flatten();
         let name = seen.as_ref().and_then(|seen| Some((hosted.log.summary.lineage.epoch_at(seen.lsn)?, seen.lsn)));
         let ts = seen.as_ref().map_or(Timestamp::ZERO, |seen| seen.ts);
+        let own = hosted.replica.status().mark.promotions;
         say!(self, "{} {id} answers a read of {:?}: {ts}", self.label(index), held.key);
+        // One that is of another history, and does not know it yet, knows nothing of its definitions.
+        if let Some((_, newest)) = held.newest.filter(|(term, newest)| *term == own && held.planned < Some(*newest)) {
+            let text = format!("a read of {id} was planned with {:?}, {newest} was acknowledged", held.planned);
+            return self.fail(definitions::NAME, text);
+        }
         self.checks.read += 1;
         let result = self.checks.reads.end(read, ts);
         self.judge(reads_are_fresh::NAME, result);

@@ -9,7 +9,7 @@
 //! - `node`, `process`, `disk`, `state`, `host` a node: life, disk, and the host of its replicas
 //! - `keep`, `copy` logs that are trimmed, and copies of state where they do not reach back
 //! - `region` a region's catalog and timestamp service
-//! - `clients` transactions and reads
+//! - `clients` transactions and reads; `definitions` what they are planned with
 //! - `sessions` streams between regions
 //! - `control` what persons and leaders do to databases that follow each other
 //! - `script` which faults strike, when and whom
@@ -20,7 +20,7 @@
 //!
 //! # What is not simulated
 //!
-//! The bytes of the node log, of frames and of files (storage and transport test those); schema and DDL; garbage
+//! The bytes of the node log, of frames and of files (storage and transport test those); garbage
 //! collection of row versions; state diffs (tier 2).
 #![warn(missing_docs)]
 #![forbid(unsafe_code)]
@@ -29,6 +29,7 @@ pub mod checks;
 pub mod clients;
 pub mod control;
 pub mod copy;
+pub mod definitions;
 pub mod disk;
 mod host;
 mod keep;

@@ -152,6 +152,8 @@ impl Planted {
             Rule::StaleTurn,
             Rule::MemberAwaitsCopy,
             Rule::CopyForPromoted,
+            Rule::SchemaUnchecked,
+            Rule::RequiredAtOnce,
         ];
         let own = [
             Planted::NoCas,
@@ -217,6 +219,8 @@ pub struct Options {
     pub keep: Keep,
     /// A follower with an empty log is fed a log of up to this many records.
     pub copy_records_min: u64,
+    /// Transactions are planned with definitions, and these change.
+    pub definitions: bool,
     /// Persons give orders at random: promotions, other sources, fences.
     pub orders: bool,
     /// A rule to leave out.
@@ -265,6 +269,7 @@ impl Options {
             wide: if scale == Scale::Region { 20 } else { 50 },
             keep: *[Keep::All, Keep::Needed, Keep::Little].choose(&mut more).expect("not empty"),
             copy_records_min: *[u64::MAX, u64::MAX, 40].choose(&mut more).expect("not empty"),
+            definitions: more.random_bool(0.4),
             orders: true,
             planted,
         }
@@ -317,7 +322,7 @@ impl fmt::Display for Options {
         write!(
             f,
             "seed {} {:?} leaves {:?} partitions {} {} REPLICATION {} DURABILITY lossy {}/1000 slow {}/1000 faults {:?} \
-             every {} ms control every {} ms wide {}% keep {:?} copies above {} planted {:?}",
+             every {} ms control every {} ms wide {}% keep {:?} copies above {} definitions {} planted {:?}",
             self.seed,
             self.scale,
             self.leaves,
@@ -332,6 +337,7 @@ impl fmt::Display for Options {
             self.wide,
             self.keep,
             self.copy_records_min,
+            self.definitions,
             self.planted
         )
     }

@@ -14,6 +14,7 @@ use types::{LinkId, LogEnd, Member, Ordinal, PartitionId, Promotion, Reign, Revi
 use crate::checks::{Checks, Violation};
 use crate::clients::Clients;
 use crate::control::Control;
+use crate::definitions::Definitions;
 use crate::nemesis::Nemesis;
 use crate::node::Node;
 use crate::options::{MILLI, Options, RENEW, Scale};
@@ -271,6 +272,8 @@ pub struct World {
     pub sessions: Sessions,
     /// DR control.
     pub control: Control,
+    /// Definitions of tables, as aggregators know them.
+    pub definitions: Definitions,
     /// No more faults.
     pub healing: bool,
     /// The first rule that was broken.
@@ -309,6 +312,7 @@ impl World {
             nemesis: Nemesis::default(),
             sessions: Sessions::default(),
             control: Control::default(),
+            definitions: Definitions::default(),
             healing: false,
             violation: None,
             trace: trace.then(Vec::new),

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use catalog::command::Loss;
 use types::{Epoch, Lineage, Lsn, PartitionId, Reign, Timestamp, TxnId};
 
+use super::Checks;
 use crate::disk::Name;
 use crate::say;
 use crate::world::World;
@@ -99,10 +100,28 @@ impl World {
                 format!("shipped {epoch}@{lsn} is missing when {} starts reign {reign} of {id}", self.label(index));
             self.fail(NAME, text);
         }
+        if !losses.is_empty() {
+            self.forget_definitions_lost(id, key);
+        }
         self.checks.lost += gone.len() as u64;
         if !losses.is_empty() {
             self.forget_lost(region, id, &gone);
         }
+    }
+
+    /// Changes of definitions that a reign has lost have never been.
+    fn forget_definitions_lost(&mut self, id: PartitionId, key: (usize, types::Ordinal)) {
+        let Checks { heads, definitions, names, .. } = &mut self.checks;
+        let head = &heads[&key];
+        // A name of another partition, or of another region's history, is not this reign's to lose.
+        let lost = |(epoch, lsn): Name| {
+            let own = names.record(id.ordinal, epoch, lsn).is_some() && epoch.number > head.life;
+            own && !head.holds(epoch, lsn)
+        };
+        if id.ordinal == types::Ordinal::META {
+            definitions.forget(lost);
+        }
+        definitions.forget_planned(lost);
     }
 
     /// What was lost is not expected of readers any more; a transaction that lost a part is expected of nobody.

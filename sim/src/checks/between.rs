@@ -12,6 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use types::{Body, Fence, Lsn, Ordinal, PartitionId, Promotion, Record, StartKind, Timestamp, TxnId};
 
+use super::definitions;
 use super::history::{Commit, Rows};
 use crate::disk::Aside;
 use crate::options::Scale;
@@ -48,8 +49,15 @@ impl World {
             _ => return,
         };
         let Some(held) = self.clients.txns.get(&txn) else { return };
+        let term = self.checks.history.term(id.ordinal, record.epoch).cloned().unwrap_or_default();
+        let version = held.change.map(|change| change.version).or(held.planned);
+        let judged = version.map_or(Ok(()), |version| {
+            let name = (record.epoch, record.lsn);
+            self.checks.definitions.commit(held.change.is_some(), name, &term, txn, (ts, version))
+        });
         let keys = held.parts.iter().flat_map(|part| part.keys.iter().map(|key| (part.ordinal, key.clone()))).collect();
         self.checks.history.commit(id.ordinal, record.epoch, txn, Commit { ts, keys });
+        self.judge(definitions::NAME, judged);
     }
 
     /// A writable primary mints a record.

@@ -21,6 +21,11 @@ pub struct Commit {
     pub keys: Vec<(Ordinal, Bytes)>,
 }
 
+/// Whether what was committed in the term `of` at `ts` is a part of the term `term`.
+pub fn holds(term: &[Promotion], of: &[Promotion], ts: Timestamp) -> bool {
+    term.starts_with(of) && term[of.len()..].iter().all(|promotion| ts <= promotion.cut)
+}
+
 /// All terms.
 #[derive(Debug, Default)]
 pub struct History {

@@ -10,6 +10,7 @@
 //! | `acked_write_survives` | a started reign's log holds everything shown, announced losses aside | every start of a reign |
 //! | `no_fork` | who was replaced shows nothing that the new reign's log lacks | every acknowledgement, read, shipment |
 //! | `reads_are_fresh` | reads are linearizable, key by key | every read |
+//! | `definitions` | what commits was planned with the definitions that hold at its time | every commit, every read |
 //! | `longest_log` | after a loss the log that keeps most goes on | every naming with a loss |
 //! | `compare_and_set` | a set changes only from the version that the proposer knew (in `region`) | every proposal |
 //! | `state_is_function_of_prefix` | state kept by apply and undo = state made anew from the records | starts, rewinds, at the end, now and then |
@@ -22,6 +23,7 @@ pub mod between;
 pub mod commit_is_in_sync_min;
 pub mod convergence;
 pub mod cursor_order;
+pub mod definitions;
 pub mod history;
 pub mod longest_log;
 pub mod no_fork;
@@ -65,6 +67,8 @@ pub struct Checks {
     pub announced: BTreeMap<(usize, Ordinal, Reign), Loss>,
     /// Reads that are under way.
     pub reads: reads_are_fresh::Reads,
+    /// Definitions of tables.
+    pub definitions: definitions::Versions,
     /// What commits, and where it belongs.
     pub history: history::History,
     /// What the checks between regions remember.
