@@ -18,7 +18,7 @@ use catalog::user::Account;
 use goldenscript::Argument;
 use perennial_catalog as catalog;
 use types::{
-    ClusterId, DatabaseId, Fence, Incarnation, LinkId, LogEnd, Lsn, Member, Mode, NodeId, Promotion, PromotionId,
+    ClusterId, DatabaseId, Fence, Incarnation, LinkId, LogEnd, Lsn, Mark, Member, Mode, NodeId, Promotion, PromotionId,
     Reign, Role, SetVersion, StartKind, Timestamp,
 };
 
@@ -193,11 +193,18 @@ impl Region {
 
     fn report(&mut self, args: &Args<'_>) -> Fallible<String> {
         let database = self.database(args)?;
-        let mark = args.number("mark").ok().map(Timestamp);
+        // A replica that has not heard of any promotion keeps a mark of another history.
+        let current = args.word(2).ok() != Some("unpromoted");
+        let promotions = self.state.databases[&database].promotions.clone();
+        let mark = Mark {
+            ts: Timestamp(args.number_or("mark", 0)?),
+            promotions: if current { promotions } else { vec![] },
+            ..Mark::default()
+        };
         let end = LogEnd { epoch_number: args.number("epoch")?, lsn: Lsn(args.number("lsn")?) };
         let report = Report { member: parse_member(args.word(1)?)?, at: self.now, end, mark };
         for ordinal in [-1, 0] {
-            self.heard.report(support::partition(database, ordinal), report);
+            self.heard.report(support::partition(database, ordinal), report.clone());
         }
         Ok(String::new())
     }

@@ -7,7 +7,7 @@ use catalog::decide::{Heard, Report, failover};
 use catalog::outcome::{Answer, Refusal};
 use perennial_catalog as catalog;
 use support::{SYNC, apply, cluster, create, creating, done, member, naming, partition, placed, started};
-use types::{LogEnd, Lsn, Mode, NodeId, Revision, Role, SetVersion, StartKind, Timestamp};
+use types::{LogEnd, Lsn, Mark, Mode, NodeId, Revision, Role, SetVersion, StartKind, Timestamp};
 
 const ASYNC_DURABILITY: Mode = Mode { sync_durability: false, sync_replication: true };
 const ASYNC_REPLICATION: Mode = Mode { sync_durability: true, sync_replication: false };
@@ -174,8 +174,12 @@ fn a_restarted_primary_is_named_anew_with_its_disk() {
     assert_eq!(view.members, [member(1, 2)].into());
 }
 
+fn kept(mark: Option<u64>) -> Mark {
+    Mark { ts: Timestamp(mark.unwrap_or(0)), ..Mark::default() }
+}
+
 fn report(state_member: types::Member, at: u64, epoch_number: u64, lsn: u64, mark: Option<u64>) -> Report {
-    Report { member: state_member, at, end: LogEnd { epoch_number, lsn: Lsn(lsn) }, mark: mark.map(Timestamp) }
+    Report { member: state_member, at, end: LogEnd { epoch_number, lsn: Lsn(lsn) }, mark: kept(mark) }
 }
 
 #[test]

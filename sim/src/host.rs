@@ -155,7 +155,7 @@ impl World {
             let Some(hosted) = process.hosted.get(&partition) else { continue };
             let mut end = hosted.replica.log_end();
             end.epoch_number = if by_lsn { 0 } else { end.epoch_number };
-            let mark = hosted.log.summary.mark.as_ref().map(|mark| mark.ts).filter(|ts| *ts > types::Timestamp::ZERO);
+            let mark = hosted.log.summary.mark.clone().unwrap_or_default();
             self.send(Place::Node(index), Place::Catalog(region), Packet::LogEnd { from, partition, end, mark });
         }
     }

@@ -96,7 +96,7 @@ pub enum Packet {
         /// Where.
         end: LogEnd,
         /// The mark on its disk.
-        mark: Option<Timestamp>,
+        mark: types::Mark,
     },
     /// Timestamps are wanted.
     TimestampsWanted {

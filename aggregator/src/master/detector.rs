@@ -198,8 +198,7 @@ impl Detector {
         heard.heartbeat(report.member, now);
         report.gone.iter().for_each(|member| heard.proved_gone(*member));
         for end in report.ends {
-            let mark = Some(end.mark.ts).filter(|ts| *ts > types::Timestamp::ZERO);
-            heard.report(end.partition, EndHeard { member: report.member, at: now, end: end.end, mark });
+            heard.report(end.partition, EndHeard { member: report.member, at: now, end: end.end, mark: end.mark });
         }
         report.replicas.iter().filter_map(|replica| replica.epoch).for_each(|epoch| heard.epoch(epoch.number));
         let damaged = report.replicas.iter().filter(|replica| replica.damaged).map(|replica| replica.partition);

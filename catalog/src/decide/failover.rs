@@ -8,7 +8,7 @@
 //! | nobody, and newer processes of *all* members report; ASYNC DURABILITY | the longest log goes on; a writable database that keeps marks goes on from a consistent cut |
 //! | no member; ASYNC REPLICATION, `async_failover_after` since the last answer to the primary | the longest log of the living secondaries goes on |
 //!
-//! Marks count if they are of the time since the database was promoted last. A database that is written here keeps none
+//! Marks count if they are of the database's present list of promotions, and of the time since the last of them. A database that is written here keeps none
 //! today; one that is left from its time as a sink would declare dead all that was written since.
 //!
 //! A replica that its process reports as damaged counts as one whose process is gone: it is taken out of the set, and if
@@ -189,7 +189,7 @@ fn longest(id: PartitionId, members: &[Member], heard: &Heard, loss: Loss, since
     let best = members.iter().filter_map(known).max_by_key(|report| (report.end, std::cmp::Reverse(report.member)));
     // One that holds nothing is being copied to, or was never fed: the old primary is waited for.
     let best = best.filter(|report| report.end.lsn > Lsn::ZERO || loss != Loss::Order);
-    best.map_or(Verdict::Wait, |report| Verdict::Longest(*report, loss))
+    best.map_or(Verdict::Wait, |report| Verdict::Longest(report.clone(), loss))
 }
 
 fn name(
@@ -225,10 +225,13 @@ fn naming(
     }
 }
 
-/// The mark of a log of a database that is written here, if it is no older than the history that the database has now.
+/// The mark of a log of a database that is written here, if it is of the history that the database has now and no older
+/// than that. A replica that has not heard of the last promotion keeps one that is of another: what it says of times above
+/// the promotion's cut is not about what was written since.
 fn current_mark(database: &Database, report: &Report) -> Option<Timestamp> {
     let promoted = database.promotions.last().map_or(Timestamp::ZERO, |promotion| promotion.cut);
-    report.mark.filter(|mark| !database.is_sink() && *mark > promoted)
+    let current = !database.is_sink() && report.mark.promotions == database.promotions;
+    Some(report.mark.ts).filter(|ts| current && *ts > promoted)
 }
 
 /// What a living primary said since the first report of the recovery. An older mark would give up more than was lost.
@@ -250,7 +253,7 @@ fn recover(
     let since = named.iter().map(|(_, report)| report.at).min().unwrap_or(0);
     let living = state.partitions_of(database).filter(|(id, _)| !lost.contains(id));
     let living: Option<Vec<Report>> =
-        living.map(|(id, partition)| fresh(heard, id, partition.primary, since).copied()).collect();
+        living.map(|(id, partition)| fresh(heard, id, partition.primary, since).cloned()).collect();
     for report in living?.iter().chain(named.iter().map(|(_, report)| report)) {
         cut = cut.min(current_mark(&state.databases[&database], report)?);
         received_epoch = received_epoch.max(report.end.epoch_number);

@@ -2,12 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use types::{Incarnation, LogEnd, Member, NodeId, PartitionId, Timestamp};
+use types::{Incarnation, LogEnd, Mark, Member, NodeId, PartitionId};
 
 use crate::state::RECEIVED_MAX;
 
 /// A replica's answer to the question where its log ends. It has synced its log before.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Report {
     /// Which process answered.
     pub member: Member,
@@ -15,9 +15,8 @@ pub struct Report {
     pub at: u64,
     /// The end of its log.
     pub end: LogEnd,
-    /// The resolved timestamp that is on its disk, in the history of the database's present promotions; `None` if it
-    /// keeps none.
-    pub mark: Option<Timestamp>,
+    /// The mark that is on its disk, with the list of promotions that it belongs to; of time zero if it keeps none.
+    pub mark: Mark,
 }
 
 #[derive(Clone, Copy, Debug)]
