@@ -15,7 +15,7 @@
 //! - `script` which faults strike, when and whom
 //! - `nemesis` what they do
 //! - `checks` what must hold; one property a file
-//! - `run` many seeds
+//! - `run` many seeds; `shrink` a failing one with as few faults as it needs
 //! - `scenarios` histories that the rules exist for, each shown to fail without its rule
 //!
 //! # What is not simulated
@@ -42,5 +42,6 @@ pub mod run;
 pub mod scenarios;
 pub mod script;
 pub mod sessions;
+pub mod shrink;
 pub mod state;
 pub mod world;

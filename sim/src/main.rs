@@ -1,15 +1,19 @@
 //! `perennial-sim`: runs seeds of the simulator on all cores.
 //!
 //! ```text
-//! perennial-sim --seeds N [--from S] [--scale region|regions] [--planted NAME]
-//! perennial-sim --seed K [-v] [--scale region|regions] [--planted NAME]
+//! perennial-sim --seeds N [--from S] [--scale region|regions] [--planted NAME] [--shrink]
+//! perennial-sim --seed K [-v] [--scale region|regions] [--planted NAME] [--shrink | --script FAULTS]
 //! ```
+//!
+//! `--shrink` leaves out what a failing seed does not need of its faults, and prints the rest in the words of `--script`.
 
 use std::process::ExitCode;
 use std::time::Instant;
 
 use perennial_sim::options::{Planted, Scale};
-use perennial_sim::run::{Report, run_seed, run_seeds, scale_of};
+use perennial_sim::run::{Report, run_seeds, scale_of};
+use perennial_sim::script::{Strike, from_words, in_words};
+use perennial_sim::shrink::Play;
 
 /// Lines of a failed history that are shown.
 const SHOWN: usize = 60;
@@ -21,6 +25,39 @@ struct Wanted {
     scale: Option<Scale>,
     planted: Option<Planted>,
     verbose: bool,
+    shrink: bool,
+    script: Option<Vec<Strike>>,
+}
+
+impl Wanted {
+    fn play(&self, seed: u64) -> Play<'static> {
+        let scale = self.scale.unwrap_or_else(|| scale_of(seed));
+        Play { seed, scale, planted: self.planted, focus: &|_| () }
+    }
+
+    /// Plays a seed again, with its history; shortened, if that is wanted and it fails.
+    fn show(&self, seed: u64, lines: usize) -> Report {
+        let play = self.play(seed);
+        let shrunk = if self.shrink { play.shrink() } else { None };
+        let script = shrunk.as_ref().map(|shrunk| &shrunk.script).or(self.script.as_ref());
+        let report = play.run(script.map(Vec::as_slice), true);
+        show(&report, lines);
+        if let Some(shrunk) = &shrunk {
+            println!(
+                "seed {seed}: {} of its {} faults do, after {} tries",
+                shrunk.script.len(),
+                shrunk.before,
+                shrunk.tries
+            );
+        }
+        if report.violation.is_some() {
+            let planted = self.planted.map_or(String::new(), |planted| format!(" --planted {}", planted.name()));
+            let script = script.map_or(String::new(), |script| format!(" --script '{}'", in_words(script)));
+            let scale = format!("{:?}", play.scale).to_lowercase();
+            println!("again: perennial-sim --seed {seed} --scale {scale}{planted}{script}");
+        }
+        report
+    }
 }
 
 fn main() -> ExitCode {
@@ -28,22 +65,22 @@ fn main() -> ExitCode {
         Ok(wanted) => wanted,
         Err(problem) => {
             eprintln!(
-                "{problem}\nusage: perennial-sim --seeds N [--from S] | --seed K [-v]  [--scale region|regions] [--planted NAME]"
+                "{problem}\nusage: perennial-sim --seeds N [--from S] | --seed K [-v] [--script FAULTS]  \
+                 [--scale region|regions] [--planted NAME] [--shrink]"
             );
             return ExitCode::from(2);
         }
     };
     let scale = |seed: u64| wanted.scale.unwrap_or_else(|| scale_of(seed));
     if let Some(seed) = wanted.seed {
-        let report = run_seed(seed, scale(seed), wanted.planted, true);
-        show(&report, if wanted.verbose { usize::MAX } else { SHOWN });
+        let report = wanted.show(seed, if wanted.verbose { usize::MAX } else { SHOWN });
         return if report.violation.is_none() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
     }
     let began = Instant::now();
     let totals = run_seeds(wanted.from..wanted.from + wanted.seeds, scale, wanted.planted, 10);
     let seconds = began.elapsed().as_secs_f64();
     for report in &totals.failed {
-        show(&run_seed(report.seed, scale(report.seed), wanted.planted, true), SHOWN);
+        wanted.show(report.seed, SHOWN);
     }
     println!(
         "{} steps, {} transactions acknowledged, {} reads, {} writes lost with an announcement",
@@ -68,7 +105,8 @@ fn show(report: &Report, lines: usize) {
 }
 
 fn read_arguments() -> Result<Wanted, String> {
-    let mut wanted = Wanted { seeds: 500, from: 0, seed: None, scale: None, planted: None, verbose: false };
+    let (seed, scale, planted, script) = Default::default();
+    let mut wanted = Wanted { seeds: 500, from: 0, seed, scale, planted, verbose: false, shrink: false, script };
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
         let mut value = || arguments.next().ok_or(format!("{argument} needs a value"));
@@ -78,6 +116,8 @@ fn read_arguments() -> Result<Wanted, String> {
             "--from" => wanted.from = number(value()?)?,
             "--seed" => wanted.seed = Some(number(value()?)?),
             "-v" => wanted.verbose = true,
+            "--shrink" => wanted.shrink = true,
+            "--script" => wanted.script = Some(from_words(&value()?)?),
             "--scale" => {
                 wanted.scale = Some(match value()?.as_str() {
                     "region" => Scale::Region,
