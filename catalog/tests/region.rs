@@ -278,6 +278,43 @@ fn a_standing_order_counts_from_the_last_answer_to_the_primary() {
 }
 
 #[test]
+fn a_damaged_member_that_lives_is_no_reason_to_wait() {
+    let mut state = cluster(2);
+    let db = create(&mut state, "db", ASYNC_DURABILITY, &[1, 2]);
+    let id = partition(db, 0);
+    let now = 4 * TIMEOUT;
+    let mut heard = Heard::new(0);
+    done(&mut state, &started(1, 2));
+    hear(&mut heard, now, &[member(1, 2), member(2, 1)]);
+    heard.damaged(member(2, 1), [id, partition(db, -1)].into(), now);
+    assert_eq!(state.view(id).unwrap().primary, member(1, 1), "its process is gone, the other member holds nothing");
+    for command in decide(&state, &heard, now) {
+        done(&mut state, &command);
+    }
+    assert_eq!(state.partitions[&id].members, [member(1, 1)].into());
+    assert!(failover::reports_wanted(&state, &heard, now, TIMEOUT).contains(&(member(1, 2), id)));
+    heard.report(id, report(member(1, 2), now, 2, 90, None));
+    for command in decide(&state, &heard, now) {
+        done(&mut state, &command);
+    }
+    assert_eq!(state.view(id).unwrap().primary, member(1, 2));
+}
+
+#[test]
+fn what_an_older_process_says_late_does_not_heal_a_newer_one() {
+    let mut state = cluster(2);
+    let db = create(&mut state, "db", ASYNC_DURABILITY, &[1, 2]);
+    let id = partition(db, 0);
+    let mut heard = Heard::new(0);
+    hear(&mut heard, MILLI, &[member(2, 2)]);
+    heard.damaged(member(2, 2), [id].into(), MILLI);
+    heard.damaged(member(2, 1), [].into(), 2 * MILLI);
+    assert_eq!(heard.damaged_since(id, member(2, 2)), Some(MILLI));
+    heard.damaged(member(2, 2), [].into(), 3 * MILLI);
+    assert_eq!(heard.damaged_since(id, member(2, 2)), None, "its own word counts");
+}
+
+#[test]
 fn views_since_tells_what_changed_and_nothing_else() {
     let mut state = cluster(2);
     let db = create(&mut state, "db", SYNC, &[1]);

@@ -311,7 +311,10 @@ impl Replica {
         // A candidate that was not proposed yet may be let go: it is silent itself, or a member is, without which it can
         // never be proposed, or trimming has passed it by.
         if let Some(Pending { change: SetChange::Add(member), version: None, asked }) = leading.pending
-            && (lost.is_some() || silent(member, asked) || leading.ack(member).is_none_or(|ack| !reached(ack.matched)))
+            && (lost.is_some()
+                || silent(member, asked)
+                || lacks(&member)
+                || leading.ack(member).is_none_or(|ack| !reached(ack.matched)))
         {
             leading.pending = None;
         }
@@ -319,7 +322,7 @@ impl Replica {
             let change = lost.map(|member| SetChange::Remove(*member)).or_else(|| {
                 let near = |member: &Member, ack: &Ack| {
                     let near = ack.matched.0 + options.join_records_max >= end.0 && reached(ack.matched);
-                    near && !silent(*member, Instant::default())
+                    near && !silent(*member, Instant::default()) && !lacks(member)
                 };
                 leading.fresh().find(|(member, ack)| near(member, ack)).map(|(member, _)| SetChange::Add(member))
             });
@@ -356,7 +359,10 @@ impl Replica {
         let must_change = end > common || common < begin.max(trimmed);
         let Some(feed) = self.leading().and_then(|leading| leading.feeds.get_mut(&from.node)) else { return };
         feed.resume_member(from, common, now);
-        feed.lacks = (common < begin.max(trimmed)).then_some(from);
+        if common < begin.max(trimmed) {
+            // What it has acknowledged before, perhaps as a replica that was found to be damaged since, it has no longer.
+            (feed.lacks, feed.ack) = (Some(from), Ack::default());
+        }
         if trimmed == MISSING {
             // It has drawn its conclusion already.
             feed.suspend();

@@ -659,7 +659,9 @@ impl World {
         let txn =
             seen.value.map_or(TxnId(0), |value| TxnId(u128::from_be_bytes(value[..].try_into().expect("a txn id"))));
         let head = self.checks.heads.entry((region, id.ordinal)).or_default();
-        head.shown.entry(name).or_insert(Shown { txn, ts, keys: vec![held.key] });
+        if !head.shown.contains_key(&name) {
+            head.show(name, Shown { txn, ts, keys: vec![held.key] });
+        }
     }
 
     // ---- inquiries

@@ -216,7 +216,7 @@ impl World {
     /// The divergence file of a replica that a copy replaces: what it holds above the point up to which they are one. Its
     /// log may be trimmed above that, so that the state is asked, too.
     fn set_aside_replaced(&mut self, index: usize, id: PartitionId, copy: &Copy) {
-        let Some(hosted) = self.nodes[index].hosted(id).filter(|_| !self.nodes[index].disks[&id].incomplete) else {
+        let Some(hosted) = self.nodes[index].hosted(id).filter(|_| !self.nodes[index].disks[&id].rotten) else {
             return;
         };
         let summary = &hosted.log.summary;

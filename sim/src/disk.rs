@@ -77,8 +77,12 @@ pub struct Disk {
     pub flushed: Lsn,
     /// Set-aside files.
     pub aside: BTreeSet<Aside>,
-    /// A copy of the state was begun and not ended, and nothing of the old one counts.
-    pub incomplete: bool,
+    /// Something of it cannot be read, and nobody knows yet.
+    pub rots: bool,
+    /// It is known that something cannot be read: nothing of it counts before there is a copy.
+    pub rotten: bool,
+    /// Since when.
+    pub found: u64,
     /// A copy that lies beside the state until the log says that it is the state.
     pub laid: Option<Memory>,
 }
@@ -100,7 +104,7 @@ impl Disk {
         if let Entry::Installed { trimmed, .. } = entry {
             let copy = self.laid.take().unwrap_or_else(|| panic!("a copy at {trimmed} is installed and not there"));
             assert_eq!(copy.applied, *trimmed, "the copy that is there is another one");
-            (self.state, self.flushed, self.incomplete) = (copy.map, copy.applied, false);
+            (self.state, self.flushed, self.rotten) = (copy.map, copy.applied, false);
         }
     }
 }
@@ -140,6 +144,11 @@ impl Journal {
         let skip = (self.written - self.durable) as usize;
         self.written = self.appended;
         self.ops.iter().skip(skip)
+    }
+
+    /// What is not on disk of everything up to the entry numbered `to`.
+    pub fn unsynced(&self, to: u64) -> impl Iterator<Item = &Op> {
+        self.ops.iter().take(to.saturating_sub(self.durable) as usize)
     }
 
     /// Everything up to the entry numbered `to` is on disk; returns what is newly there.

@@ -1,8 +1,8 @@
 //! The host of a replica: hands it inputs, executes its effects on the virtual disk and network.
 
-use replication::{Effect, Input, Instant, Note};
+use replication::{Effect, Input, Instant, Note, TxnRequest};
 use types::entry::{Entry, Intent};
-use types::{Body, Lsn, PartitionId, Record, Role, StartKind};
+use types::{Body, Lsn, PartitionId, Record, StartKind};
 
 use crate::copy::{Copying, Origin};
 use crate::disk::{Aside, Op, kept_of};
@@ -41,12 +41,14 @@ impl World {
             Local::Write => self.on_write(index),
             Local::Synced { ends } => {
                 for (id, (end, notes)) in ends {
-                    self.feed(index, id, Input::Durable { end, notes });
+                    let before = self.nodes[index].hosted(id).map_or(0, |hosted| hosted.notes_before);
+                    self.feed(index, id, Input::Durable { end, notes: notes.saturating_sub(before) });
                     self.advance_rewind(index, id);
                     self.advance_copy(index, id);
                 }
                 self.send_log_ends(index);
             }
+            Local::SyncFailed => self.on_sync_failed(index),
             Local::Apply(id) => self.on_apply(index, id),
             Local::Rewind(id) => self.on_rewind(index, id),
             Local::Copy(id, number) => self.on_copy(index, id, number),
@@ -94,10 +96,7 @@ impl World {
             Packet::Catalog { to, sent, revision, views, gone, finals } if to == me => {
                 gone.into_iter().for_each(|member| process.leases.mark_gone(member));
                 for view in views {
-                    let leads = view.primary == me && matches!(view.role, Role::Sink { .. });
-                    if let Some(hosted) = self.nodes[index].hosted_mut(view.partition) {
-                        hosted.leads_sink = leads.then_some(view.reign);
-                    }
+                    self.heed(index, &view);
                     self.feed(index, view.partition, Input::View { view, sent });
                 }
                 for (id, ts) in finals {
@@ -123,6 +122,7 @@ impl World {
                 let ids: Vec<PartitionId> = process.hosted.keys().copied().collect();
                 ids.into_iter().for_each(|id| self.feed(index, id, Input::Publish { ts }));
             }
+            Packet::Request { request: TxnRequest::Lock { .. }, .. } if self.is_full(index) => {}
             Packet::Request { partition, ticket, request } => {
                 self.feed(index, partition, Input::Txn { ticket, request });
             }
@@ -211,6 +211,7 @@ impl World {
                 self.send(here, Place::Catalog(region), packet);
             }
             Effect::Answer { ticket, answer } => self.on_answer(index, id, ticket, answer),
+            Effect::Halt { .. } if self.nodes[index].process.as_ref().is_some_and(|process| process.log_failed) => {}
             Effect::Halt { reason } => {
                 self.fail("halt", format!("{} {id} halts: {reason}", self.label(index)));
             }
@@ -261,6 +262,9 @@ impl World {
     }
 
     fn on_write(&mut self, index: usize) {
+        if let Some(left) = self.stalled(index) {
+            return self.later(index, left, Local::Write);
+        }
         let node = &mut self.nodes[index];
         let mut ends: Vec<(PartitionId, Lsn)> = vec![];
         for op in node.journal.write() {
@@ -299,6 +303,10 @@ impl World {
         if node.starts != start || node.process.is_none() {
             return;
         }
+        if self.fails_to_sync(index, to) {
+            return;
+        }
+        let node = &mut self.nodes[index];
         let mut ends = std::collections::BTreeMap::new();
         for op in node.journal.sync(to) {
             let disk = node.disks.entry(op.partition).or_default();
@@ -393,7 +401,7 @@ impl World {
         let node = &mut self.nodes[index];
         let Some(hosted) = node.process.as_ref().and_then(|process| process.hosted.get(&id)) else { return };
         let Some(disk) = node.disks.get_mut(&id) else { return };
-        if hosted.copying.is_some() || hosted.state.applied > disk.log.end() && !unsynced {
+        if hosted.copying.is_some() || disk.rotten || hosted.state.applied > disk.log.end() && !unsynced {
             return;
         }
         disk.state = hosted.state.map.clone();

@@ -32,7 +32,7 @@ impl World {
         let node = &self.nodes[index];
         let hosted = node.hosted(id)?;
         let disk = &node.disks[&id];
-        if self.options.keep == Keep::All || hosted.rewind.is_some() || hosted.copying.is_some() || disk.incomplete {
+        if self.options.keep == Keep::All || hosted.rewind.is_some() || hosted.copying.is_some() || disk.rotten {
             return None;
         }
         let own = disk.flushed.min(hosted.replica.cursors().applied);

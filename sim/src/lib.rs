@@ -8,6 +8,7 @@
 //! - `world` the queue, the network, the only loop
 //! - `node`, `process`, `disk`, `state`, `host` a node: life, disk, and the host of its replicas
 //! - `keep`, `copy` logs that are trimmed, and copies of state where they do not reach back
+//! - `damage` disks that fail
 //! - `region` a region's catalog and timestamp service
 //! - `clients` transactions and reads; `definitions` what they are planned with
 //! - `sessions` streams between regions
@@ -29,6 +30,7 @@ pub mod checks;
 pub mod clients;
 pub mod control;
 pub mod copy;
+mod damage;
 pub mod definitions;
 pub mod disk;
 mod host;

@@ -104,6 +104,13 @@ impl World {
             Fault::Deaf => self.deafen(region, node, &mut dice),
             Fault::Stale => self.blindfold(region, &mut dice),
             Fault::Sever => self.sever(&mut dice),
+            Fault::SyncFails => self.nodes[node].sync_fails = true,
+            Fault::Full => self.fill(node, dice.chance(400), dice.pick(&[30, 100, 300])),
+            Fault::Rot => {
+                let (which, scrubbed) = (dice.between(0, 1000), dice.chance(500));
+                self.rot(node, which, scrubbed, dice.rest());
+            }
+            Fault::Jump => self.regions[region].skew = dice.between(0, 150),
         }
     }
 

@@ -1,6 +1,6 @@
 //! A node: its disk, which outlives its processes, and the process that runs, if one does.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use replication::{FeedId, Input, Instant, Leases, Replica};
 use types::{Incarnation, Lsn, Member, NodeId, PartitionId, Reign};
@@ -53,8 +53,12 @@ pub struct Hosted {
     pub apply_to: Lsn,
     /// A step of applying is on its way.
     pub applying: bool,
-    /// Notes appended since the process started.
+    /// Notes appended since the process started,
     pub notes: u64,
+    /// and of these, by a replica that it has replaced.
+    pub notes_before: u64,
+    /// The set counts on what it has, as the catalog said last.
+    pub relied: bool,
     /// A rewind in progress.
     pub rewind: Option<Rewind>,
     /// Reads of the log that were asked for: for whom, first, last, bytes.
@@ -92,6 +96,10 @@ pub struct Process {
     pub writing: bool,
     /// Being synced up to here.
     pub syncing: Option<u64>,
+    /// Its log can no longer be written.
+    pub log_failed: bool,
+    /// Replicas of which it reports that they are damaged.
+    pub damaged: BTreeSet<PartitionId>,
 }
 
 /// A machine.
@@ -115,6 +123,12 @@ pub struct Node {
     pub disks: BTreeMap<PartitionId, Disk>,
     /// What is on its way to the disk.
     pub journal: Journal,
+    /// The next sync ends in an error.
+    pub sync_fails: bool,
+    /// Until then there is no room on its disk,
+    pub full_until: u64,
+    /// for anybody, or for clients alone.
+    pub full: bool,
 }
 
 impl Node {

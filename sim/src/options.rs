@@ -63,10 +63,18 @@ pub enum Fault {
     Stale,
     /// The link between two regions carries nothing.
     Sever,
+    /// The next sync of a node's log ends in an error.
+    SyncFails,
+    /// A disk is nearly full, or full.
+    Full,
+    /// A stored record rots.
+    Rot,
+    /// The clock by which a region's timestamps run jumps.
+    Jump,
 }
 
 /// All of them.
-pub const FAULTS: [Fault; 13] = [
+pub const FAULTS: [Fault; 17] = [
     Fault::Kill,
     Fault::Power,
     Fault::PowerAll,
@@ -80,7 +88,13 @@ pub const FAULTS: [Fault; 13] = [
     Fault::Deaf,
     Fault::Stale,
     Fault::Sever,
+    Fault::SyncFails,
+    Fault::Full,
+    Fault::Rot,
+    Fault::Jump,
 ];
+/// So many of them were there from the beginning.
+const FIRST_FAULTS: usize = 13;
 
 /// A rule of the simulated host, catalog or protocol that is left out on purpose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -113,6 +127,10 @@ pub enum Planted {
     EpochReused,
     /// Undoing a record leaves what it made in the state.
     UndoLeaks,
+    /// A sync that has failed is repeated, and believed.
+    SyncRetried,
+    /// A damaged replica is not reported.
+    DamageUntold,
 }
 
 impl Planted {
@@ -169,6 +187,8 @@ impl Planted {
             Planted::RewindUnsynced,
             Planted::EpochReused,
             Planted::UndoLeaks,
+            Planted::SyncRetried,
+            Planted::DamageUntold,
         ];
         rules.into_iter().map(Planted::Replica).chain(own).collect()
     }
@@ -240,7 +260,7 @@ impl Options {
         };
         let leaf_counts: &[usize] = if scale == Scale::Region { &[2, 3, 3, 4] } else { &[1, 2, 2, 3] };
         let partitions = if scale == Scale::Region { &[1, 1, 1, 2, 3][..] } else { &[2, 2, 3][..] };
-        let faults = FAULTS.iter().filter(|_| rng.random_bool(0.7)).copied().collect::<Vec<_>>();
+        let mut faults: Vec<Fault> = FAULTS[..FIRST_FAULTS].iter().filter(|_| rng.random_bool(0.7)).copied().collect();
         let weight = |fault: &Fault| match (scale, fault) {
             (Scale::Region, Fault::Sever) => 0,
             (Scale::Region, Fault::Kill | Fault::Pause | Fault::Block | Fault::Close | Fault::Deaf) => 2,
@@ -251,6 +271,7 @@ impl Options {
         };
         // What was added later is drawn apart, so that it changes nothing that a seed made before.
         let mut more = ChaCha8Rng::seed_from_u64(seed ^ 0x7a3d_90e1);
+        faults.extend(FAULTS[FIRST_FAULTS..].iter().filter(|_| more.random_bool(0.4)));
         Options {
             seed,
             scale,

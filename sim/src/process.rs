@@ -1,13 +1,15 @@
 //! The life of a process: start from what the disk holds, heartbeats, connections, the end.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use replication::{Effect, Input, Leases, Probe, Recovered, Replica};
 use types::{Incarnation, Lsn, PartitionId, Timestamp};
 
+use crate::disk::LogImage;
 use crate::node::{Hosted, Process, Rewind, RewindStep};
 use crate::options::{MILLI, Planted, RENEW};
 use crate::say;
+use crate::state::Memory;
 use crate::world::{Event, Local, Packet, Place, World};
 
 impl World {
@@ -41,23 +43,28 @@ impl World {
             reports: BTreeMap::new(),
             writing: false,
             syncing: None,
+            log_failed: false,
+            damaged: BTreeSet::new(),
         });
         say!(self, "{} starts", self.label(index));
         let partitions: Vec<PartitionId> = self.nodes[index].disks.keys().copied().collect();
         for partition in partitions {
-            self.recover(index, partition);
+            self.find_rot(index, partition);
+            let log = self.nodes[index].disks[&partition].log.clone();
+            self.recover(index, partition, log);
         }
         self.later(index, 0, Local::Tick);
         let delay = self.between(5, 60);
         self.later(index, delay * MILLI, Local::Flush);
     }
 
-    /// A replica is made of what the disk holds.
-    fn recover(&mut self, index: usize, id: PartitionId) {
+    /// A replica is made of what the disk holds, and the log.
+    pub(crate) fn recover(&mut self, index: usize, id: PartitionId, log: LogImage) {
         let options = self.options.replica();
         let node = &self.nodes[index];
         let disk = &node.disks[&id];
-        let summary = disk.log.summary.clone();
+        let summary = log.summary.clone();
+        let whole = !disk.rotten;
         if disk.flushed > summary.end {
             let text = format!("{} starts with state at {}, log ends at {}", node.id, disk.flushed, summary.end);
             return self.fail("cursor_order", text);
@@ -65,16 +72,17 @@ impl World {
         let found = Recovered {
             lineage: summary.lineage.clone(),
             end: summary.end,
-            trimmed: disk.log.trimmed(),
-            applied: disk.flushed,
+            trimmed: log.trimmed(),
+            applied: if whole { disk.flushed } else { Lsn::ZERO },
             promised: summary.promise.unwrap_or_default(),
             mark: summary.mark.clone().unwrap_or_default(),
-            intent: summary.intent.clone().map(|intent| (intent.to, intent.lineage)),
-            incomplete: disk.incomplete,
+            // A copy takes the place of what there was to rewind.
+            intent: summary.intent.clone().filter(|_| whole).map(|intent| (intent.to, intent.lineage)),
+            incomplete: !whole,
         };
         let intended = found.intent.is_some();
         let mut effects = vec![];
-        let (log, state) = (disk.log.clone(), disk.memory());
+        let state = if whole { disk.memory() } else { Memory::default() };
         let mut replica = Replica::new(id, node.member(), options, found, &mut effects);
         let times = log.records.iter().filter_map(|record| record.body.timestamp());
         replica.receive(times.fold(state.newest(), Timestamp::max));
@@ -85,6 +93,8 @@ impl World {
             state,
             applying: false,
             notes: 0,
+            notes_before: 0,
+            relied: true,
             rewind: None,
             reads: VecDeque::new(),
             timestamps: BTreeMap::new(),
@@ -97,6 +107,9 @@ impl World {
         };
         let process = self.nodes[index].process.as_mut().expect("it was just started");
         process.hosted.insert(id, hosted);
+        if !whole {
+            process.damaged.insert(id);
+        }
         self.check_state(index, id);
         for effect in effects {
             match effect {
@@ -165,8 +178,8 @@ impl World {
             self.send(Place::Node(index), Place::Node(peer), Packet::Beat(beat.clone()));
         }
         let catalog = Place::Catalog(self.nodes[index].region);
-        let from = self.nodes[index].member();
-        self.send(Place::Node(index), catalog, Packet::Report { from, sent: now, gone });
+        let (from, damaged) = (self.nodes[index].member(), self.damaged(index));
+        self.send(Place::Node(index), catalog, Packet::Report { from, sent: now, gone, damaged });
         for id in partitions {
             self.ask_timestamps(index, id);
             self.feed(index, id, Input::Tick);

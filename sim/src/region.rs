@@ -71,6 +71,9 @@ impl World {
                 powered: true,
                 disks: Default::default(),
                 journal: Journal::default(),
+                sync_fails: false,
+                full_until: 0,
+                full: false,
             });
         }
         self.regions.push(Region {
@@ -147,7 +150,12 @@ impl World {
 
     pub(crate) fn on_catalog(&mut self, index: usize, from: Place, packet: Packet) {
         match packet {
-            Packet::Report { from: member, sent, gone } => self.on_report(index, from, member, sent, &gone),
+            Packet::Report { from: member, sent, gone, damaged } => {
+                let now = self.now;
+                let heard = &mut self.regions[index].heard;
+                heard.damaged(member, damaged, now);
+                self.on_report(index, from, member, sent, &gone);
+            }
             Packet::Propose { partition, reign, version, change } => {
                 let change = match change {
                     replication::SetChange::Add(member) => SetChange::Add(member),
@@ -316,6 +324,8 @@ impl World {
         }
         match command {
             Command::NamePrimary(naming) => {
+                let named: Vec<_> = naming.members.iter().copied().collect();
+                self.check_whole(index, naming.partition, &named);
                 let reign = self.regions[index].catalog.partitions[&naming.partition].reign;
                 self.checks.announced.insert((index, naming.partition.ordinal, reign), naming.loss);
                 self.regions[index].heard.forget_reports(naming.partition);

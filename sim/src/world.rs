@@ -53,6 +53,8 @@ pub enum Packet {
         sent: replication::Instant,
         /// Whom it knows to be gone.
         gone: Vec<Member>,
+        /// Its replicas that hold nothing, whatever the set counts on.
+        damaged: BTreeSet<PartitionId>,
     },
     /// The answer.
     Catalog {
@@ -184,6 +186,8 @@ pub enum Local {
         /// End of the durable log and count of durable notes, per partition.
         ends: BTreeMap<PartitionId, (types::Lsn, u64)>,
     },
+    /// The disk says that a sync has failed.
+    SyncFailed,
     /// Some records are to be applied.
     Apply(PartitionId),
     /// The next step of a rewind.

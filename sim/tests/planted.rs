@@ -2,7 +2,7 @@
 //! and the seed that shows it passes with the rule.
 
 use perennial_sim::options::Fault::{
-    self, Block, Catalog, Close, Deaf, Isolate, Kill, Pause, Power, PowerAll, Sever, Stale,
+    self, Block, Catalog, Close, Deaf, Isolate, Kill, Pause, Power, PowerAll, Rot, Sever, Stale, SyncFails,
 };
 use perennial_sim::options::{Keep, Options, Planted, Scale};
 use perennial_sim::run::{ASSERTION, first_caught, judge};
@@ -181,6 +181,15 @@ mod hunts {
         ]
     }
 
+    pub(super) fn disks() -> Vec<Hunt> {
+        let own = |planted, checks| hunt(planted, Scale::Region, checks);
+        let untold = own(Planted::DamageUntold, &["whole_is_named", "convergence"]);
+        vec![
+            Hunt { faults: &[SyncFails], ..own(Planted::SyncRetried, &["cursor_order"]) },
+            Hunt { faults: &[Rot, Kill, Isolate, Pause], ..untold },
+        ]
+    }
+
     pub(super) fn copies() -> Vec<Hunt> {
         let missing = |rule| Hunt { keep: Some(Keep::Little), ..regions(rule, &["convergence"]) };
         vec![missing(Rule::MemberAwaitsCopy), missing(Rule::CopyForPromoted)]
@@ -206,7 +215,7 @@ macro_rules! groups {
     };
 }
 
-groups! { in_sync_sets durability leases failures transactions cuts_and_promotions names_and_states copies hand_over }
+groups! { in_sync_sets durability leases failures transactions cuts_and_promotions names_and_states disks copies hand_over }
 
 /// A bug that nothing looks for would be a rule that nothing protects.
 #[test]

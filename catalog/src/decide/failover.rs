@@ -11,8 +11,8 @@
 //! Marks count if they are of the database's present list of promotions, and of the time since the last of them. A database that is written here keeps none
 //! today; one that is left from its time as a sink would declare dead all that was written since.
 //!
-//! A replica that its process reports as damaged counts as one whose process is gone: it is taken out of the set, and if
-//! it is the primary, another member is named.
+//! A replica that its process reports as damaged counts as one whose process is gone: it is taken out of the set, also
+//! while nobody can be named, and if it is the primary, another member is named.
 //!
 //! The longest log is the one with the highest epoch number of its last record, then the highest LSN. Silence never
 //! proves that a process is gone, a newer one or a refused connection does.
@@ -60,6 +60,8 @@ pub fn decide(state: &State, heard: &Heard, now: u64, failure_timeout: u64, bits
         match judge(database, *id, partition, heard, now, failure_timeout) {
             Verdict::Rest => commands.extend(damaged_member(*id, partition, heard)),
             Verdict::Wait | Verdict::Ask(_) => {
+                // While it is in the set its process is one that lives, and nobody else is asked what it holds.
+                commands.extend(damaged_member(*id, partition, heard));
                 unknown.insert(id.database);
             }
             Verdict::Living(living) => {

@@ -68,8 +68,11 @@ impl Heard {
         }
     }
 
-    /// These replicas of a process are damaged, and no others.
+    /// These replicas of a process are damaged, and no others. What an older process of its node says late counts for nothing.
     pub fn damaged(&mut self, member: Member, damaged: BTreeSet<PartitionId>, now: u64) {
+        if self.nodes.get(&member.node).is_some_and(|known| known.incarnation > member.incarnation) {
+            return;
+        }
         self.damaged.retain(|(id, of), _| of.node != member.node || *of == member && damaged.contains(id));
         for id in damaged {
             self.damaged.entry((id, member)).or_insert(now);

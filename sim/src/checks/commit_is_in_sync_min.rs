@@ -20,7 +20,9 @@ pub fn check(world: &World, index: usize, id: PartitionId, to: Lsn) -> Result<()
     let epoch = hosted.log.summary.lineage.epoch_at(to);
     for member in &held.members {
         let other = &world.nodes[world.node_of(node.region, member.node)];
-        if other.member() != *member {
+        // One that rots has held what it acknowledged; its process says that nobody may count on it.
+        let damaged = other.process.as_ref().is_some_and(|process| process.damaged.contains(&id));
+        if other.member() != *member || other.disks[&id].rotten || damaged {
             continue;
         }
         let on_disk = &other.disks[&id].log;

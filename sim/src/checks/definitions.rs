@@ -24,6 +24,8 @@ struct Commit {
 pub struct Versions {
     changes: Vec<Commit>,
     planned: Vec<Commit>,
+    /// What lost changes had made: who has planned with it does not know of the loss yet.
+    lost: Vec<SchemaVersion>,
 }
 
 impl Versions {
@@ -36,6 +38,10 @@ impl Versions {
         txn: TxnId,
         (ts, version): (Timestamp, SchemaVersion),
     ) -> Result<(), String> {
+        // The next reign commits what the one before has committed; what was lost in between makes no difference to it.
+        if self.changes.iter().chain(&self.planned).any(|known| known.name == name && known.txn == txn) {
+            return Ok(());
+        }
         let commit = Commit { term: term.to_vec(), ts, version, txn, name };
         if change {
             self.changes.push(commit.clone());
@@ -55,7 +61,7 @@ impl Versions {
 
     fn judge(&self, commit: &Commit) -> Result<(), String> {
         let defined = self.at(&commit.term, commit.ts);
-        if commit.version == defined {
+        if commit.version == defined || self.lost.contains(&commit.version) {
             return Ok(());
         }
         let Commit { txn, ts, version, .. } = commit;
@@ -70,7 +76,10 @@ impl Versions {
 
     /// A loss was announced: changes that the log lacks have never been, nor has what it lacks beside them.
     pub fn forget(&mut self, lost: impl Fn(Name) -> bool) {
-        self.changes.retain(|change| !lost(change.name));
+        let (gone, kept) = std::mem::take(&mut self.changes).into_iter().partition(|change| lost(change.name));
+        self.changes = kept;
+        let gone: Vec<Commit> = gone;
+        self.lost.extend(gone.into_iter().map(|change| change.version));
     }
 
     /// The same of what was planned.

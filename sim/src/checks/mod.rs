@@ -14,6 +14,7 @@
 //! | `longest_log` | after a loss the log that keeps most goes on | every naming with a loss |
 //! | `compare_and_set` | a set changes only from the version that the proposer knew (in `region`) | every proposal |
 //! | `state_is_function_of_prefix` | state kept by apply and undo = state made anew from the records | starts, rewinds, at the end, now and then |
+//! | `whole_is_named` | who is known to be damaged is not named | every naming |
 //! | `between` | between regions: marks, cuts, promotions, set-aside files, SYNC, fences, one writer | where they happen |
 //! | `history` | the tree of terms that those compare with | |
 //! | `convergence` | healed, a write is acknowledged and all logs and states become equal | at the end |
@@ -32,6 +33,7 @@ pub mod promises_kept;
 pub mod reads_are_fresh;
 pub mod record_identity;
 pub mod state_is_function_of_prefix;
+pub mod whole_is_named;
 
 use std::collections::BTreeMap;
 
@@ -101,7 +103,7 @@ impl World {
     pub(crate) fn check_replica(&mut self, index: usize, id: PartitionId) {
         let node = &self.nodes[index];
         let (Some(hosted), Some(disk)) = (node.hosted(id), node.disks.get(&id)) else { return };
-        if hosted.copying.as_ref().is_some_and(Copying::is_taken) {
+        if disk.rotten || hosted.copying.as_ref().is_some_and(Copying::is_taken) {
             return;
         }
         let result = cursor_order::check(hosted, disk);
