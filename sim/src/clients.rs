@@ -643,10 +643,12 @@ impl World {
         let seen = held.seen.flatten();
         let name = seen.as_ref().and_then(|seen| Some((hosted.log.summary.lineage.epoch_at(seen.lsn)?, seen.lsn)));
         let ts = seen.as_ref().map_or(Timestamp::ZERO, |seen| seen.ts);
-        let own = hosted.replica.status().mark.promotions;
+        let (own, writes) = (hosted.replica.status().mark.promotions, hosted.replica.mints().is_some());
         say!(self, "{} {id} answers a read of {:?}: {ts}", self.label(index), held.key);
-        // One that is of another history, and does not know it yet, knows nothing of its definitions.
-        if let Some((_, newest)) = held.newest.filter(|(term, newest)| *term == own && held.planned < Some(*newest)) {
+        // One that is of another history, and does not know it yet, knows nothing of its definitions; a sink's readers read
+        // them at the view that they read at.
+        let older = held.newest.filter(|(term, newest)| writes && *term == own && held.planned < Some(*newest));
+        if let Some((_, newest)) = older {
             let text = format!("a read of {id} was planned with {:?}, {newest} was acknowledged", held.planned);
             return self.fail(definitions::NAME, text);
         }

@@ -42,7 +42,7 @@ impl World {
     }
 
     /// A commit point advanced over a record of a writable partition.
-    pub(crate) fn record_commit(&mut self, id: PartitionId, record: &Record) {
+    pub(crate) fn record_commit(&mut self, index: usize, id: PartitionId, record: &Record) {
         let (txn, ts) = match record.body {
             Body::Commit { txn, ts, .. } => (txn, ts),
             Body::Outcome { txn, first, decision: Some(ts) } if first == id.ordinal => (txn, ts),
@@ -50,7 +50,10 @@ impl World {
         };
         let Some(held) = self.clients.txns.get(&txn) else { return };
         let term = self.checks.history.term(id.ordinal, record.epoch).cloned().unwrap_or_default();
-        let version = held.change.map(|change| change.version).or(held.planned);
+        // Whom a standing order has replaced commits on for a while, and tells nobody.
+        let reign = self.nodes[index].replica(id).and_then(|replica| replica.reign_led());
+        let current = reign == Some(self.regions[self.nodes[index].region].catalog.partitions[&id].reign);
+        let version = held.change.map(|change| change.version).or(held.planned).filter(|_| current);
         let judged = version.map_or(Ok(()), |version| {
             let name = (record.epoch, record.lsn);
             self.checks.definitions.commit(held.change.is_some(), name, &term, txn, (ts, version))

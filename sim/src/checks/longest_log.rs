@@ -28,6 +28,7 @@ fn check(world: &World, region: usize, naming: &NamePrimary) -> Result<(), Strin
     let processes: Vec<Member> = nodes
         .into_iter()
         .filter_map(|node| held.heard.process(node))
+        .filter(|process| held.heard.damaged_since(naming.partition, *process).is_none())
         .filter(|process| naming.loss != Loss::Order || held.heard.hears(*process, world.now, FAILURE * MILLI))
         .collect();
     let Some(kept) = keeps(world, region, naming.partition, naming.primary) else { return Ok(()) };

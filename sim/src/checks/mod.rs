@@ -165,6 +165,6 @@ impl World {
             return;
         };
         let records: Vec<Record> = (from.0 + 1..=to.0).filter_map(|lsn| hosted.log.record(Lsn(lsn)).cloned()).collect();
-        records.iter().for_each(|record| self.record_commit(id, record));
+        records.iter().for_each(|record| self.record_commit(index, id, record));
     }
 }
