@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use catalog::Command;
+use catalog::claim::Claim;
 use catalog::command::{CreateDatabase, CreateSink, Follow, HandoverAnswer, LinkTerms, OpenLink, Promote};
 use catalog::database::{Finals, Holder, Side};
 use catalog::link::{Credentials, LinkMode, LinkOptions, OnSilence, SourceAddress};
@@ -34,6 +35,9 @@ impl World {
         let delay = self.between(5, most);
         self.after(delay * MILLI, Event::Control(region));
         self.report_pins(region);
+        if self.options.guard && !self.healing {
+            self.learn_claims(region);
+        }
         if self.is_sink(region) {
             self.serve(region);
             self.join(region);
@@ -61,6 +65,23 @@ impl World {
         !self.severed.contains(&(one.min(other), one.max(other)))
             && self.regions[one].reachable
             && self.regions[other].reachable
+    }
+
+    /// The guard: regions that see each other tell who has claimed the database. One that was taken over while it was away
+    /// fences itself.
+    fn learn_claims(&mut self, region: usize) {
+        let others = (0..self.regions.len()).filter(|other| *other != region && self.in_sight(region, *other));
+        let claims: Vec<Claim> = others
+            .flat_map(|other| self.regions[other].catalog.databases[&self.regions[other].database].claims.values())
+            .cloned()
+            .collect();
+        let database = self.regions[region].database;
+        for claim in claims {
+            let known = &self.regions[region].catalog.databases[&database].claims;
+            if !known.contains_key(&claim.promotion.id) {
+                self.decide(region, &Command::LearnClaim { database, claim }).expect("a claim is taken note of");
+            }
+        }
     }
 
     // ---- following

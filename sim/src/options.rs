@@ -241,6 +241,8 @@ pub struct Options {
     pub copy_records_min: u64,
     /// Transactions are planned with definitions, and these change.
     pub definitions: bool,
+    /// Regions tell each other who has claimed the database.
+    pub guard: bool,
     /// Persons give orders at random: promotions, other sources, fences.
     pub orders: bool,
     /// A rule to leave out.
@@ -291,6 +293,7 @@ impl Options {
             keep: *[Keep::All, Keep::Needed, Keep::Little].choose(&mut more).expect("not empty"),
             copy_records_min: *[u64::MAX, u64::MAX, 40].choose(&mut more).expect("not empty"),
             definitions: more.random_bool(0.4),
+            guard: more.random_bool(0.5),
             orders: true,
             planted,
         }
@@ -343,7 +346,7 @@ impl fmt::Display for Options {
         write!(
             f,
             "seed {} {:?} leaves {:?} partitions {} {} REPLICATION {} DURABILITY lossy {}/1000 slow {}/1000 faults {:?} \
-             every {} ms control every {} ms wide {}% keep {:?} copies above {} definitions {} planted {:?}",
+             every {} ms control every {} ms wide {}% keep {:?} copies above {} definitions {} guard {} planted {:?}",
             self.seed,
             self.scale,
             self.leaves,
@@ -359,6 +362,7 @@ impl fmt::Display for Options {
             self.keep,
             self.copy_records_min,
             self.definitions,
+            self.guard,
             self.planted
         )
     }

@@ -8,7 +8,7 @@ use rand::Rng;
 
 use crate::checks::Violation;
 use crate::nemesis::Act;
-use crate::options::{Fault, MILLI, Options, Planted, Scale};
+use crate::options::{Fault, Keep, MILLI, Options, Planted, Scale};
 use crate::run::{Report, judge};
 use crate::world::{Event, Place, World};
 
@@ -41,6 +41,9 @@ impl Scenario {
             options.orders = false;
             options.lossy = 0;
             options.slow = 0;
+            options.guard = false;
+            options.definitions = false;
+            (options.keep, options.copy_records_min) = (Keep::All, u64::MAX);
             (self.options)(options);
         };
         let play = |world: &mut World| {
