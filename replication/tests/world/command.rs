@@ -116,6 +116,8 @@ pub enum Command {
     Rejoin { node: u64 },
     /// The node's connection to the peer is new.
     PeerUp { node: u64, peer: u64 },
+    /// The node's replica was found to be damaged and opened anew by the same process: it says that a copy is missing.
+    Damaged { node: u64, to: u64 },
     /// An acknowledgement that no honest node would send.
     ForgeAck {
         from: u64,

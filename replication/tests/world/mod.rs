@@ -114,9 +114,13 @@ impl World {
                 Ok(())
             }
             Tick { nodes } => nodes.iter().try_for_each(|node| self.step(*node, Input::Tick)),
-            Deliver { .. } | Drop { .. } | Isolate { .. } | Rejoin { .. } | PeerUp { .. } | ForgeAck { .. } => {
-                self.obey_network(command)
-            }
+            Deliver { .. }
+            | Drop { .. }
+            | Isolate { .. }
+            | Rejoin { .. }
+            | PeerUp { .. }
+            | ForgeAck { .. }
+            | Damaged { .. } => self.obey_network(command),
             Session { .. } | SessionEnd { .. } | ForgeMark { .. } => self.obey_session(command),
             Heartbeat { .. }
             | LeaseAsk { .. }

@@ -89,6 +89,14 @@ impl World {
                 let stream = Stream { reign: reign.map_or(status.reign, Reign), turn };
                 self.step(*to, Input::Frame(Frame { partition, from, stream, message: Message::Ack(ack) }))
             }
+            Command::Damaged { node, to } => {
+                let (from, partition) = (self.member(*node)?, self.node(*to)?.replica.id());
+                let status = self.node(*to)?.replica.status();
+                let stream = Stream { reign: status.reign, turn: status.leading.map_or(0, |leading| leading.turn) };
+                let message =
+                    Message::Differ { lineage: types::Lineage::new(), end: Lsn::ZERO, trimmed: Lsn(u64::MAX) };
+                self.step(*to, Input::Frame(Frame { partition, from, stream, message }))
+            }
             other => Err(format!("{other:?} is not about the network").into()),
         }
     }
