@@ -200,7 +200,7 @@ impl World {
     }
 
     fn begin_change(&mut self, by: Aggregator, read: Option<SchemaVersion>, than: SchemaVersion) {
-        let version = SchemaVersion((self.now / MILLI << 10 | self.between(0, 1023)).max(than.0 + 1));
+        let version = SchemaVersion(((self.now / MILLI) << 10 | self.between(0, 1023)).max(than.0 + 1));
         let change = Change { read, than, version, asked: 0 };
         let id = self.partition(by.0, Ordinal::META);
         let node = self.primary_for_client(by.0, id);
