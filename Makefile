@@ -9,9 +9,10 @@ CARGO := scripts/cargo.sh
 
 SEEDS ?= 500
 FROM ?= 0
+MINUTES ?= 30
 BENCH_DIR ?= $(shell dirname "$$(scripts/cargo.sh --target-dir)")/bench
 
-.PHONY: help setup binary demo compare test lint bench sim clients
+.PHONY: help setup binary demo compare test lint bench sim drill failover restart clients
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -40,6 +41,19 @@ lint: setup ## formatting, clippy, and the checks of the repository
 sim: setup ## the simulator: make sim SEEDS=10000 [FROM=0]
 	@$(CARGO) build --release --workspace --locked
 	@"$$($(CARGO) --target-dir)/release/perennial-sim" --seeds $(SEEDS) --from $(FROM)
+
+drill: setup ## random faults on a cluster of real processes: make drill [MINUTES=30] [DRILL="--seed 7"]
+	@$(CARGO) build --release --workspace --locked
+	@"$$($(CARGO) --target-dir)/release/perennial-bench" drill --minutes $(MINUTES) \
+		--report "$$($(CARGO) --target-dir)/drill.json" $(DRILL)
+
+failover: setup ## how long writes pause when a node is lost: make failover [FAILOVER="--trials 10"]
+	@$(CARGO) build --release --workspace --locked
+	@"$$($(CARGO) --target-dir)/release/perennial-bench" failover $(FAILOVER)
+
+restart: setup ## how long a leaf with 2 GB takes to serve again: make restart [RESTART="--gigabytes 1"]
+	@$(CARGO) build --release --workspace --locked
+	@"$$($(CARGO) --target-dir)/release/perennial-bench" restart $(RESTART)
 
 bench: setup ## the node log beside the raw disk: make bench [BENCH_DIR=folder on the disk to measure]
 	@$(CARGO) build --release --workspace --locked

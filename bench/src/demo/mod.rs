@@ -8,12 +8,11 @@
 //! - `scenario` the seven steps; `regions` the processes; `link`, `divergence` what the regions say of themselves
 //! - `writer` the client that keeps writing; `ledger` what it knows, and what must be true of that
 //! - `tables`, `load` the data; `checksum` one number for a table; `report` what is printed in the end
-//! - `console`, `interrupt` what is said, and Ctrl-C
+//! - `console` what is said
 
 mod checksum;
 mod console;
 mod divergence;
-mod interrupt;
 mod ledger;
 mod link;
 mod load;
@@ -69,7 +68,7 @@ pub fn run(options: &Options) -> Result<()> {
     console.say(&format!("two regions of real processes start in {}", dir.display()));
     let regions = Arc::new(Regions::start(&dir, options.port_base, options.keep)?);
     let for_signal = regions.clone();
-    interrupt::on_interrupt(move || for_signal.end())?;
+    crate::interrupt::on_interrupt(move || for_signal.end())?;
     let played = play(options, console, &regions);
     regions.end();
     let report = match played {

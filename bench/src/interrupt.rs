@@ -1,4 +1,4 @@
-//! Ctrl-C, or SIGTERM: whatever the demo is doing, it ends its processes first.
+//! Ctrl-C, or SIGTERM: whatever is being done, its processes are ended first.
 
 use anyhow::{Context, Result};
 use tokio::signal::unix::{SignalKind, signal};
@@ -21,7 +21,7 @@ pub fn on_interrupt(clean: impl FnOnce() + Send + 'static) -> Result<()> {
                 _ = terminate.recv() => {}
             }
         });
-        eprintln!("\ndemo: interrupted, ending its processes");
+        eprintln!("\nperennial-bench: interrupted, ending its processes");
         clean();
         std::process::exit(EXIT_CODE);
     });
