@@ -72,7 +72,7 @@ struct Shared {
 impl Leaves {
     /// Requests wait for a primary for `partition_wait`.
     pub fn new(catalog: Catalog, dialler: TcpDialler, partition_wait: Duration) -> Leaves {
-        Leaves { shared: Arc::new(Shared { catalog, dialler, partition_wait, calls: Mutex::default() }) }
+        Leaves { shared: Arc::new(Shared { catalog, dialler, partition_wait, calls: Default::default() }) }
     }
 
     /// The session with a leaf, new if there is none.
