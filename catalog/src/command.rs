@@ -4,9 +4,11 @@
 //! replicas (positions, received timestamps and epoch numbers).
 
 mod dr;
+mod leaves;
 mod region;
 
 pub use dr::{CreateSink, Follow, HandoverAnswer, LinkTerms, OpenLink, Promote};
+pub use leaves::{LeafChange, PlanMoves, PlannedMove};
 pub use region::{CreateDatabase, Loss, NamePrimary, RecoverToCut, SetChange};
 
 use std::collections::BTreeSet;
@@ -148,6 +150,58 @@ pub enum Command {
         partition: PartitionId,
         /// Which leaf.
         node: NodeId,
+    },
+    /// ADD, REMOVE, DETACH and ATTACH LEAF.
+    ChangeLeaf {
+        /// Which node.
+        node: NodeId,
+        /// What becomes of it.
+        change: LeafChange,
+    },
+    /// Where partitions shall be from now on.
+    PlanMoves(PlanMoves),
+    /// The first step of a move: the copies that are missing shall be held.
+    BeginMove {
+        /// Of which partition.
+        partition: PartitionId,
+    },
+    /// A partition is about to change hands: what has not written to it yet waits.
+    HandOver {
+        /// Which partition.
+        partition: PartitionId,
+        /// The reign that is to end.
+        reign: Reign,
+        /// Who shall lead.
+        to: NodeId,
+    },
+    /// ASYNC REPLICATION: nothing is under way there, and nothing more is written in this reign.
+    SealHandover {
+        /// Which partition.
+        partition: PartitionId,
+        /// The reign that is to end.
+        reign: Reign,
+    },
+    /// It does not change hands now: writes go on.
+    AbandonHandover {
+        /// Which partition.
+        partition: PartitionId,
+    },
+    /// The last step: all wanted copies are in the set, the wanted one leads, and the others are taken away. A
+    /// compare-and-set on reign and version.
+    FinishMove {
+        /// Of which partition.
+        partition: PartitionId,
+        /// Its reign.
+        reign: Reign,
+        /// The set of which it is true.
+        version: SetVersion,
+    },
+    /// A move cannot be completed: what was added for it and has not joined is taken away again.
+    GiveUpMove {
+        /// Of which partition.
+        partition: PartitionId,
+        /// Why, for people.
+        reason: String,
     },
     /// The leader's clock may hand out timestamps up to here.
     ExtendTimestampBlock {

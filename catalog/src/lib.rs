@@ -46,6 +46,7 @@ pub mod claim;
 pub mod database;
 pub mod event;
 pub mod link;
+pub mod movement;
 pub mod node;
 pub mod partition;
 pub mod state;

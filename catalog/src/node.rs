@@ -32,6 +32,27 @@ pub enum Group {
     Own(NodeId),
 }
 
+/// What the cluster wants of a leaf.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Standing {
+    /// It has announced itself, and holds nothing before ADD LEAF.
+    Joining,
+    /// It holds what is placed on it.
+    Online,
+    /// REMOVE LEAF: what it holds is moved away, then it is removed.
+    Draining {
+        /// FORCE: nothing is waited for that others hold, too.
+        force: bool,
+        /// Transactions that hold its primaries up are rolled back.
+        kill: bool,
+    },
+    /// DETACH LEAF: it keeps its copies, nobody waits for them and nobody feeds them.
+    Detached {
+        /// Transactions that hold its primaries up are rolled back.
+        kill: bool,
+    },
+}
+
 /// One node.
 ///
 /// Invariant: its id is never given to another, its incarnation never falls.
@@ -51,6 +72,8 @@ pub struct Node {
     pub removed: bool,
     /// An aggregator that was added: it belongs to the group that decides.
     pub added: bool,
+    /// What the cluster wants of it as a leaf.
+    pub standing: Standing,
     /// When it was registered.
     pub registered: Revision,
 }
@@ -61,8 +84,18 @@ impl Node {
         self.roles.aggregator && self.added && !self.removed
     }
 
-    /// Whether replicas may be placed on it.
+    /// Whether replicas may be on it.
     pub fn holds_replicas(&self) -> bool {
         self.roles.leaf && !self.removed
+    }
+
+    /// Whether replicas may be placed on it.
+    pub fn takes_replicas(&self) -> bool {
+        self.holds_replicas() && self.standing == Standing::Online
+    }
+
+    /// Whether its copies are put aside: nobody feeds them or waits for them.
+    pub fn is_aside(&self) -> bool {
+        matches!(self.standing, Standing::Detached { .. } | Standing::Draining { force: true, .. })
     }
 }

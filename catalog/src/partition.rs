@@ -14,6 +14,18 @@ pub struct Grant {
     pub start_above: Timestamp,
 }
 
+/// A planned change of the primary is being prepared: transactions that have not written here yet may not begin to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Handover {
+    /// Who shall lead.
+    pub to: NodeId,
+    /// Since when.
+    pub draining: Revision,
+    /// ASYNC REPLICATION: since when no data record is written, so that a replica outside of the set may be found to hold
+    /// everything.
+    pub sealed: Option<Revision>,
+}
+
 /// One partition.
 ///
 /// Invariants:
@@ -43,6 +55,8 @@ pub struct Partition {
     /// Every member has on disk what was committed, so a restarted process is a member. False with ASYNC DURABILITY,
     /// and after a change to SYNC until the primary confirms that all is on disk.
     pub on_disk: bool,
+    /// It is about to change hands, in this reign.
+    pub handover: Option<Handover>,
     /// A full copy or a state diff has begun and not ended: the set is the primary alone, nobody else may be named.
     pub incomplete: bool,
     /// The last command that changed it.

@@ -10,6 +10,7 @@ use types::{ClusterId, DatabaseId, Epoch, Fence, LinkId, Member, NodeId, Partiti
 use crate::database::{Database, Holder, Side};
 use crate::event::{Event, Severity, UnixMillis};
 use crate::link::{Parted, SinkLink, SourceLink};
+use crate::movement::Move;
 use crate::node::Node;
 use crate::outcome::Refusal;
 use crate::partition::Partition;
@@ -55,6 +56,8 @@ pub struct State {
     pub users: BTreeMap<Account, User>,
     /// Links that ended with a promotion here.
     pub parted: BTreeMap<LinkId, Parted>,
+    /// Where partitions shall be that are not there yet. What nobody has ordered otherwise stays where it is.
+    pub moves: BTreeMap<PartitionId, Move>,
     /// Copies to be deleted: a leaf deletes nothing but what is listed here, then confirms.
     pub removals: BTreeMap<(NodeId, PartitionId), Revision>,
     /// Partitions by their last change, for `views_since`.
@@ -87,6 +90,7 @@ impl State {
             sources: BTreeMap::new(),
             users: BTreeMap::new(),
             parted: BTreeMap::new(),
+            moves: BTreeMap::new(),
             removals: BTreeMap::new(),
             changes: BTreeSet::new(),
             events: VecDeque::new(),
@@ -244,6 +248,9 @@ impl State {
         for (id, link) in &self.parted {
             assert!(self.databases.contains_key(&link.database), "parted link {id:?} of no database");
         }
+        for (id, wanted) in &self.moves {
+            self.check_move(*id, wanted);
+        }
         assert!(self.timestamps.received <= self.timestamps.upper, "timestamps {:?}", self.timestamps);
         assert!(self.events.len() <= EVENTS_MAX, "{} events", self.events.len());
     }
@@ -263,6 +270,22 @@ impl State {
         }
     }
 
+    fn check_move(&self, id: PartitionId, wanted: &Move) {
+        let partition = self.partitions.get(&id).unwrap_or_else(|| panic!("a move of {id}, which is not there"));
+        assert!(wanted.replicas.contains(&wanted.primary), "{id} shall be led where no copy is: {wanted:?}");
+        for node in &wanted.replicas {
+            assert!(self.nodes[node].takes_replicas(), "{id} shall be on node {node}, which takes nothing");
+        }
+        for node in &wanted.added {
+            assert!(
+                wanted.begun.is_some() && wanted.replicas.contains(node),
+                "{id} was added to node {node} for nothing"
+            );
+        }
+        let held = wanted.begun.is_none() || partition.replicas.is_superset(&wanted.replicas);
+        assert!(held, "the move of {id} has begun, and it is on {:?}: {wanted:?}", partition.replicas);
+    }
+
     fn check_partition(&self, id: PartitionId, partition: &Partition) {
         let Partition { primary, members, replicas, .. } = partition;
         assert!(self.databases.contains_key(&id.database), "partition {id} of no database");
@@ -273,6 +296,9 @@ impl State {
         for node in replicas {
             assert!(self.nodes.contains_key(node), "replica of {id} on unknown node {node}");
             assert!(!self.removals.contains_key(&(*node, id)), "replica of {id} on {node} is to be deleted");
+        }
+        if let Some(handover) = partition.handover {
+            assert!(replicas.contains(&handover.to), "{id} is handed over to who holds no copy: {handover:?}");
         }
         if let Some(grant) = &partition.grant {
             assert!(grant.epoch.number <= self.minted, "epoch {} above the last minted {}", grant.epoch, self.minted);

@@ -1,11 +1,11 @@
 //! The state as replicas are told of it: one [`types::View`] per partition.
 
 use serde::{Deserialize, Serialize};
-use types::{DatabaseId, LinkId, Member, NodeId, PartitionId, Revision, Role, StartKind, View};
+use types::{DatabaseId, Fence, LinkId, Member, NodeId, PartitionId, Revision, Role, StartKind, View};
 
 use crate::database::{Database, Side};
 use crate::link::{LinkMode, SinkLink};
-use crate::partition::Partition;
+use crate::partition::{Handover, Partition};
 use crate::state::State;
 
 /// What a leaf that holds a part of a database must know beside the views of its partitions.
@@ -73,13 +73,20 @@ impl State {
             version: partition.version,
             primary: partition.primary,
             members: partition.members.clone(),
-            replicas: partition.replicas.clone(),
+            replicas: self.fed(partition),
             promotions: database.promotions.clone(),
             role: self.role(database, partition),
             losses: partition.losses,
-            fence: database.fenced.fence,
+            fence: fence(database, partition),
             mode: database.mode,
         })
+    }
+
+    /// Who is to be fed: everybody who holds a copy and is not put aside, or still waited for.
+    fn fed(&self, partition: &Partition) -> std::collections::BTreeSet<NodeId> {
+        let member = |node: &NodeId| partition.members.iter().any(|member| member.node == *node);
+        let fed = partition.replicas.iter().filter(|node| member(node) || !self.nodes[node].is_aside());
+        fed.copied().collect()
     }
 
     /// What a node that knows everything up to `since` has to learn: views of partitions of which it holds, or shall
@@ -113,6 +120,15 @@ impl State {
                 Role::Sink { link, forced: held.forced, broken: held.broken.is_some() }
             }
         }
+    }
+}
+
+/// The database's fence, else that of a hand-over within the region.
+fn fence(database: &Database, partition: &Partition) -> Fence {
+    match (database.fenced.fence, partition.handover) {
+        (Fence::None, Some(Handover { sealed: Some(since), .. })) => Fence::Sealed(since),
+        (Fence::None, Some(Handover { draining, .. })) => Fence::Draining(draining),
+        (fence, _) => fence,
     }
 }
 

@@ -6,11 +6,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use catalog::claim::Claim;
 use catalog::command::{
-    Command, CreateSink, Follow, HandoverAnswer, LinkTerms, Loss, OpenLink, Promote, RecoverToCut, SetChange,
+    Command, CreateSink, Follow, HandoverAnswer, LeafChange, LinkTerms, Loss, OpenLink, PlanMoves, PlannedMove,
+    Promote, RecoverToCut, SetChange,
 };
 use catalog::database::{Finals, Holder, Options, Side};
 use catalog::event::UnixMillis;
 use catalog::link::{Credentials, LinkOptions, OnSilence, SourceAddress};
+use catalog::movement::Reason;
 use catalog::node::Roles;
 use catalog::outcome::{Answer, Refusal};
 use catalog::state::State;
@@ -32,7 +34,7 @@ struct Draw {
 }
 
 fn draws() -> impl Strategy<Value = Vec<Draw>> {
-    let draw = (0..44u8, any::<u8>(), any::<u8>(), any::<u8>()).prop_map(|(kind, a, b, c)| Draw { kind, a, b, c });
+    let draw = (0..47u8, any::<u8>(), any::<u8>(), any::<u8>()).prop_map(|(kind, a, b, c)| Draw { kind, a, b, c });
     prop::collection::vec(draw, 1..120)
 }
 
@@ -129,7 +131,43 @@ fn command(state: &State, draw: &Draw) -> Command {
         39 => Command::Degrade { link: draw.served(state), since: draw.time() },
         40 => Command::Restore { link: draw.served(state), above: Timestamp(u64::from(draw.a % 8)) },
         41 => Command::GiveUpPin { link: draw.served(state) },
+        42 => Command::ChangeLeaf { node: draw.node(), change: leaf_change(draw) },
+        43 | 44 => about_move(state, draw),
         _ => about_user(draw),
+    }
+}
+
+fn leaf_change(draw: &Draw) -> LeafChange {
+    let (force, kill) = (draw.b & 1 == 0, draw.b & 2 == 0);
+    match draw.c % 8 {
+        0 => LeafChange::Remove { force, kill },
+        1 => LeafChange::Detach { force, kill },
+        2 => LeafChange::Dismiss,
+        3 | 4 => LeafChange::Attach,
+        group => LeafChange::Add { group: (group == 5).then_some(1) },
+    }
+}
+
+/// Mostly a step of a move that may be made.
+fn about_move(state: &State, draw: &Draw) -> Command {
+    let partition = draw.partition(state);
+    let held = state.partitions.get(&partition);
+    let (reign, version) = held.map_or_else(Default::default, |held| (held.reign, held.version));
+    match draw.c % 8 {
+        0 | 1 => {
+            let based = held.map_or_else(BTreeSet::new, |held| held.replicas.clone());
+            let primary = draw.node();
+            let other = held.map(|held| held.primary.node).filter(|_| draw.c & 8 == 0);
+            let replicas = other.into_iter().chain([primary]).collect();
+            let moves = vec![PlannedMove { partition, based, replicas, primary }];
+            Command::PlanMoves(PlanMoves { moves, reason: Reason::Rebalance, kill: false })
+        }
+        2 | 3 => Command::BeginMove { partition },
+        4 if draw.a & 1 == 0 => Command::FinishMove { partition, reign, version },
+        4 => Command::GiveUpMove { partition, reason: "somebody says so".into() },
+        5 => Command::SealHandover { partition, reign },
+        6 if draw.a & 3 == 0 => Command::AbandonHandover { partition },
+        _ => Command::HandOver { partition, reign, to: draw.node() },
     }
 }
 
@@ -455,7 +493,7 @@ fn random_histories_carry_most_commands_out() {
         }
         seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         let [.., a, b, c, kind] = seed.rotate_left(17).to_le_bytes();
-        let draw = Draw { kind: kind % 44, a, b, c };
+        let draw = Draw { kind: kind % 47, a, b, c };
         let wanted = command(&state, &draw);
         let done = state.apply(UnixMillis(0), &wanted).is_ok_and(|outcome| !outcome.already);
         let count = carried.entry(draw.kind).or_default();

@@ -8,6 +8,7 @@ use super::{ALREADY, Applied, Applying, DONE};
 use crate::command::CreateDatabase;
 use crate::database::{Database, Fenced, Options, PARTITIONS_MAX, Side, ordinals};
 use crate::event::Severity;
+use crate::node::Standing;
 use crate::outcome::{Answer, Refusal};
 use crate::partition::{Grant, Partition};
 use crate::state::State;
@@ -68,7 +69,17 @@ impl State {
             let problem = "it is no leaf: name a leaf to hold replicas".into();
             return Err(Refusal::Correct { object: format!("node {id}"), problem });
         }
-        Ok(())
+        let (problem, first) = match node.standing {
+            Standing::Online => return Ok(()),
+            Standing::Joining => ("was not added to the cluster", "ADD LEAF"),
+            Standing::Draining { .. } => ("is being removed from the cluster", "name another leaf"),
+            Standing::Detached { .. } => ("is detached", "ATTACH LEAF, or name another one"),
+        };
+        Err(Refusal::DoFirst {
+            object: format!("leaf {}", node.addresses.rpc),
+            problem: problem.into(),
+            first: first.into(),
+        })
     }
 
     /// Adds a database that `check_new` has found possible. All its logs are empty, so all copies are in the set.
@@ -116,6 +127,7 @@ impl State {
             grant,
             losses: 0,
             on_disk: create.mode.sync_durability,
+            handover: None,
             incomplete: false,
             changed: self.revision,
         };
@@ -135,6 +147,7 @@ impl State {
             }
         }
         self.databases.remove(&id);
+        self.moves.retain(|partition, _| partition.database != id);
         self.sinks.retain(|_, link| link.database != id);
         self.sources.retain(|_, link| link.database != id);
         self.parted.retain(|_, link| link.database != id);
@@ -209,6 +222,14 @@ impl State {
                 object: format!("partition {id} on node {node}"),
                 problem: format!("is {role} as {member}"),
                 first: "name another primary, or take it out of the set".into(),
+            });
+        }
+        let wanted =
+            self.moves.get(&id).is_some_and(|wanted| wanted.begun.is_some() && wanted.replicas.contains(&node));
+        if wanted || partition.handover.is_some_and(|handover| handover.to == node) {
+            return Err(Refusal::Wait {
+                object: format!("partition {id} on node {node}"),
+                reason: "is being moved there".into(),
             });
         }
         let partition = self.partitions.get_mut(&id).expect("it was looked up above");

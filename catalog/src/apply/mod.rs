@@ -4,6 +4,8 @@ mod claims;
 mod databases;
 mod fences;
 mod handover;
+mod leaves;
+mod moves;
 mod nodes;
 mod promotions;
 mod reigns;
@@ -82,6 +84,14 @@ impl State {
             Command::AddReplica { partition, node } => self.add_replica(*partition, *node),
             Command::RemoveReplica { partition, node } => self.remove_replica(*partition, *node),
             Command::ReplicaGone { partition, node } => self.replica_gone(*partition, *node),
+            Command::ChangeLeaf { node, change } => self.change_leaf(*node, *change),
+            Command::PlanMoves(plan) => self.plan_moves(plan),
+            Command::BeginMove { partition } => self.begin_move(*partition),
+            Command::HandOver { partition, reign, to } => self.hand_over(*partition, *reign, *to),
+            Command::SealHandover { partition, reign } => self.seal_handover(*partition, *reign),
+            Command::AbandonHandover { partition } => self.abandon_handover(*partition),
+            Command::FinishMove { partition, reign, version } => self.finish_move(*partition, *reign, *version),
+            Command::GiveUpMove { partition, reason } => self.give_up_move(*partition, reason),
             Command::ExtendTimestampBlock { upper } => self.extend_timestamps(*upper),
             Command::Fence { database, holder } => self.fence(*database, *holder),
             Command::Seal { database, draining } => self.seal(*database, *draining),

@@ -4,7 +4,7 @@ use types::{Incarnation, Member, NodeId, PartitionId, Timestamp};
 
 use super::{ALREADY, Applied, Applying, DONE};
 use crate::event::Severity;
-use crate::node::{Addresses, Group, Node, Roles};
+use crate::node::{Addresses, Group, Node, Roles, Standing};
 use crate::outcome::{Answer, Refusal};
 use crate::state::{RECEIVED_MAX, State};
 
@@ -54,6 +54,8 @@ impl State {
             incarnation: Incarnation::default(),
             removed: false,
             added: false,
+            // The leaves of a new region need no order: there is nothing yet that could be placed wrongly.
+            standing: if self.databases.is_empty() { Standing::Online } else { Standing::Joining },
             registered: self.revision,
         };
         self.nodes.insert(id, node);
@@ -134,7 +136,7 @@ impl State {
             return Err(Refusal::DoFirst {
                 object: format!("node {id}"),
                 problem: format!("holds {held} replicas"),
-                first: "move them to other leaves".into(),
+                first: "REMOVE LEAF moves them to other leaves".into(),
             });
         }
         if self.nodes[&id].in_group() && self.group().all(|(other, _)| other == id) {
@@ -146,6 +148,7 @@ impl State {
         }
         self.nodes.get_mut(&id).expect("it was looked up above").removed = true;
         self.removals.retain(|(node, _), _| *node != id);
+        self.give_up_moves_to(id, "that leaf was removed");
         self.say(Severity::Info, "node", id.into(), format!("node {id} was removed"));
         DONE
     }

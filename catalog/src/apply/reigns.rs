@@ -58,6 +58,7 @@ impl State {
         }
         let stranger = |allowed: &BTreeSet<NodeId>| name.members.iter().find(|member| !allowed.contains(&member.node));
         match name.loss {
+            Loss::None if handed_over(partition, name) => Ok(()),
             Loss::None => match name.members.iter().find(|member| !partition.members.contains(member)) {
                 Some(member) => correct(format!("{member} is not in its set: naming it would lose data")),
                 None => Ok(()),
@@ -83,9 +84,11 @@ impl State {
     fn enthrone(&mut self, name: &NamePrimary) {
         let id = name.partition;
         let old = self.partitions[&id].primary;
+        let planned = name.primary != old && self.partitions[&id].handover.is_some_and(|h| h.to == name.primary.node);
         self.begin_reign(id, name.primary, name.members.clone(), name.nonce);
         let partition = self.partitions.get_mut(&id).expect("it was checked above");
         let (severity, kind, text) = match name.loss {
+            Loss::None if planned => (Severity::Info, "handover", "as planned"),
             Loss::None => (Severity::Warning, "failover", "nothing acknowledged is lost"),
             Loss::Order => {
                 (Severity::Error, "loss", "by standing order: what the old primary alone held is lost to it")
@@ -114,6 +117,7 @@ impl State {
         partition.primary = primary;
         partition.members = members;
         partition.grant = grant;
+        partition.handover = None;
         self.touch(id);
     }
 
@@ -177,6 +181,13 @@ impl State {
             format!("database {id} goes on from {}, after {} of its partitions had a loss", recover.cut, named.len());
         self.say(Severity::Error, "recovery", id.into(), text);
     }
+}
+
+/// Whether a sealed hand-over is completed: with ASYNC REPLICATION the next primary is not in the set, but was found to
+/// hold everything.
+fn handed_over(partition: &Partition, name: &NamePrimary) -> bool {
+    let sealed = partition.handover.filter(|handover| handover.sealed.is_some());
+    sealed.is_some_and(|handover| handover.to == name.primary.node && name.members == [name.primary].into())
 }
 
 /// Refuses numbers that no honest log can hold.

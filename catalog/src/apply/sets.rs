@@ -63,8 +63,7 @@ impl State {
 
     fn check_addition(&self, id: PartitionId, partition: &Partition, member: Member) -> Result<(), Refusal> {
         let correct = |problem: String| Err(Refusal::Correct { object: format!("partition {id}"), problem });
-        let database = &self.databases[&id.database];
-        if !database.mode.sync_replication {
+        if !self.databases[&id.database].mode.sync_replication {
             return correct("its set is the primary alone with ASYNC REPLICATION: add nobody".into());
         }
         if partition.incomplete {
@@ -73,6 +72,9 @@ impl State {
         }
         if !partition.replicas.contains(&member.node) {
             return correct(format!("{member} shall hold no copy of it: add the replica first"));
+        }
+        if self.nodes[&member.node].is_aside() {
+            return correct(format!("node {} is detached or being removed: nobody waits for its copies", member.node));
         }
         let present = self.member(member.node);
         if present != Some(member) {

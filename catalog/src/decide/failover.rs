@@ -57,7 +57,7 @@ pub fn decide(state: &State, heard: &Heard, now: u64, failure_timeout: u64, bits
     let mut unknown = BTreeSet::new();
     for (id, partition) in &state.partitions {
         let database = &state.databases[&id.database];
-        match judge(database, *id, partition, heard, now, failure_timeout) {
+        match judge(state, *id, partition, heard, now, failure_timeout) {
             Verdict::Rest => commands.extend(damaged_member(*id, partition, heard)),
             Verdict::Wait | Verdict::Ask(_) => {
                 // While it is in the set its process is one that lives, and nobody else is asked what it holds.
@@ -92,7 +92,7 @@ pub fn reports_wanted(state: &State, heard: &Heard, now: u64, failure_timeout: u
     let mut recovering: BTreeMap<DatabaseId, u64> = BTreeMap::new();
     for (id, partition) in &state.partitions {
         let database = &state.databases[&id.database];
-        match judge(database, *id, partition, heard, now, failure_timeout) {
+        match judge(state, *id, partition, heard, now, failure_timeout) {
             Verdict::Ask(members) => wanted.extend(members.into_iter().map(|member| (member, *id))),
             Verdict::Longest(report, Loss::Recovery) if current_mark(database, &report).is_some() => {
                 let since = recovering.entry(id.database).or_insert(report.at);
@@ -111,15 +111,8 @@ pub fn reports_wanted(state: &State, heard: &Heard, now: u64, failure_timeout: u
     wanted
 }
 
-fn judge(
-    database: &Database,
-    id: PartitionId,
-    partition: &Partition,
-    heard: &Heard,
-    now: u64,
-    timeout: u64,
-) -> Verdict {
-    let primary = partition.primary;
+fn judge(state: &State, id: PartitionId, partition: &Partition, heard: &Heard, now: u64, timeout: u64) -> Verdict {
+    let (primary, database) = (partition.primary, &state.databases[&id.database]);
     let damaged = heard.damaged_since(id, primary);
     if heard.may_live(primary, now, timeout) && damaged.is_none() {
         return Verdict::Rest;
@@ -153,7 +146,7 @@ fn judge(
     let others: Vec<Member> = partition
         .replicas
         .iter()
-        .filter(|node| **node != primary.node)
+        .filter(|node| **node != primary.node && !state.nodes[node].is_aside())
         .filter_map(|node| heard.process(*node))
         .filter(|member| heard.hears(*member, now, timeout) && whole(member))
         .collect();

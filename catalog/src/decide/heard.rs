@@ -149,6 +149,11 @@ impl Heard {
         self.nodes.get(&node).map(|known| Member { node, incarnation: known.incarnation })
     }
 
+    /// When this leader was elected, in nanoseconds on its clock.
+    pub fn elected(&self) -> u64 {
+        self.elected
+    }
+
     /// When a node was heard last, in nanoseconds on the leader's clock.
     pub fn last_seen(&self, node: NodeId) -> Option<u64> {
         self.nodes.get(&node).map(|known| known.at)

@@ -26,7 +26,7 @@ pub fn candidates(state: &State) -> Vec<Candidate> {
     let mut found: BTreeMap<NodeId, Candidate> = state
         .nodes
         .iter()
-        .filter(|(_, node)| node.holds_replicas())
+        .filter(|(_, node)| node.takes_replicas())
         .map(|(id, node)| (*id, Candidate { node: *id, group: node.group, primaries: 0, copies: 0 }))
         .collect();
     for partition in state.partitions.values() {

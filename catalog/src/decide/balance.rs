@@ -1,0 +1,394 @@
+//! Where the partitions of a database should be: a plan, as data, that moves as little as it can.
+//!
+//! 1. What is lost is replaced: copies on leaves that are not there, too few copies, two in one group of leaves.
+//! 2. Copies are levelled: one goes from a leaf with more to a leaf with less, as long as that makes the two more even.
+//! 3. Primaries are levelled over the copies there are then, which moves no data. A chain of hand-overs does what a single
+//!    one cannot: the fullest leaf hands over to a second one, that one to a third.
+//! 4. With FULL, the secondaries of one leaf's primaries are spread over all others, so that a failed leaf's load falls on
+//!    all of them.
+//!
+//! Each step of 2 to 4 lowers a sum of squares, so they end. Everything is in the order of ids: equal states, equal plans.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use types::{DatabaseId, NodeId, PartitionId};
+
+use crate::command::PlannedMove;
+use crate::node::Group;
+use crate::outcome::Refusal;
+use crate::state::State;
+
+/// How far a plan goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Aim {
+    /// As many copies as `redundancy` says.
+    Restore,
+    /// And loads that are even.
+    Balance,
+    /// And the secondaries of each leaf's primaries spread over all others.
+    Full,
+}
+
+/// A leaf that takes copies, and its load.
+#[derive(Clone, Copy, Debug)]
+struct Load {
+    group: Group,
+    /// Of the database: copies, and primaries among them.
+    copies: i64,
+    primaries: i64,
+    /// Copies of all databases.
+    all: i64,
+}
+
+/// One partition, as it is planned.
+#[derive(Clone, Debug)]
+struct Part {
+    id: PartitionId,
+    based: BTreeSet<NodeId>,
+    replicas: BTreeSet<NodeId>,
+    primary: NodeId,
+    /// It stays as it is: it is moving already, or nobody is left who could copy it.
+    fixed: bool,
+}
+
+struct Plan<'a> {
+    state: &'a State,
+    loads: BTreeMap<NodeId, Load>,
+    parts: Vec<Part>,
+}
+
+/// The moves that bring a database to its aim. `there`: leaves that were heard of late; copies on others count as lost.
+///
+/// Refuses if there are fewer groups of leaves than copies are wanted. A partition of which no copy is left where it could
+/// be copied from stays as it is.
+pub fn plan(state: &State, id: DatabaseId, there: &BTreeSet<NodeId>, aim: Aim) -> Result<Vec<PlannedMove>, Refusal> {
+    let takes = |node: &NodeId| there.contains(node) && state.nodes[node].takes_replicas();
+    let wanted = usize::from(state.databases[&id].options.redundancy);
+    let mut plan = Plan::new(state, id, takes);
+    for index in 0..plan.parts.len() {
+        plan.keep(index, takes, there, (aim != Aim::Restore).then_some(wanted));
+    }
+    plan.fill(|_| wanted)?;
+    plan.lead();
+    if aim != Aim::Restore {
+        plan.level_copies();
+        plan.level_primaries();
+    }
+    if aim == Aim::Full {
+        plan.spread();
+    }
+    Ok(plan.moves())
+}
+
+/// The moves that bring everything away from a leaf, so that each partition has as many copies as before, but no more
+/// than `redundancy`. What is moving already is left out.
+pub fn evacuate(state: &State, leaf: NodeId, there: &BTreeSet<NodeId>) -> Result<Vec<PlannedMove>, Refusal> {
+    let mut moves = Vec::new();
+    let takes = |node: &NodeId| there.contains(node) && state.nodes[node].takes_replicas() && *node != leaf;
+    for (id, database) in &state.databases {
+        let mut plan = Plan::new(state, *id, takes);
+        let mut counts = Vec::new();
+        for part in &mut plan.parts {
+            part.fixed |= !part.based.contains(&leaf);
+            counts.push(part.based.len().min(usize::from(database.options.redundancy)).max(1));
+        }
+        for index in 0..plan.parts.len() {
+            // Copies on leaves that are away for a moment are kept where they are.
+            plan.keep(index, |node| *node != leaf && state.nodes[node].takes_replicas(), there, None);
+        }
+        plan.fill(|index| counts[index])?;
+        plan.lead();
+        moves.extend(plan.moves());
+    }
+    Ok(moves)
+}
+
+impl<'a> Plan<'a> {
+    fn new(state: &'a State, id: DatabaseId, takes: impl Fn(&NodeId) -> bool) -> Plan<'a> {
+        let leaves = state.nodes.iter().filter(|(node, _)| takes(node));
+        let mut loads: BTreeMap<NodeId, Load> =
+            leaves.map(|(node, known)| (*node, Load { group: known.group, copies: 0, primaries: 0, all: 0 })).collect();
+        let aim = |id: &PartitionId| match state.moves.get(id) {
+            Some(wanted) => (wanted.replicas.clone(), wanted.primary, wanted.begun.is_some()),
+            None => (state.partitions[id].replicas.clone(), state.partitions[id].primary.node, false),
+        };
+        for other in state.partitions.keys().filter(|other| other.database != id) {
+            aim(other).0.iter().for_each(|node| {
+                loads.entry(*node).and_modify(|load| load.all += 1);
+            });
+        }
+        let part = |(partition, held): (PartitionId, &crate::partition::Partition)| {
+            let (replicas, primary, fixed) = aim(&partition);
+            match fixed {
+                true => Part { id: partition, based: replicas.clone(), replicas, primary, fixed },
+                // A move that has not begun is planned anew.
+                false => {
+                    let (based, primary) = (held.replicas.clone(), held.primary.node);
+                    Part { id: partition, replicas: based.clone(), based, primary, fixed }
+                }
+            }
+        };
+        let parts = state.partitions_of(id).map(part).collect();
+        let mut plan = Plan { state, loads, parts };
+        for index in 0..plan.parts.len() {
+            let part = plan.parts[index].clone();
+            part.replicas.iter().for_each(|node| plan.count(*node, 1));
+            plan.lead_by(part.primary, 1);
+        }
+        plan
+    }
+
+    fn count(&mut self, node: NodeId, by: i64) {
+        if let Some(load) = self.loads.get_mut(&node) {
+            (load.copies, load.all) = (load.copies + by, load.all + by);
+        }
+    }
+
+    fn lead_by(&mut self, node: NodeId, by: i64) {
+        if let Some(load) = self.loads.get_mut(&node) {
+            load.primaries += by;
+        }
+    }
+
+    fn add(&mut self, index: usize, node: NodeId) {
+        if self.parts[index].replicas.insert(node) {
+            self.count(node, 1);
+        }
+    }
+
+    fn remove(&mut self, index: usize, node: NodeId) {
+        if self.parts[index].replicas.remove(&node) {
+            self.count(node, -1);
+        }
+    }
+
+    fn set_primary(&mut self, index: usize, node: NodeId) {
+        let old = std::mem::replace(&mut self.parts[index].primary, node);
+        self.lead_by(old, -1);
+        self.lead_by(node, 1);
+    }
+
+    fn group(&self, node: NodeId) -> Group {
+        self.state.nodes[&node].group
+    }
+
+    /// Keeps the copies that count: with `most`, that many at most, and one a group.
+    fn keep(&mut self, index: usize, counts: impl Fn(&NodeId) -> bool, there: &BTreeSet<NodeId>, most: Option<usize>) {
+        let part = self.parts[index].clone();
+        if part.fixed {
+            return;
+        }
+        if part.replicas.is_disjoint(there) {
+            self.parts[index].fixed = true;
+            return;
+        }
+        let members = &self.state.partitions[&part.id].members;
+        let joined = |node: NodeId| members.iter().any(|member| member.node == node);
+        let mut order: Vec<NodeId> = part.replicas.iter().copied().collect();
+        // The best first: who leads, who is in the set, who has less.
+        order.sort_by_key(|node| {
+            let copies = self.loads.get(node).map_or(i64::MAX, |load| load.copies);
+            (*node != part.primary, !joined(*node), copies, *node)
+        });
+        let mut groups = BTreeSet::new();
+        for node in order {
+            let apart = !groups.contains(&self.group(node));
+            if counts(&node) && (apart && most.is_none_or(|most| groups.len() < most) || most.is_none()) {
+                groups.insert(self.group(node));
+            } else {
+                self.remove(index, node);
+            }
+        }
+    }
+
+    /// Adds copies where there are too few.
+    fn fill(&mut self, wanted: impl Fn(usize) -> usize) -> Result<(), Refusal> {
+        for index in 0..self.parts.len() {
+            while !self.parts[index].fixed && self.parts[index].replicas.len() < wanted(index) {
+                let free = self.loads.iter().filter(|(node, load)| self.is_free(index, **node, load.group, None));
+                let best = free.min_by_key(|(node, load)| (load.copies, load.all, **node)).map(|(node, _)| *node);
+                let Some(best) = best else { return Err(self.too_few_groups(index, wanted(index))) };
+                self.add(index, best);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a copy may go to a leaf, once `leaving` has none any more.
+    fn is_free(&self, index: usize, node: NodeId, group: Group, leaving: Option<NodeId>) -> bool {
+        let replicas = &self.parts[index].replicas;
+        !replicas.contains(&node) && replicas.iter().all(|other| Some(*other) == leaving || self.group(*other) != group)
+    }
+
+    fn too_few_groups(&self, index: usize, wanted: usize) -> Refusal {
+        let id = self.parts[index].id;
+        let groups: BTreeSet<Group> = self.loads.values().map(|load| load.group).collect();
+        let name = &self.state.databases[&id.database].name;
+        Refusal::DoFirst {
+            object: format!("database `{name}`"),
+            problem: format!(
+                "needs {wanted} copies of partition {} in different groups of leaves, and {} groups are online",
+                id.ordinal,
+                groups.len()
+            ),
+            first: format!("ADD LEAF, or ALTER DATABASE {name} SET OPTIONS (redundancy = …)"),
+        }
+    }
+
+    /// Somebody who stays leads: the one with the fewest primaries.
+    fn lead(&mut self) {
+        for index in 0..self.parts.len() {
+            let part = &self.parts[index];
+            if part.fixed || part.replicas.contains(&part.primary) {
+                continue;
+            }
+            let members = &self.state.partitions[&part.id].members;
+            let joined = |node: NodeId| members.iter().any(|member| member.node == node);
+            let load = |node: &NodeId| self.loads.get(node).map_or(i64::MAX, |load| load.primaries);
+            let best = part.replicas.iter().min_by_key(|node| (!joined(**node), load(node), **node)).copied();
+            self.set_primary(index, best.expect("a partition that is not fixed has a copy"));
+        }
+    }
+
+    /// Moves copies from fuller to emptier leaves, while that makes the two more even; at equal loads of this database,
+    /// while it makes the loads of all databases more even.
+    fn level_copies(&mut self) {
+        while let Some((index, from, to)) = self.next_copy() {
+            self.add(index, to);
+            if self.parts[index].primary == from {
+                self.set_primary(index, to);
+            }
+            self.remove(index, from);
+        }
+    }
+
+    fn next_copy(&self) -> Option<(usize, NodeId, NodeId)> {
+        let mut pairs: Vec<((i64, i64), NodeId, NodeId)> = Vec::new();
+        for (from, full) in &self.loads {
+            for (to, empty) in &self.loads {
+                let gain = (full.copies - empty.copies, full.all - empty.all);
+                if gain.0 >= 2 || gain.0 == 1 && gain.1 >= 2 {
+                    pairs.push((gain, *from, *to));
+                }
+            }
+        }
+        pairs.sort_by_key(|(gain, from, to)| (std::cmp::Reverse(*gain), *from, *to));
+        pairs.into_iter().find_map(|(_, from, to)| {
+            let group = self.loads[&to].group;
+            let moves = |index: &usize| {
+                let part = &self.parts[*index];
+                !part.fixed && part.replicas.contains(&from) && self.is_free(*index, to, group, Some(from))
+            };
+            // One that is on its way already costs nothing; then one that need not be handed over.
+            let cost = |index: &usize| {
+                let part = &self.parts[*index];
+                (part.based.contains(&from), !part.based.contains(&to), part.primary == from, *index)
+            };
+            (0..self.parts.len()).filter(moves).min_by_key(cost).map(|index| (index, from, to))
+        })
+    }
+
+    /// Hands primaries over from leaves with more to leaves with less, along chains of leaves that hold copies.
+    fn level_primaries(&mut self) {
+        while let Some(chain) = self.next_chain() {
+            for (index, to) in chain {
+                self.set_primary(index, to);
+            }
+        }
+    }
+
+    /// The shortest chain from a leaf to one that leads at least two partitions less: who is handed which partition.
+    fn next_chain(&self) -> Option<Vec<(usize, NodeId)>> {
+        let mut starts: Vec<(NodeId, i64)> = self.loads.iter().map(|(node, load)| (*node, load.primaries)).collect();
+        starts.sort_by_key(|(node, primaries)| (std::cmp::Reverse(*primaries), *node));
+        starts.into_iter().find_map(|(start, most)| {
+            let mut reached: BTreeMap<NodeId, Option<(NodeId, usize)>> = [(start, None)].into();
+            let mut queue = VecDeque::from([start]);
+            while let Some(node) = queue.pop_front() {
+                if self.loads[&node].primaries <= most - 2 {
+                    return Some(chain(&reached, node));
+                }
+                for (index, part) in
+                    self.parts.iter().enumerate().filter(|(_, part)| part.primary == node && !part.fixed)
+                {
+                    for next in part.replicas.iter().filter(|next| self.loads.contains_key(next)) {
+                        if !reached.contains_key(next) {
+                            reached.insert(*next, Some((node, index)));
+                            queue.push_back(*next);
+                        }
+                    }
+                }
+            }
+            None
+        })
+    }
+
+    /// Swaps secondaries of two partitions, while that spreads them better over the leaves that do not lead them.
+    fn spread(&mut self) {
+        while let Some((one, own, other, theirs)) = self.next_swap() {
+            self.remove(one, own);
+            self.remove(other, theirs);
+            self.add(one, theirs);
+            self.add(other, own);
+        }
+    }
+
+    fn next_swap(&self) -> Option<(usize, NodeId, usize, NodeId)> {
+        let mut pairs: BTreeMap<(NodeId, NodeId), i64> = BTreeMap::new();
+        let secondaries = |part: &Part| {
+            let primary = part.primary;
+            part.replicas.iter().copied().filter(move |node| *node != primary).collect::<Vec<_>>()
+        };
+        for part in &self.parts {
+            secondaries(part).into_iter().for_each(|node| *pairs.entry((part.primary, node)).or_default() += 1);
+        }
+        let pair = |primary: NodeId, node: NodeId| pairs.get(&(primary, node)).copied().unwrap_or(0);
+        let movable: Vec<usize> = (0..self.parts.len()).filter(|index| !self.parts[*index].fixed).collect();
+        for one in &movable {
+            for other in movable.iter().filter(|other| *other > one) {
+                let (p, q) = (self.parts[*one].primary, self.parts[*other].primary);
+                for own in secondaries(&self.parts[*one]).into_iter().filter(|_| p != q) {
+                    for theirs in secondaries(&self.parts[*other]).into_iter().filter(|theirs| *theirs != own) {
+                        let known = self.loads.contains_key(&own) && self.loads.contains_key(&theirs);
+                        let free = self.is_free(*one, theirs, self.group(theirs), Some(own))
+                            && self.is_free(*other, own, self.group(own), Some(theirs));
+                        // The change of the sum of squares, halved.
+                        let gain = pair(p, own) + pair(q, theirs) - pair(p, theirs) - pair(q, own) - 2;
+                        if known && free && gain > 0 {
+                            return Some((*one, own, *other, theirs));
+                        }
+                    }
+                }
+            }
+        }
+        None
+    }
+
+    /// What is to be done.
+    fn moves(self) -> Vec<PlannedMove> {
+        let state = self.state;
+        let changed = |part: &Part| {
+            let led = state.partitions[&part.id].primary.node;
+            let (replicas, primary) = match state.moves.get(&part.id) {
+                // Ordered before and not begun: that is no longer wanted, if this is another aim.
+                Some(wanted) => (&wanted.replicas, wanted.primary),
+                None => (&part.based, led),
+            };
+            !part.fixed && (part.replicas != *replicas || part.primary != primary)
+        };
+        let planned = self.parts.into_iter().filter(changed);
+        planned
+            .map(|Part { id, based, replicas, primary, .. }| PlannedMove { partition: id, based, replicas, primary })
+            .collect()
+    }
+}
+
+/// The hand-overs that lead to a leaf, the last one first: each makes room for the one before.
+fn chain(reached: &BTreeMap<NodeId, Option<(NodeId, usize)>>, end: NodeId) -> Vec<(usize, NodeId)> {
+    let (mut steps, mut node) = (Vec::new(), end);
+    while let Some((before, index)) = reached[&node] {
+        steps.push((index, node));
+        node = before;
+    }
+    steps
+}
