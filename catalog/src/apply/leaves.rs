@@ -67,6 +67,9 @@ impl State {
         if standing != Standing::Online {
             self.give_up_moves_to(id, "that leaf is no longer there for it");
         }
+        if standing == Standing::Online {
+            self.give_up_drain_of(id);
+        }
         self.touch_replicas_of(id);
         self.say(Severity::Info, "leaf", id.into(), format!("{object} {word}, as ordered"));
         DONE

@@ -8,7 +8,7 @@ use super::sets::expect_position;
 use super::{ALREADY, Applying, DONE};
 use crate::command::{PlanMoves, PlannedMove};
 use crate::event::Severity;
-use crate::movement::Move;
+use crate::movement::{Move, Reason};
 use crate::outcome::Refusal;
 use crate::partition::{Handover, Partition};
 use crate::state::State;
@@ -188,6 +188,17 @@ impl State {
         let concerned: Vec<PartitionId> =
             self.moves.iter().filter(|(_, wanted)| wanted.replicas.contains(&node)).map(|(id, _)| *id).collect();
         concerned.into_iter().for_each(|id| self.undo_move(id, reason));
+    }
+
+    /// A leaf stays after all: what has not been moved away is not.
+    pub(super) fn give_up_drain_of(&mut self, node: NodeId) {
+        let drains = |id: &PartitionId, wanted: &Move| {
+            let leaves = self.partitions[id].replicas.contains(&node) && !wanted.replicas.contains(&node);
+            wanted.reason == Reason::Drain && leaves
+        };
+        let concerned: Vec<PartitionId> =
+            self.moves.iter().filter(|(id, wanted)| drains(id, wanted)).map(|(id, _)| *id).collect();
+        concerned.into_iter().for_each(|id| self.undo_move(id, "that leaf stays"));
     }
 
     /// Nobody is handed a partition of which he holds no copy any more.

@@ -11,6 +11,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use serde::{Deserialize, Serialize};
 use types::{DatabaseId, NodeId, PartitionId};
 
 use crate::command::PlannedMove;
@@ -19,7 +20,7 @@ use crate::outcome::Refusal;
 use crate::state::State;
 
 /// How far a plan goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Aim {
     /// As many copies as `redundancy` says.
     Restore,
@@ -68,7 +69,7 @@ pub fn plan(state: &State, id: DatabaseId, there: &BTreeSet<NodeId>, aim: Aim) -
     for index in 0..plan.parts.len() {
         plan.keep(index, takes, there, (aim != Aim::Restore).then_some(wanted));
     }
-    plan.fill(|_| wanted)?;
+    plan.fill(|_| (wanted, wanted))?;
     plan.lead();
     if aim != Aim::Restore {
         plan.level_copies();
@@ -80,27 +81,33 @@ pub fn plan(state: &State, id: DatabaseId, there: &BTreeSet<NodeId>, aim: Aim) -
     Ok(plan.moves())
 }
 
-/// The moves that bring everything away from a leaf, so that each partition has as many copies as before, but no more
-/// than `redundancy`. What is moving already is left out.
+/// The moves that bring everything away from a leaf, so that each partition has as many copies as `redundancy` says; or as
+/// it has now, where there are not enough groups of leaves for more. What is moving already is left out.
 pub fn evacuate(state: &State, leaf: NodeId, there: &BTreeSet<NodeId>) -> Result<Vec<PlannedMove>, Refusal> {
     let mut moves = Vec::new();
     let takes = |node: &NodeId| there.contains(node) && state.nodes[node].takes_replicas() && *node != leaf;
     for (id, database) in &state.databases {
         let mut plan = Plan::new(state, *id, takes);
-        let mut counts = Vec::new();
+        let (wanted, mut least) = (usize::from(database.options.redundancy), Vec::new());
         for part in &mut plan.parts {
             part.fixed |= !part.based.contains(&leaf);
-            counts.push(part.based.len().min(usize::from(database.options.redundancy)).max(1));
+            least.push(part.based.len().min(wanted).max(1));
         }
         for index in 0..plan.parts.len() {
             // Copies on leaves that are away for a moment are kept where they are.
             plan.keep(index, |node| *node != leaf && state.nodes[node].takes_replicas(), there, None);
         }
-        plan.fill(|index| counts[index])?;
+        plan.fill(|index| (least[index], wanted))?;
         plan.lead();
         moves.extend(plan.moves());
     }
     Ok(moves)
+}
+
+/// Partitions of a leaf of which nobody who is there holds a copy: nothing can be moved.
+pub fn stranded(state: &State, leaf: NodeId, there: &BTreeSet<NodeId>) -> Vec<PartitionId> {
+    let held = state.partitions.iter().filter(|(_, held)| held.replicas.contains(&leaf));
+    held.filter(|(_, held)| held.replicas.is_disjoint(there)).map(|(id, _)| *id).collect()
 }
 
 impl<'a> Plan<'a> {
@@ -201,13 +208,19 @@ impl<'a> Plan<'a> {
         }
     }
 
-    /// Adds copies where there are too few.
-    fn fill(&mut self, wanted: impl Fn(usize) -> usize) -> Result<(), Refusal> {
+    /// Adds copies where there are too few: how many there must be, and how many there should be.
+    fn fill(&mut self, counts: impl Fn(usize) -> (usize, usize)) -> Result<(), Refusal> {
         for index in 0..self.parts.len() {
-            while !self.parts[index].fixed && self.parts[index].replicas.len() < wanted(index) {
+            let (least, wanted) = counts(index);
+            while !self.parts[index].fixed && self.parts[index].replicas.len() < wanted {
                 let free = self.loads.iter().filter(|(node, load)| self.is_free(index, **node, load.group, None));
                 let best = free.min_by_key(|(node, load)| (load.copies, load.all, **node)).map(|(node, _)| *node);
-                let Some(best) = best else { return Err(self.too_few_groups(index, wanted(index))) };
+                let Some(best) = best else {
+                    if self.parts[index].replicas.len() >= least {
+                        break;
+                    }
+                    return Err(self.too_few_groups(index, least));
+                };
                 self.add(index, best);
             }
         }

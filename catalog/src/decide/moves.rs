@@ -49,6 +49,17 @@ pub struct Pace {
     pub give_up: u64,
     /// ASYNC REPLICATION: a copy that lacks fewer records than this has caught up.
     pub near: u64,
+    /// A planted bug, for tests of the tests alone.
+    pub planted: Option<Planted>,
+}
+
+/// A rule left out on purpose: the tests of moves must notice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Planted {
+    /// The next primary is named although transactions are under way at the present one.
+    HandOverBusy,
+    /// ASYNC REPLICATION: the next primary is named although the present one may hold more, or goes on writing.
+    HandOverUnsealed,
 }
 
 /// What a copy's leaf said last of it.
@@ -329,7 +340,8 @@ impl Look<'_, '_> {
         let obeyed = handover.sealed.unwrap_or(handover.draining);
         let primary = self.copy(id, partition.primary.node);
         let primary = primary.filter(|copy| copy.obeyed >= obeyed && copy.reign == reign);
-        let quiet = primary.is_some_and(|copy| copy.busy == Some(false));
+        let ignored = self.pace.planted == Some(Planted::HandOverBusy);
+        let quiet = primary.is_some_and(|copy| copy.busy == Some(false) || ignored);
         let command = match primary {
             Some(_) if sync && (quiet || kill && lasts > self.pace.kill_after) => {
                 Some(self.name(id, partition, handover.to, self.living(id, partition)))
@@ -355,6 +367,9 @@ impl Look<'_, '_> {
         let sink = self.state.databases[&id.database].is_sink();
         let end = if sink { Some(primary.appended) } else { primary.final_position };
         let sealed = self.state.partitions[&id].handover.is_some_and(|handover| handover.sealed.is_some());
+        if self.pace.planted == Some(Planted::HandOverUnsealed) {
+            return sealed;
+        }
         let copy = self.copy(id, node).filter(|copy| !copy.repairing && copy.epoch == primary.epoch);
         sealed && copy.is_some_and(|copy| Some(copy.appended) == end && Some(copy.durable) == end)
     }
