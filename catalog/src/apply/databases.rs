@@ -184,6 +184,8 @@ impl State {
                 let primary = partition.primary;
                 partition.members.retain(|member| member.node == primary.node);
             }
+            // What was prepared counts on the mode as it was.
+            partition.handover = None;
             if old.sync_durability != new.sync_durability {
                 partition.on_disk = false;
             }

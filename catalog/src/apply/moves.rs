@@ -123,6 +123,10 @@ impl State {
         if handover.sealed.is_some() {
             return ALREADY;
         }
+        if self.databases[&id.database].mode.sync_replication {
+            let problem = "its database has SYNC REPLICATION: a member of its set needs no seal".into();
+            return Err(Refusal::Correct { object: format!("partition {id}"), problem });
+        }
         let sealed = Some(self.revision);
         self.set_handover(id, Some(Handover { sealed, ..handover }));
         DONE

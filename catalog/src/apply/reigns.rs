@@ -58,7 +58,7 @@ impl State {
         }
         let stranger = |allowed: &BTreeSet<NodeId>| name.members.iter().find(|member| !allowed.contains(&member.node));
         match name.loss {
-            Loss::None if handed_over(partition, name) => Ok(()),
+            Loss::None if self.is_handed_over(partition, name) => Ok(()),
             Loss::None => match name.members.iter().find(|member| !partition.members.contains(member)) {
                 Some(member) => correct(format!("{member} is not in its set: naming it would lose data")),
                 None => Ok(()),
@@ -80,11 +80,20 @@ impl State {
         }
     }
 
+    /// Whether a sealed hand-over is completed: with ASYNC REPLICATION the next primary is not in the set, but was found to
+    /// hold everything.
+    fn is_handed_over(&self, partition: &Partition, name: &NamePrimary) -> bool {
+        let sealed = partition.handover.is_some_and(|held| held.sealed.is_some() && held.to == name.primary.node);
+        let sync = self.databases[&name.partition.database].mode.sync_replication;
+        sealed && !sync && name.members == [name.primary].into()
+    }
+
     /// Begins a reign. The caller has checked that it may.
     fn enthrone(&mut self, name: &NamePrimary) {
         let id = name.partition;
         let old = self.partitions[&id].primary;
         let planned = name.primary != old && self.partitions[&id].handover.is_some_and(|h| h.to == name.primary.node);
+        let sync = self.databases[&id.database].mode.sync_replication;
         self.begin_reign(id, name.primary, name.members.clone(), name.nonce);
         let partition = self.partitions.get_mut(&id).expect("it was checked above");
         let (severity, kind, text) = match name.loss {
@@ -95,7 +104,8 @@ impl State {
             }
             Loss::Recovery => (Severity::Error, "loss", "no process of the set was left: what no disk held is lost"),
         };
-        if name.loss != Loss::None {
+        // After a seal the old primary alone may have noted that decisions need not be kept: it may drop that.
+        if name.loss != Loss::None || planned && !sync {
             partition.losses += 1;
         }
         let reign = partition.reign;
@@ -181,13 +191,6 @@ impl State {
             format!("database {id} goes on from {}, after {} of its partitions had a loss", recover.cut, named.len());
         self.say(Severity::Error, "recovery", id.into(), text);
     }
-}
-
-/// Whether a sealed hand-over is completed: with ASYNC REPLICATION the next primary is not in the set, but was found to
-/// hold everything.
-fn handed_over(partition: &Partition, name: &NamePrimary) -> bool {
-    let sealed = partition.handover.filter(|handover| handover.sealed.is_some());
-    sealed.is_some_and(|handover| handover.to == name.primary.node && name.members == [name.primary].into())
 }
 
 /// Refuses numbers that no honest log can hold.

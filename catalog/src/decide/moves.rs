@@ -232,7 +232,12 @@ impl Look<'_, '_> {
 
     fn may_lead(&self, id: PartitionId, partition: &Partition, node: NodeId) -> bool {
         let stays = node != partition.primary.node && self.state.nodes[&node].takes_replicas() && self.hears(node);
-        stays && if self.is_sync(id) { self.is_member(partition, node) } else { self.is_near(id, partition, node) }
+        stays
+            && match self.is_sync(id) {
+                true => self.is_member(partition, node),
+                // A sink cannot be sealed: what its source sends may reach the present primary alone.
+                false => !self.state.databases[&id.database].is_sink() && self.is_near(id, partition, node),
+            }
     }
 
     fn is_member(&self, partition: &Partition, node: NodeId) -> bool {
@@ -362,10 +367,9 @@ impl Look<'_, '_> {
         }
     }
 
-    /// Whether a copy has everything that a sealed primary has. A sink gets from its source what it lacks.
+    /// Whether a copy has everything that a sealed primary has.
     fn holds_all(&self, id: PartitionId, primary: Copy, node: NodeId) -> bool {
-        let sink = self.state.databases[&id.database].is_sink();
-        let end = if sink { Some(primary.appended) } else { primary.final_position };
+        let end = primary.final_position;
         let sealed = self.state.partitions[&id].handover.is_some_and(|handover| handover.sealed.is_some());
         if self.pace.planted == Some(Planted::HandOverUnsealed) {
             return sealed;
