@@ -188,3 +188,18 @@ fn primaries_are_handed_over_before_anything_is_copied() {
     assert_eq!(moves[0].replicas, moves[0].based, "no data moves");
     assert_eq!(moves[0].primary, NodeId(3));
 }
+
+#[test]
+fn a_large_cluster_is_planned_at_once() {
+    // A plan is made while the client waits: its costs do not explode with the cluster.
+    let found = Found { leaves: 150, per_group: 1, early: 120, partitions: 1500, redundancy: 2, gone: BTreeSet::new() };
+    let (state, id, there) = found.build().unwrap();
+    for aim in [Aim::Balance, Aim::Full] {
+        let moves = plan(&state, id, &there, aim).unwrap();
+        let places = after(&state, &moves);
+        let (least, most) = spread(&there, places.values().flat_map(|(replicas, _)| replicas.iter().copied()));
+        assert!(most - least <= 1, "copies {least} to {most}");
+        let (least, most) = spread(&there, places.values().map(|(_, primary)| *primary));
+        assert!(most - least <= 1, "primaries {least} to {most}");
+    }
+}

@@ -52,10 +52,32 @@ struct Part {
     fixed: bool,
 }
 
+impl Part {
+    fn secondaries(&self) -> Vec<NodeId> {
+        self.replicas.iter().copied().filter(|node| *node != self.primary).collect()
+    }
+}
+
+/// How often a leaf holds a secondary of another leaf's primary.
+#[derive(Default)]
+struct Pairs(BTreeMap<(NodeId, NodeId), i64>);
+
+impl Pairs {
+    fn of(&self, primary: NodeId, node: NodeId) -> i64 {
+        self.0.get(&(primary, node)).copied().unwrap_or(0)
+    }
+
+    fn count(&mut self, primary: NodeId, node: NodeId, by: i64) {
+        *self.0.entry((primary, node)).or_default() += by;
+    }
+}
+
 struct Plan<'a> {
     state: &'a State,
     loads: BTreeMap<NodeId, Load>,
     parts: Vec<Part>,
+    /// Which parts have a copy on each leaf.
+    held: BTreeMap<NodeId, BTreeSet<usize>>,
 }
 
 /// The moves that bring a database to its aim. `there`: leaves that were heard of late; copies on others count as lost.
@@ -136,16 +158,22 @@ impl<'a> Plan<'a> {
             }
         };
         let parts = state.partitions_of(id).map(part).collect();
-        let mut plan = Plan { state, loads, parts };
+        let mut plan = Plan { state, loads, parts, held: BTreeMap::new() };
         for index in 0..plan.parts.len() {
             let part = plan.parts[index].clone();
-            part.replicas.iter().for_each(|node| plan.count(*node, 1));
+            part.replicas.iter().for_each(|node| plan.count(index, *node, 1));
             plan.lead_by(part.primary, 1);
         }
         plan
     }
 
-    fn count(&mut self, node: NodeId, by: i64) {
+    fn count(&mut self, index: usize, node: NodeId, by: i64) {
+        let held = self.held.entry(node).or_default();
+        if by > 0 {
+            held.insert(index);
+        } else {
+            held.remove(&index);
+        }
         if let Some(load) = self.loads.get_mut(&node) {
             (load.copies, load.all) = (load.copies + by, load.all + by);
         }
@@ -159,13 +187,13 @@ impl<'a> Plan<'a> {
 
     fn add(&mut self, index: usize, node: NodeId) {
         if self.parts[index].replicas.insert(node) {
-            self.count(node, 1);
+            self.count(index, node, 1);
         }
     }
 
     fn remove(&mut self, index: usize, node: NodeId) {
         if self.parts[index].replicas.remove(&node) {
-            self.count(node, -1);
+            self.count(index, node, -1);
         }
     }
 
@@ -276,29 +304,34 @@ impl<'a> Plan<'a> {
     }
 
     fn next_copy(&self) -> Option<(usize, NodeId, NodeId)> {
-        let mut pairs: Vec<((i64, i64), NodeId, NodeId)> = Vec::new();
-        for (from, full) in &self.loads {
-            for (to, empty) in &self.loads {
+        let mut order: Vec<(NodeId, Load)> = self.loads.iter().map(|(node, load)| (*node, *load)).collect();
+        order.sort_by_key(|(node, load)| (load.copies, load.all, *node));
+        for (from, full) in order.iter().rev() {
+            for (to, empty) in &order {
                 let gain = (full.copies - empty.copies, full.all - empty.all);
-                if gain.0 >= 2 || gain.0 == 1 && gain.1 >= 2 {
-                    pairs.push((gain, *from, *to));
+                if gain.0 < 1 {
+                    break;
+                }
+                if gain.0 >= 2 || gain.1 >= 2 {
+                    let best = self.best_copy(*from, *to, empty.group);
+                    if best.is_some() {
+                        return best.map(|index| (index, *from, *to));
+                    }
                 }
             }
         }
-        pairs.sort_by_key(|(gain, from, to)| (std::cmp::Reverse(*gain), *from, *to));
-        pairs.into_iter().find_map(|(_, from, to)| {
-            let group = self.loads[&to].group;
-            let moves = |index: &usize| {
-                let part = &self.parts[*index];
-                !part.fixed && part.replicas.contains(&from) && self.is_free(*index, to, group, Some(from))
-            };
-            // One that is on its way already costs nothing; then one that need not be handed over.
-            let cost = |index: &usize| {
-                let part = &self.parts[*index];
-                (part.based.contains(&from), !part.based.contains(&to), part.primary == from, *index)
-            };
-            (0..self.parts.len()).filter(moves).min_by_key(cost).map(|index| (index, from, to))
-        })
+        None
+    }
+
+    /// Which copy goes from one leaf to another at the least cost.
+    fn best_copy(&self, from: NodeId, to: NodeId, group: Group) -> Option<usize> {
+        let moves = |index: &usize| !self.parts[*index].fixed && self.is_free(*index, to, group, Some(from));
+        // One that is on its way already costs nothing; then one that need not be handed over.
+        let cost = |index: &usize| {
+            let part = &self.parts[*index];
+            (part.based.contains(&from), !part.based.contains(&to), part.primary == from, *index)
+        };
+        self.held.get(&from)?.iter().copied().filter(moves).min_by_key(cost)
     }
 
     /// Hands primaries over from leaves with more to leaves with less, along chains of leaves that hold copies.
@@ -321,9 +354,8 @@ impl<'a> Plan<'a> {
                 if self.loads[&node].primaries <= most - 2 {
                     return Some(chain(&reached, node));
                 }
-                for (index, part) in
-                    self.parts.iter().enumerate().filter(|(_, part)| part.primary == node && !part.fixed)
-                {
+                let led = self.held.get(&node).into_iter().flatten().map(|index| (*index, &self.parts[*index]));
+                for (index, part) in led.filter(|(_, part)| part.primary == node && !part.fixed) {
                     for next in part.replicas.iter().filter(|next| self.loads.contains_key(next)) {
                         if !reached.contains_key(next) {
                             reached.insert(*next, Some((node, index)));
@@ -338,43 +370,54 @@ impl<'a> Plan<'a> {
 
     /// Swaps secondaries of two partitions, while that spreads them better over the leaves that do not lead them.
     fn spread(&mut self) {
-        while let Some((one, own, other, theirs)) = self.next_swap() {
-            self.remove(one, own);
-            self.remove(other, theirs);
-            self.add(one, theirs);
-            self.add(other, own);
-        }
-    }
-
-    fn next_swap(&self) -> Option<(usize, NodeId, usize, NodeId)> {
-        let mut pairs: BTreeMap<(NodeId, NodeId), i64> = BTreeMap::new();
-        let secondaries = |part: &Part| {
-            let primary = part.primary;
-            part.replicas.iter().copied().filter(move |node| *node != primary).collect::<Vec<_>>()
-        };
+        let mut pairs = Pairs::default();
         for part in &self.parts {
-            secondaries(part).into_iter().for_each(|node| *pairs.entry((part.primary, node)).or_default() += 1);
+            part.secondaries().into_iter().for_each(|node| pairs.count(part.primary, node, 1));
         }
-        let pair = |primary: NodeId, node: NodeId| pairs.get(&(primary, node)).copied().unwrap_or(0);
         let movable: Vec<usize> = (0..self.parts.len()).filter(|index| !self.parts[*index].fixed).collect();
-        for one in &movable {
-            for other in movable.iter().filter(|other| *other > one) {
-                let (p, q) = (self.parts[*one].primary, self.parts[*other].primary);
-                for own in secondaries(&self.parts[*one]).into_iter().filter(|_| p != q) {
-                    for theirs in secondaries(&self.parts[*other]).into_iter().filter(|theirs| *theirs != own) {
-                        let known = self.loads.contains_key(&own) && self.loads.contains_key(&theirs);
-                        let free = self.is_free(*one, theirs, self.group(theirs), Some(own))
-                            && self.is_free(*other, own, self.group(own), Some(theirs));
-                        // The change of the sum of squares, halved.
-                        let gain = pair(p, own) + pair(q, theirs) - pair(p, theirs) - pair(q, own) - 2;
-                        if known && free && gain > 0 {
-                            return Some((*one, own, *other, theirs));
-                        }
+        let mut swapped = true;
+        while std::mem::take(&mut swapped) {
+            for one in &movable {
+                for other in movable.iter().filter(|other| *other > one) {
+                    while let Some((own, theirs)) = self.swap_between(*one, *other, &pairs) {
+                        self.swap(*one, own, *other, theirs, &mut pairs);
+                        swapped = true;
                     }
                 }
             }
         }
-        None
+    }
+
+    /// Secondaries of two partitions that should be swapped.
+    fn swap_between(&self, one: usize, other: usize, pairs: &Pairs) -> Option<(NodeId, NodeId)> {
+        let (p, q) = (self.parts[one].primary, self.parts[other].primary);
+        let gains = |own: NodeId, theirs: NodeId| {
+            // The change of the sum of squares, halved.
+            let gain = pairs.of(p, own) + pairs.of(q, theirs) - pairs.of(p, theirs) - pairs.of(q, own) - 2;
+            p != q
+                && own != theirs
+                && gain > 0
+                && self.loads.contains_key(&own)
+                && self.loads.contains_key(&theirs)
+                && self.is_free(one, theirs, self.group(theirs), Some(own))
+                && self.is_free(other, own, self.group(own), Some(theirs))
+        };
+        let theirs = self.parts[other].secondaries();
+        self.parts[one].secondaries().into_iter().find_map(|own| {
+            let found = theirs.iter().copied().find(|theirs| gains(own, *theirs));
+            found.map(|theirs| (own, theirs))
+        })
+    }
+
+    fn swap(&mut self, one: usize, own: NodeId, other: usize, theirs: NodeId, pairs: &mut Pairs) {
+        let (p, q) = (self.parts[one].primary, self.parts[other].primary);
+        for (primary, node, by) in [(p, own, -1), (q, theirs, -1), (p, theirs, 1), (q, own, 1)] {
+            pairs.count(primary, node, by);
+        }
+        self.remove(one, own);
+        self.remove(other, theirs);
+        self.add(one, theirs);
+        self.add(other, own);
     }
 
     /// What is to be done.
