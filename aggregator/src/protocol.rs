@@ -7,7 +7,8 @@ mod divergence;
 mod front;
 
 pub use front::{
-    FrontAnswer, FrontOrders, FrontReport, FrontRequest, LinkCaller, LockId, SheetOf, Table, Want, WantedLock,
+    FrontAnswer, FrontOrders, FrontReport, FrontRequest, LinkCaller, LockId, PlanOrder, SheetOf, Table, Want,
+    WantedLock,
 };
 
 pub use divergence::{DivergenceAbout, DivergenceFile, ExchangeId, Fate, SetAside};

@@ -274,8 +274,10 @@ impl Transaction {
         let request = TxnRequest::Commit { txn: self.id, touch };
         match self.step(partition, request, false).await {
             Ok(LeafAnswer::Txn(Answer::Committed { ts, .. })) => Ok(ts),
-            Ok(LeafAnswer::Txn(Answer::Refused(refusal))) => Err(refused(partition, &LeafRefusal::Protocol(refusal))),
-            Ok(LeafAnswer::Refused(refusal)) => Err(refused(partition, &refusal)),
+            Ok(LeafAnswer::Txn(Answer::Refused(refusal))) => {
+                Err(not_committed(partition, &LeafRefusal::Protocol(refusal)))
+            }
+            Ok(LeafAnswer::Refused(refusal)) => Err(not_committed(partition, &refusal)),
             Ok(_) | Err(LeavesError::Unknown { .. }) => self.outcome(partition).await,
             Err(error) => Err(unreachable_partition(&error)),
         }
@@ -304,9 +306,9 @@ impl Transaction {
             failure = failure.or(match answer {
                 Ok(LeafAnswer::Txn(Answer::Prepared)) => None,
                 Ok(LeafAnswer::Txn(Answer::Refused(refusal))) => {
-                    Some(refused(partition, &LeafRefusal::Protocol(refusal)))
+                    Some(not_committed(partition, &LeafRefusal::Protocol(refusal)))
                 }
-                Ok(LeafAnswer::Refused(refusal)) => Some(refused(partition, &refusal)),
+                Ok(LeafAnswer::Refused(refusal)) => Some(not_committed(partition, &refusal)),
                 Ok(_) => Some(rolled_back("a partition was lost while it prepared")),
                 Err(error) => Some(rolled_back(&error.to_string())),
             });
@@ -448,6 +450,16 @@ pub fn unreachable_partition(error: &LeavesError) -> Error {
     match error {
         LeavesError::Gone(_) => Error::new(1049, error.to_string()),
         LeavesError::NoPrimary { .. } | LeavesError::Unknown { .. } => Error::new(9005, error.to_string()),
+    }
+}
+
+/// A leaf's refusal to commit: another primary knows nothing of the transaction, so it is gone, not the statement alone.
+fn not_committed(partition: PartitionId, refusal: &LeafRefusal) -> Error {
+    match refusal {
+        LeafRefusal::Protocol(Refusal::NotPrimary) | LeafRefusal::NoPartition => {
+            rolled_back("a partition has a new primary")
+        }
+        refusal => refused(partition, refusal),
     }
 }
 

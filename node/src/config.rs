@@ -84,6 +84,9 @@ pub struct Cluster {
     /// Partitions of a database that is created without PARTITIONS; default: four for each leaf.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub partitions: Option<u32>,
+    /// Most partitions that move at a time (REBALANCE, REMOVE LEAF); default: 4.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub moves_at_once: Option<usize>,
 }
 
 /// Timing of replication.

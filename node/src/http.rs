@@ -57,6 +57,7 @@ fn of_region(region: &Region) -> Vec<Metric> {
     let leads = |replica: &&aggregator::protocol::ReplicaReport| replica.leading.as_ref().is_some_and(|l| l.serving);
     let serving = up.iter().flat_map(|leaf| &leaf.replicas).filter(leads).count();
     let holders = state.nodes.values().filter(|node| node.holds_replicas()).count();
+    let moving = state.moves.values().filter(|wanted| wanted.begun.is_some()).count();
     let status = region.catalog.status();
     vec![
         ("perennial_master", "1 if this aggregator is the master", u64::from(status.leads.is_some())),
@@ -68,6 +69,8 @@ fn of_region(region: &Region) -> Vec<Metric> {
         ("perennial_databases", "Databases", state.databases.len() as u64),
         ("perennial_swept_rows", "Rows of dropped tables that were taken out", region.sweeper.rows()),
         ("perennial_partitions", "Partitions of all databases", state.partitions.len() as u64),
+        ("perennial_moves", "Partitions that are to move or do", state.moves.len() as u64),
+        ("perennial_moves_begun", "Partitions that move", moving as u64),
         ("perennial_partitions_serving", "Partitions whose primary serves", serving as u64),
     ]
 }

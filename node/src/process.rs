@@ -12,7 +12,7 @@ use aggregator::calls::MasterCalls;
 use aggregator::dr::{LinkService, Peering};
 use aggregator::leaves::Leaves;
 use aggregator::master::{
-    Aggregators, Catalog, CatalogOptions, Detector, DetectorOptions, Inputs, MasterService, Timestamps,
+    Aggregators, Catalog, CatalogOptions, Detector, DetectorOptions, Inputs, MOVES_AT_ONCE, MasterService, Timestamps,
 };
 use aggregator::region::{Region, RegionOptions};
 use anyhow::{Context, Result, bail};
@@ -188,7 +188,9 @@ async fn start_aggregator(config: &Config, process: &Process) -> Result<(Arc<Reg
     let catalog = Catalog::open(options, inputs, Box::new(group.clone()), Some(Arc::new(group.clone())))?;
     tokio::spawn(group.clone().follow(catalog.changes()));
     let timestamps = Arc::new(Timestamps::new(catalog.clone()));
-    let options = DetectorOptions { failure_timeout: config.replication.failure_timeout.0 };
+    let failure_timeout = config.replication.failure_timeout.0;
+    let moves_at_once = config.cluster.moves_at_once.unwrap_or(MOVES_AT_ONCE).max(1);
+    let options = DetectorOptions { failure_timeout, moves_at_once };
     let detector = Detector::new(catalog.clone(), options);
     tokio::spawn(detector.clone().run());
     let leaves = Leaves::new(catalog.clone(), process.dialler.clone(), wait);

@@ -418,6 +418,8 @@ pub enum ClusterShow {
     Leaves,
     /// `SHOW AGGREGATORS`.
     Aggregators,
+    /// `SHOW REBALANCE STATUS`.
+    RebalanceStatus,
     /// `SHOW PARTITIONS [ON db]`.
     Partitions(Option<String>),
     /// `SHOW CLUSTER STATUS`.
@@ -591,6 +593,15 @@ pub enum Statement {
         /// `host:port` of its SQL port.
         address: String,
     },
+    /// `ADD LEAF`, `REMOVE LEAF`, `DETACH LEAF` and `ATTACH LEAF`.
+    Leaf {
+        /// What is done with it.
+        change: LeafChange,
+        /// `host:port` of its RPC port; `None`: all that are detached.
+        address: Option<String>,
+    },
+    /// `REBALANCE`, `RESTORE REDUNDANCY`, and `EXPLAIN` of them.
+    Rebalance(Rebalance),
     /// A SHOW of the cluster's.
     ClusterShow(ClusterShow),
     /// `EXPORT DIVERGENCE 'id' AS SQL`.
@@ -610,6 +621,63 @@ pub enum AggregatorChange {
     Remove,
     /// It leads it.
     Promote,
+}
+
+/// What becomes of a leaf.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LeafChange {
+    /// Partitions may be placed on it.
+    Add {
+        /// With whom it fails; `None`: with nobody, or as before.
+        group: Option<u32>,
+    },
+    /// Everything is moved away from it, then it is let go.
+    Remove {
+        /// What others hold, too, is given up at once.
+        force: bool,
+        /// Transactions that hold a hand-over up are rolled back.
+        kill: bool,
+        /// Whether it returns once the order is durable.
+        no_wait: bool,
+    },
+    /// Nobody waits for it any more; it keeps its copies.
+    Detach {
+        /// Also where fewer copies are left than `min_in_sync` wants.
+        force: bool,
+        /// Transactions that hold a hand-over up are rolled back.
+        kill: bool,
+    },
+    /// Its copies catch up.
+    Attach {
+        /// Whether loads are made even then.
+        rebalance: bool,
+    },
+}
+
+/// How far partitions are moved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RebalanceAim {
+    /// As many copies as `redundancy` says.
+    Restore,
+    /// And loads that are even.
+    Balance,
+    /// And the secondaries of each leaf's primaries spread over all others.
+    Full,
+}
+
+/// `REBALANCE` and `RESTORE REDUNDANCY`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rebalance {
+    /// Which database, `None` for all.
+    pub database: Option<String>,
+    /// How far.
+    pub aim: RebalanceAim,
+    /// Transactions that hold a hand-over up are rolled back.
+    pub kill: bool,
+    /// Only what would be done is told.
+    pub explain: bool,
+    /// Whether it returns once the order is durable.
+    pub no_wait: bool,
 }
 
 /// What a user must have for a statement.
@@ -666,7 +734,7 @@ impl Statement {
             | Statement::ExportDivergence(_)
             | Statement::DiscardDivergence(_)
             | Statement::Fence { .. } => Need::Super,
-            Statement::Aggregator { .. } => Need::Cluster,
+            Statement::Aggregator { .. } | Statement::Leaf { .. } | Statement::Rebalance(_) => Need::Cluster,
             Statement::ClusterShow(ClusterShow::Divergence(_) | ClusterShow::DivergenceRecords { .. }) => Need::Super,
             Statement::ClusterShow(_)
             | Statement::Set(_)

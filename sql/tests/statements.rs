@@ -135,6 +135,35 @@ fn sources_are_read_in_every_spelling() {
 }
 
 #[test]
+fn leaves_and_moves_are_read_in_every_spelling() {
+    let leaf = |change, address: Option<&str>| Statement::Leaf { change, address: address.map(String::from) };
+    let move_of = |database: Option<&str>, aim, kill, explain, no_wait| {
+        Statement::Rebalance(Rebalance { database: database.map(String::from), aim, kill, explain, no_wait })
+    };
+    let here = Some("h:1");
+    for (text, statement) in [
+        ("ADD LEAF 'h:1'", leaf(LeafChange::Add { group: None }, here)),
+        ("ADD LEAF root:'p'@'h':1 INTO GROUP 2", leaf(LeafChange::Add { group: Some(2) }, here)),
+        ("REMOVE LEAF 'h:1'", leaf(LeafChange::Remove { force: false, kill: false, no_wait: false }, here)),
+        ("REMOVE LEAF 'h:1' FORCE NOWAIT", leaf(LeafChange::Remove { force: true, kill: false, no_wait: true }, here)),
+        ("DETACH LEAF 'h:1' KILL FORCE", leaf(LeafChange::Detach { force: true, kill: true }, here)),
+        ("DETACH LEAF 'h:1' FORCE KILL", leaf(LeafChange::Detach { force: true, kill: true }, here)),
+        ("ATTACH LEAF 'h:1'", leaf(LeafChange::Attach { rebalance: true }, here)),
+        ("ATTACH LEAF ALL NO REBALANCE", leaf(LeafChange::Attach { rebalance: false }, None)),
+        ("REBALANCE ALL DATABASES", move_of(None, RebalanceAim::Balance, false, false, false)),
+        ("REBALANCE PARTITIONS ON d FULL KILL NOWAIT", move_of(Some("d"), RebalanceAim::Full, true, false, true)),
+        ("EXPLAIN REBALANCE PARTITIONS ON `d`", move_of(Some("d"), RebalanceAim::Balance, false, true, false)),
+        ("EXPLAIN RESTORE REDUNDANCY ON d", move_of(Some("d"), RebalanceAim::Restore, false, true, false)),
+        ("RESTORE REDUNDANCY ON d", move_of(Some("d"), RebalanceAim::Restore, false, false, false)),
+        ("SHOW REBALANCE STATUS", Statement::ClusterShow(ClusterShow::RebalanceStatus)),
+    ] {
+        assert_eq!(parse(text), Ok(statement), "{text}");
+    }
+    assert_eq!(near("REMOVE LEAF 'h:1' INTO GROUP 2"), "near 'INTO GROUP 2' at line 1");
+    assert_eq!(near("EXPLAIN RESTORE DATABASE d"), "near 'DATABASE d' at line 1");
+}
+
+#[test]
 fn sessions_are_set_up_as_drivers_do() {
     for text in [
         "SET NAMES utf8mb4 COLLATE utf8mb4_bin",

@@ -30,7 +30,7 @@ pub async fn decide(region: &Region, command: Command) -> Result<()> {
     }
 }
 
-fn refused(refusal: &Refusal) -> Error {
+pub(super) fn refused(refusal: &Refusal) -> Error {
     let code = match refusal {
         Refusal::NameExisting { .. } => 1049,
         Refusal::NameNew { .. } => 1007,

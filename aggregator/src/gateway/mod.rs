@@ -4,7 +4,7 @@
 //! - `databases`, `users` what the catalog decides; `accounts` what a user is and may, as statements
 //! - `fence` the orders that stop writes; `divergence` what was set aside
 //! - `replication` what regions agree on; `links` how that goes
-//! - `aggregators` who belongs to the group that decides
+//! - `aggregators` who belongs to the group that decides; `leaves` who holds partitions, `moves` where they lie
 //! - `shows`, `seen` what the cluster knows of itself; `condition` how a database is
 //! - `answer` results as the wire wants them
 
@@ -16,7 +16,9 @@ mod condition;
 mod databases;
 mod divergence;
 mod fence;
+mod leaves;
 mod links;
+mod moves;
 mod replication;
 mod run;
 mod seen;

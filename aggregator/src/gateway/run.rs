@@ -9,8 +9,11 @@ use sql::cluster::Cluster;
 use sql::statement::{LoadData, Statement};
 use sql::{Error, Loader, Result};
 use tokio::sync::Mutex;
+use tokio_util::sync::CancellationToken;
 
-use super::{ClientSession, aggregators, answer, check, databases, divergence, replication, shows, users, wire};
+use super::{
+    ClientSession, aggregators, answer, check, databases, divergence, leaves, moves, replication, shows, users, wire,
+};
 use crate::bond::{Alone, Bond};
 use crate::definitions::CHANGED;
 use crate::mysql::{Column, ResultSink, SqlError};
@@ -47,6 +50,14 @@ fn kind(statement: &Statement) -> Kind {
         | Statement::DropTable { .. }
         | Statement::Truncate(_) => Kind::Definitions,
         _ => Kind::Aside,
+    }
+}
+
+/// Waits for something, unless the client goes or kills it; what was ordered goes on.
+async fn unless(stop: &CancellationToken, run: impl Future<Output = Result<Answer>>) -> Result<Answer> {
+    tokio::select! {
+        done = run => done,
+        () = stop.cancelled() => Err(interrupted()),
     }
 }
 
@@ -342,6 +353,15 @@ impl ClientSession {
             Statement::Aggregator { change, address } => {
                 self.commit().await?;
                 aggregators::change(&self.region, *change, address).await
+            }
+            Statement::Leaf { change, address } => {
+                self.commit().await?;
+                let changed = leaves::change(&self.region, *change, address.as_deref());
+                unless(&self.stop, changed).await
+            }
+            Statement::Rebalance(rebalance) => {
+                self.commit().await?;
+                unless(&self.stop, moves::rebalance(&self.region, rebalance)).await
             }
             Statement::CheckDatabase { database, repair } => self.check_database(database, *repair).await,
             Statement::Kill { query, id } => self.kill(*id, *query).map(|()| nothing()),

@@ -16,7 +16,7 @@ use super::answer::table;
 use super::condition::condition;
 use super::seen::{counters, databases, events, processes};
 use super::users::{may_use, no_access};
-use super::{aggregators, divergence, links, replication};
+use super::{aggregators, divergence, leaves, links, moves, replication};
 use crate::mysql::Client;
 use crate::outcome::Sent;
 use crate::protocol::SheetOf;
@@ -42,6 +42,7 @@ pub async fn twin(region: &Arc<Region>, client: &Arc<Client>, name: &str) -> Res
         "PERENNIAL_AGGREGATORS" => ClusterShow::Aggregators,
         "PERENNIAL_PARTITIONS" => ClusterShow::Partitions(None),
         "PERENNIAL_CLUSTER_STATUS" => ClusterShow::ClusterStatus,
+        "PERENNIAL_REBALANCE_STATUS" => ClusterShow::RebalanceStatus,
         "PERENNIAL_REPLICATION_STATUS" => ClusterShow::ReplicationStatus { partitions: false, database: None },
         "PERENNIAL_REPLICATION_STATUS_PARTITIONS" => {
             ClusterShow::ReplicationStatus { partitions: true, database: None }
@@ -66,6 +67,7 @@ async fn of_show(region: &Arc<Region>, client: &Arc<Client>, show: &ClusterShow)
         ClusterShow::Aggregators => return aggregators::show(region, client).await,
         ClusterShow::Partitions(database) => SheetOf::Partitions(database.clone()),
         ClusterShow::ClusterStatus => SheetOf::ClusterStatus,
+        ClusterShow::RebalanceStatus => SheetOf::Rebalance,
         ClusterShow::ClusterEvents { limit } => return Ok(events(&region.catalog.state(), client, *limit)),
         ClusterShow::ReplicationStatus { partitions: true, database } => {
             SheetOf::ReplicationPartitions(database.clone())
@@ -104,10 +106,11 @@ async fn transaction(region: &Arc<Region>, client: &Client, name: &str) -> Resul
 pub fn master_sheet(region: &Region, client: &Client, of: &SheetOf) -> Result<Sheet> {
     let state = region.catalog.state();
     match of {
-        SheetOf::Leaves => Ok(leaves(region, &state)),
+        SheetOf::Leaves => Ok(leaves::sheet(region, &state)),
         SheetOf::Aggregators => Ok(aggregators::heard(region, &state)),
         SheetOf::Partitions(database) => partitions(region, &state, client, database.as_deref()),
         SheetOf::ClusterStatus => Ok(status(region, &state)),
+        SheetOf::Rebalance => Ok(moves::status(region, &state, client)),
         SheetOf::Replication(database) => Ok(links::status(region, database.as_deref())),
         SheetOf::ReplicationPartitions(database) => Ok(links::partitions(region, database.as_deref())),
         SheetOf::Databases => Ok(databases(region, &state, client)),
@@ -134,65 +137,8 @@ pub(super) fn sheet(names: &[(&str, bool)], rows: Vec<Vec<Datum>>) -> Sheet {
 }
 
 /// Whether a leaf was heard within the failure timeout.
-fn is_up(region: &Region, at: Instant) -> bool {
+pub(super) fn is_up(region: &Region, at: Instant) -> bool {
     at.elapsed() <= region.detector.failure_timeout()
-}
-
-fn leaves(region: &Region, state: &State) -> Sheet {
-    let heard = region.detector.leaves();
-    let mut rows = Vec::new();
-    for (id, node) in state.nodes.iter().filter(|(_, node)| node.holds_replicas()) {
-        let (host, port) = host_port(&node.addresses.rpc);
-        let leaf = heard.get(id);
-        let up = leaf.is_some_and(|leaf| is_up(region, leaf.at));
-        let of = |primary: bool| {
-            let held = state.partitions.values().filter(|p| p.replicas.contains(id));
-            count(held.filter(|p| (p.primary.node == *id) == primary).count() as u64)
-        };
-        let full = leaf.filter(|leaf| leaf.disk_full).map(|leaf| {
-            let free = leaf.disk.1;
-            format!("its disk is nearly full, {free} bytes are free: its primaries are read only until there is room")
-        });
-        let advice = if up { full } else { Some(format!("start it again; its node number is {id}")) };
-        let advice = advice.map_or(Datum::Null, text);
-        rows.push(vec![
-            count(id.0),
-            host,
-            port,
-            text(format!("{:?}", node.group)),
-            text(if up {
-                "online"
-            } else if leaf.is_none() {
-                "joining"
-            } else {
-                "offline"
-            }),
-            of(true),
-            of(false),
-            leaf.map_or(Datum::Null, |leaf| count(leaf.disk.0)),
-            leaf.map_or(Datum::Null, |leaf| count(leaf.disk.1)),
-            leaf.and_then(|leaf| leaf.sync_p99_us).map_or(Datum::Null, count),
-            leaf.map_or(Datum::Null, |leaf| count(leaf.at.elapsed().as_millis() as u64)),
-            text(env!("CARGO_PKG_VERSION")),
-            advice,
-        ]);
-    }
-    let names = [
-        ("node_id", true),
-        ("host", false),
-        ("port", true),
-        ("group", false),
-        ("state", false),
-        ("primaries", true),
-        ("secondaries", true),
-        ("disk_used", true),
-        ("disk_free", true),
-        ("log_sync_p99_us", true),
-        ("last_seen_ms", true),
-        ("version", false),
-        ("advice", false),
-    ];
-    sheet(&names, rows)
 }
 
 fn partitions(region: &Region, state: &State, client: &Client, database: Option<&str>) -> Result<Sheet> {

@@ -13,6 +13,7 @@ use ::catalog::command::{Loss, NamePrimary};
 use ::catalog::database::Database;
 use ::catalog::decide::failover;
 use ::catalog::decide::heard::{Heard, Report as EndHeard};
+use ::catalog::decide::moves::Memory;
 use ::catalog::partition::Partition;
 use ::catalog::{Command, State};
 use parking_lot::Mutex;
@@ -27,16 +28,21 @@ use crate::protocol::{LeadingReport, Orders, Peer, ReplicaReport, Report, Round}
 /// Between two looks at what has failed.
 const LOOK: Duration = Duration::from_millis(25);
 
-/// How the master judges silence.
+/// Most partitions that move at a time, where nothing is said.
+pub const MOVES_AT_ONCE: usize = 4;
+
+/// How the master judges silence, and how much it does at a time.
 #[derive(Clone, Debug)]
 pub struct DetectorOptions {
     /// Silence of this length is a failure. At least the replicas' own.
     pub failure_timeout: Duration,
+    /// Most partitions that move at a time.
+    pub moves_at_once: usize,
 }
 
 impl Default for DetectorOptions {
     fn default() -> DetectorOptions {
-        DetectorOptions { failure_timeout: Duration::from_millis(1500) }
+        DetectorOptions { failure_timeout: Duration::from_millis(1500), moves_at_once: MOVES_AT_ONCE }
     }
 }
 
@@ -69,10 +75,12 @@ pub struct Detector {
     fronts: Arc<Fronts>,
     /// Partitions that became durable everywhere by order: of which set, and up to where that must be.
     confirming: Mutex<BTreeMap<PartitionId, (SetVersion, Lsn)>>,
-    options: DetectorOptions,
+    pub(super) options: DetectorOptions,
     started: Instant,
-    heard: Mutex<Heard>,
-    leaves: Mutex<BTreeMap<NodeId, LeafState>>,
+    pub(super) heard: Mutex<Heard>,
+    pub(super) leaves: Mutex<BTreeMap<NodeId, LeafState>>,
+    /// How long what moves takes.
+    pub(super) moves: Mutex<Memory>,
     office: Mutex<Office>,
 }
 
@@ -89,10 +97,22 @@ impl Detector {
     /// Of an aggregator that has not led yet.
     pub fn new(catalog: Catalog, options: DetectorOptions) -> Arc<Detector> {
         let (heard, served, started) = (Mutex::new(Heard::new(0)), Served::default(), Instant::now());
-        let (leaves, confirming) = (Mutex::default(), Mutex::default());
+        let (leaves, confirming, moves) = (Mutex::default(), Mutex::default(), Mutex::default());
         let (links, fronts) = (Arc::default(), Arc::default());
         let office = Mutex::new(Office { term: 0, since: started, round: Round::default() });
-        Arc::new(Detector { catalog, served, links, fronts, confirming, options, started, heard, leaves, office })
+        Arc::new(Detector {
+            catalog,
+            served,
+            links,
+            fronts,
+            confirming,
+            options,
+            started,
+            heard,
+            leaves,
+            moves,
+            office,
+        })
     }
 
     /// Asks a majority whether this aggregator is the master, and has forgotten what was heard in an earlier office when
@@ -111,6 +131,7 @@ impl Detector {
         *office = Office { term, since: Instant::now(), round: Round { master: rand::random(), number: 1 } };
         *self.heard.lock() = Heard::new(self.now());
         self.leaves.lock().clear();
+        *self.moves.lock() = Memory::default();
         self.confirming.lock().clear();
         self.served.clear();
         self.links.clear();
@@ -160,7 +181,7 @@ impl Detector {
         u64::try_from(self.options.failure_timeout.as_nanos()).unwrap_or(u64::MAX)
     }
 
-    fn now(&self) -> u64 {
+    pub(super) fn now(&self) -> u64 {
         u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX)
     }
 
@@ -336,6 +357,7 @@ impl Detector {
             };
             commands.extend(self.regranted(&state));
             commands.extend(self.confirmed(&state));
+            commands.extend(self.moving(&state));
             for command in commands {
                 match self.catalog.decide(term, command.clone()).await {
                     Ok(Ok(outcome)) if !outcome.already => tracing::info!(?command, "decided"),

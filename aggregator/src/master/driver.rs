@@ -21,6 +21,7 @@ use tokio::sync::{oneshot, watch};
 use types::NodeId;
 
 use self::decided::Decided;
+pub(crate) use self::decided::wall_clock;
 pub(super) use self::decided::{Decision, Proposal};
 use self::reads::Reads;
 use super::catalog::{CatalogError, Status};

@@ -8,6 +8,7 @@ mod fences;
 mod fronts;
 mod log;
 mod members;
+mod moves;
 mod network;
 mod served;
 mod service;
@@ -15,8 +16,9 @@ mod store;
 mod timestamps;
 
 pub use self::catalog::{Catalog, CatalogError, CatalogOptions, Group, Inputs, Status};
-pub use self::detector::{Detector, DetectorOptions, LeafState};
+pub use self::detector::{Detector, DetectorOptions, LeafState, MOVES_AT_ONCE};
 pub use self::driver::Network;
+pub(crate) use self::driver::wall_clock;
 pub use self::fences::{Fences, TIMEOUT as FENCE_TIMEOUT};
 pub use self::fronts::{Front, Fronts, LEASE};
 pub use self::members::Members;

@@ -177,6 +177,12 @@ impl MasterService {
             }
             FrontRequest::Replicate(order) => FrontAnswer::Replicated(crate::dr::replicate(region, order).await),
             FrontRequest::Stop(database) => FrontAnswer::Stopped(crate::dr::stop(region, &database).await),
+            FrontRequest::Plan(order) => {
+                if self.is_young() {
+                    return None;
+                }
+                FrontAnswer::Planned(region.detector.plan(&order).await.ok()?)
+            }
             FrontRequest::Lead(node) => {
                 region.catalog.hand_over(node).ok()?;
                 FrontAnswer::Done

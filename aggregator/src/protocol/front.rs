@@ -3,6 +3,9 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
+use catalog::Refusal;
+use catalog::command::PlannedMove;
+use catalog::decide::balance::Aim;
 use serde::{Deserialize, Serialize};
 use types::{ClusterId, DatabaseId, Datum, Member, NodeId, Revision, Timestamp};
 
@@ -34,6 +37,8 @@ pub enum FrontRequest {
     Replicate(Order),
     /// STOP REPLICATING.
     Stop(String),
+    /// Where partitions shall be.
+    Plan(PlanOrder),
     /// PROMOTE AGGREGATOR.
     Lead(NodeId),
     /// A request of another region.
@@ -57,6 +62,8 @@ pub enum FrontAnswer {
     Replicated(Result<Replicated, sql::Error>),
     /// To `Stop`.
     Stopped(Result<Stopped, sql::Error>),
+    /// To `Plan`.
+    Planned(Result<Vec<PlannedMove>, Refusal>),
     /// To `Lead`.
     Done,
     /// To `Link`.
@@ -66,6 +73,24 @@ pub enum FrontAnswer {
         /// It has proved who it is.
         trusted: bool,
     },
+}
+
+/// What is to be planned.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PlanOrder {
+    /// REBALANCE and RESTORE REDUNDANCY: the plan is ordered as well.
+    Rebalance {
+        /// Of which database; `None`: of all.
+        database: Option<DatabaseId>,
+        /// How far.
+        aim: Aim,
+        /// Transactions that hold a hand-over up are rolled back.
+        kill: bool,
+        /// It is only told.
+        explain: bool,
+    },
+    /// Where what is on a leaf would go.
+    Evacuate(NodeId),
 }
 
 /// Which table.
@@ -79,6 +104,8 @@ pub enum SheetOf {
     Partitions(Option<String>),
     /// SHOW CLUSTER STATUS.
     ClusterStatus,
+    /// SHOW REBALANCE STATUS.
+    Rebalance,
     /// SHOW REPLICATION STATUS.
     Replication(Option<String>),
     /// SHOW REPLICATION STATUS PARTITIONS.

@@ -223,6 +223,7 @@ impl Layout {
                 aggregators: aggregators.to_vec(),
                 root_password_file: None,
                 partitions: Some(self.partitions),
+                moves_at_once: None,
             },
             replication: Default::default(),
             log: Default::default(),

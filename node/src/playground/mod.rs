@@ -57,7 +57,7 @@ enum NodeCommand {
     /// Stop a node that runs.
     #[command(name = "stop-node")]
     Stop(OneNode),
-    /// Start one process more in a region. An aggregator belongs to the region when ADD AGGREGATOR was said.
+    /// Start one process more in a region. It belongs to the region when ADD AGGREGATOR or ADD LEAF was said.
     #[command(name = "add-node")]
     Add(NewNode),
 }
@@ -108,8 +108,9 @@ fn add_node(region: &str, role: NewRole, dir: &Path) -> Result<()> {
     };
     let node = layout.extend(region, role)?;
     start_node(&node.name, dir)?;
-    if let Some(sql) = &node.sql {
-        println!("it belongs to the region after: ADD AGGREGATOR '{sql}'");
+    match &node.sql {
+        Some(sql) => println!("it belongs to the region after: ADD AGGREGATOR '{sql}'"),
+        None => println!("it holds partitions after: ADD LEAF '{}'", node.rpc),
     }
     Ok(())
 }

@@ -1,8 +1,8 @@
-//! Aggregators, leaves and where partitions lie: parsed in full, some refused until the issue that brings them.
+//! Aggregators, leaves and where partitions lie.
 
 use super::Parser;
 use crate::error::Result;
-use crate::statement::{AggregatorChange, Statement};
+use crate::statement::{AggregatorChange, LeafChange, Rebalance, RebalanceAim, Statement};
 
 impl Parser<'_> {
     /// `'host:port'`, or `user:'password'@'host':port` as other clusters write it.
@@ -15,12 +15,15 @@ impl Parser<'_> {
 
     pub(super) fn add_or_remove(&mut self, first: &str) -> Result<Statement> {
         if self.word("LEAF") {
-            self.node_address()?;
-            if self.words(&["INTO", "GROUP"]) {
-                self.integer::<u32>()?;
-            }
-            self.word("FORCE");
-            return Ok(Statement::Later("ADD and REMOVE LEAF"));
+            let address = Some(self.node_address()?);
+            let change = if first == "ADD" {
+                let group = if self.words(&["INTO", "GROUP"]) { Some(self.integer::<u32>()?) } else { None };
+                LeafChange::Add { group }
+            } else {
+                let (force, kill) = self.force_and_kill();
+                LeafChange::Remove { force, kill, no_wait: self.word("NOWAIT") }
+            };
+            return Ok(Statement::Leaf { change, address });
         }
         self.expect_words(&["AGGREGATOR"])?;
         let change = if first == "ADD" { AggregatorChange::Add } else { AggregatorChange::Remove };
@@ -29,10 +32,9 @@ impl Parser<'_> {
 
     pub(super) fn detach(&mut self) -> Result<Statement> {
         if self.word("LEAF") {
-            self.node_address()?;
-            self.word("KILL");
-            self.word("FORCE");
-            return Ok(Statement::Later("DETACH LEAF"));
+            let address = Some(self.node_address()?);
+            let (force, kill) = self.force_and_kill();
+            return Ok(Statement::Leaf { change: LeafChange::Detach { force, kill }, address });
         }
         self.expect_words(&["DATABASE"])?;
         self.detach_database()
@@ -40,11 +42,9 @@ impl Parser<'_> {
 
     pub(super) fn attach(&mut self) -> Result<Statement> {
         if self.word("LEAF") {
-            if !self.word("ALL") {
-                self.node_address()?;
-            }
-            self.words(&["NO", "REBALANCE"]);
-            return Ok(Statement::Later("ATTACH LEAF"));
+            let address = if self.word("ALL") { None } else { Some(self.node_address()?) };
+            let rebalance = !self.words(&["NO", "REBALANCE"]);
+            return Ok(Statement::Leaf { change: LeafChange::Attach { rebalance }, address });
         }
         self.expect_words(&["DATABASE"])?;
         self.attach_database()
@@ -57,22 +57,48 @@ impl Parser<'_> {
         Ok(Statement::Aggregator { change: AggregatorChange::Promote, address })
     }
 
+    /// FORCE and KILL, in any order.
+    fn force_and_kill(&mut self) -> (bool, bool) {
+        let (mut force, mut kill) = (false, false);
+        while let Some(word) = self.one_of(&["FORCE", "KILL"]) {
+            force |= word == "FORCE";
+            kill |= word == "KILL";
+        }
+        (force, kill)
+    }
+
     pub(super) fn rebalance_or_restore(&mut self, first: &str) -> Result<Statement> {
         match first {
-            "REBALANCE" if self.words(&["ALL", "DATABASES"]) => Ok(Statement::Later("REBALANCE ALL DATABASES")),
-            "REBALANCE" => {
-                self.expect_words(&["PARTITIONS", "ON"])?;
-                self.name()?;
-                self.word("FULL");
-                self.word("KILL");
-                Ok(Statement::Later("REBALANCE PARTITIONS"))
-            }
-            "RESTORE" if self.words(&["REDUNDANCY", "ON"]) => {
-                self.name()?;
-                Ok(Statement::Later("RESTORE REDUNDANCY"))
-            }
+            "REBALANCE" => self.rebalance(false),
+            "RESTORE" if self.words(&["REDUNDANCY", "ON"]) => self.restore_redundancy(false),
             "RESTORE" => self.restore_database(),
             _ => self.backup_database(),
         }
+    }
+
+    /// After EXPLAIN and one of these words.
+    pub(super) fn explain_rebalance(&mut self, first: &str) -> Result<Statement> {
+        if first == "REBALANCE" {
+            return self.rebalance(true);
+        }
+        self.expect_words(&["REDUNDANCY", "ON"])?;
+        self.restore_redundancy(true)
+    }
+
+    fn rebalance(&mut self, explain: bool) -> Result<Statement> {
+        let (database, full) = if self.words(&["ALL", "DATABASES"]) {
+            (None, false)
+        } else {
+            self.expect_words(&["PARTITIONS", "ON"])?;
+            (Some(self.name()?), self.word("FULL"))
+        };
+        let kill = database.is_some() && self.word("KILL");
+        let aim = if full { RebalanceAim::Full } else { RebalanceAim::Balance };
+        Ok(Statement::Rebalance(Rebalance { database, aim, kill, explain, no_wait: self.word("NOWAIT") }))
+    }
+
+    fn restore_redundancy(&mut self, explain: bool) -> Result<Statement> {
+        let (database, aim) = (Some(self.name()?), RebalanceAim::Restore);
+        Ok(Statement::Rebalance(Rebalance { database, aim, kill: false, explain, no_wait: self.word("NOWAIT") }))
     }
 }

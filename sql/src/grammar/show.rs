@@ -101,7 +101,6 @@ impl Parser<'_> {
         for (word, construct) in [
             ("MILESTONES", "SHOW MILESTONES"),
             ("STORAGE", "SHOW STORAGE STATUS"),
-            ("REBALANCE", "SHOW REBALANCE STATUS"),
             ("TRIGGERS", "stored programs"),
             ("PROCEDURE", "stored programs"),
             ("FUNCTION", "stored programs"),
@@ -160,6 +159,8 @@ impl Parser<'_> {
             ClusterShow::Partitions(if self.word("ON") { Some(self.name()?) } else { None })
         } else if self.words(&["CLUSTER", "STATUS"]) {
             ClusterShow::ClusterStatus
+        } else if self.words(&["REBALANCE", "STATUS"]) {
+            ClusterShow::RebalanceStatus
         } else if self.words(&["CLUSTER", "EVENTS"]) {
             ClusterShow::ClusterEvents { limit: self.row_limit()? }
         } else {
@@ -181,8 +182,8 @@ impl Parser<'_> {
         if self.words(&["REPLICATE", "DATABASE"]) {
             return Ok(Some(Statement::Later(self.later_to_end("EXPLAIN REPLICATE DATABASE"))));
         }
-        if self.one_of(&["REBALANCE", "RESTORE"]).is_some() {
-            return Ok(Some(Statement::Later(self.later_to_end("EXPLAIN REBALANCE PARTITIONS"))));
+        if let Some(word) = self.one_of(&["REBALANCE", "RESTORE"]) {
+            return self.explain_rebalance(word).map(Some);
         }
         let query = ["SELECT", "WITH", "TABLE", "VALUES", "INSERT", "REPLACE", "UPDATE", "DELETE", "FORMAT", "ANALYZE"];
         if self.is_symbol("(") || query.iter().any(|word| self.is_word(word)) {

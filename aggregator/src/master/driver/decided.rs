@@ -105,7 +105,7 @@ impl Decided {
     }
 }
 
-fn wall_clock() -> UnixMillis {
+pub fn wall_clock() -> UnixMillis {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     UnixMillis(since.as_millis() as u64)
 }

@@ -1,0 +1,246 @@
+//! SHOW LEAVES, and the statements that take leaves in and let them go.
+//!
+//! An order is durable at once, and the master carries it out (`catalog::decide::moves`); a statement waits for that, and
+//! may be repeated, or killed, without harm.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use catalog::command::{self, PlannedMove};
+use catalog::node::{Group, Node, Standing};
+use catalog::{Command, State};
+use sql::answer::{Answer, ResultColumn};
+use sql::cluster::Sheet;
+use sql::statement::{LeafChange, Rebalance, RebalanceAim};
+use sql::{Error, Result};
+use tokio::time::{Instant, sleep};
+use types::{Datum, NodeId};
+
+use super::answer::table;
+use super::databases::{decide, refused};
+use super::moves;
+use super::shows::{count, host_port, is_up, sheet as sheet_of, text};
+use crate::master::LeafState;
+use crate::protocol::PlanOrder;
+use crate::region::Region;
+
+/// How long a leaf that is detached may take to hand over what it leads, before the statement says what to do.
+const DETACH_TIME: Duration = Duration::from_secs(30);
+/// Between two looks.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// SHOW LEAVES.
+pub fn sheet(region: &Region, state: &State) -> Sheet {
+    let heard = region.detector.leaves();
+    let leaves = state.nodes.iter().filter(|(_, node)| node.holds_replicas());
+    let rows = leaves.map(|(id, node)| row(region, state, *id, node, heard.get(id))).collect();
+    let names = [
+        ("node_id", true),
+        ("host", false),
+        ("port", true),
+        ("group", false),
+        ("state", false),
+        ("primaries", true),
+        ("secondaries", true),
+        ("disk_used", true),
+        ("disk_free", true),
+        ("log_sync_p99_us", true),
+        ("last_seen_ms", true),
+        ("version", false),
+        ("advice", false),
+    ];
+    sheet_of(&names, rows)
+}
+
+fn row(region: &Region, state: &State, id: NodeId, node: &Node, leaf: Option<&LeafState>) -> Vec<Datum> {
+    let (host, port) = host_port(&node.addresses.rpc);
+    let up = leaf.is_some_and(|leaf| is_up(region, leaf.at));
+    let held = || state.partitions.values().filter(|held| held.replicas.contains(&id));
+    let primaries = held().filter(|held| held.primary.node == id).count() as u64;
+    let copies = held().count() as u64;
+    let known = |of: fn(&LeafState) -> u64| leaf.map_or(Datum::Null, |leaf| count(of(leaf)));
+    vec![
+        count(id.0),
+        host,
+        port,
+        match node.group {
+            Group::Named(number) => text(number.to_string()),
+            Group::Own(_) => text("own"),
+        },
+        text(word(node.standing, up)),
+        count(primaries),
+        count(copies - primaries),
+        known(|leaf| leaf.disk.0),
+        known(|leaf| leaf.disk.1),
+        leaf.and_then(|leaf| leaf.sync_p99_us).map_or(Datum::Null, count),
+        known(|leaf| leaf.at.elapsed().as_millis() as u64),
+        text(env!("CARGO_PKG_VERSION")),
+        advice(id, node, up, leaf, copies).map_or(Datum::Null, text),
+    ]
+}
+
+fn word(standing: Standing, up: bool) -> &'static str {
+    match standing {
+        Standing::Joining => "joining",
+        Standing::Draining { .. } => "draining",
+        Standing::Detached { .. } => "detached",
+        Standing::Online if up => "online",
+        Standing::Online => "offline",
+    }
+}
+
+/// What to type or do, if anything.
+fn advice(id: NodeId, node: &Node, up: bool, leaf: Option<&LeafState>, copies: u64) -> Option<String> {
+    let address = &node.addresses.rpc;
+    match node.standing {
+        Standing::Joining => return Some(format!("ADD LEAF '{address}'")),
+        Standing::Draining { .. } => {
+            return Some(format!("{copies} copies are still to be moved away: SHOW REBALANCE STATUS"));
+        }
+        Standing::Detached { .. } => return Some(format!("ATTACH LEAF '{address}'")),
+        Standing::Online if !up => {
+            return Some(format!(
+                "start it again; its node number is {id}. If it is lost: RESTORE REDUNDANCY ON each database, then REMOVE LEAF '{address}' FORCE"
+            ));
+        }
+        Standing::Online => {}
+    }
+    let free = leaf.filter(|leaf| leaf.disk_full)?.disk.1;
+    Some(format!("its disk is nearly full, {free} bytes are free: its primaries are read only until there is room"))
+}
+
+/// ADD, REMOVE, DETACH and ATTACH LEAF.
+pub async fn change(region: &Arc<Region>, change: LeafChange, address: Option<&str>) -> Result<Answer> {
+    let nodes = match address {
+        Some(address) => vec![find(region, change, address).await?],
+        None => all_detached(&region.catalog.state()),
+    };
+    let mut rows = Vec::new();
+    for node in nodes {
+        let done = match change {
+            LeafChange::Add { group } => add(region, node, group).await?,
+            LeafChange::Remove { force, kill, no_wait } => remove(region, node, (force, kill), no_wait).await?,
+            LeafChange::Detach { force, kill } => detach(region, node, force, kill).await?,
+            LeafChange::Attach { .. } => {
+                order(region, node, command::LeafChange::Attach).await?;
+                "online"
+            }
+        };
+        let state = region.catalog.state();
+        let (host, port) = host_port(state.nodes.get(&node).map_or("", |known| &known.addresses.rpc));
+        rows.push(vec![count(node.0), host, port, text(done)]);
+    }
+    if change == (LeafChange::Attach { rebalance: true }) {
+        let (aim, kill, explain) = (RebalanceAim::Balance, false, false);
+        let all = Rebalance { database: None, aim, kill, explain, no_wait: true };
+        moves::rebalance(region, &all).await?;
+    }
+    let columns = vec![
+        ResultColumn::int("node_id"),
+        ResultColumn::text("host"),
+        ResultColumn::int("port"),
+        ResultColumn::text("state"),
+    ];
+    Ok(table(columns, rows))
+}
+
+fn all_detached(state: &State) -> Vec<NodeId> {
+    let detached = |node: &Node| !node.removed && matches!(node.standing, Standing::Detached { .. });
+    state.nodes.iter().filter(|(_, node)| detached(node)).map(|(id, _)| *id).collect()
+}
+
+/// The leaf at an address, the one that was not removed first.
+fn named(state: &State, address: &str) -> Option<(NodeId, Node)> {
+    let address = address.replacen("localhost:", "127.0.0.1:", 1);
+    let found = state.nodes.iter().filter(|(_, node)| node.roles.leaf && node.addresses.rpc == address);
+    found.min_by_key(|(id, node)| (node.removed, **id)).map(|(id, node)| (*id, node.clone()))
+}
+
+/// One that is to be added may be starting.
+async fn find(region: &Region, change: LeafChange, address: &str) -> Result<NodeId> {
+    let begun = Instant::now();
+    loop {
+        let adding = matches!(change, LeafChange::Add { .. });
+        match named(&region.catalog.state(), address) {
+            Some((_, node)) if node.removed && adding => {
+                let text = format!(
+                    "The leaf at '{address}' was removed: start it with an empty data directory and a certificate of another number, then add it"
+                );
+                return Err(Error::new(1105, text));
+            }
+            Some((id, _)) => return Ok(id),
+            None if adding && begun.elapsed() < region.options.partition_wait => sleep(LOOK).await,
+            None => {
+                let text = format!(
+                    "No leaf at '{address}' has announced itself: start it with the RPC addresses of aggregators in cluster.aggregators; SHOW LEAVES tells which there are"
+                );
+                return Err(Error::new(9005, text));
+            }
+        }
+    }
+}
+
+async fn order(region: &Region, node: NodeId, change: command::LeafChange) -> Result<()> {
+    decide(region, Command::ChangeLeaf { node, change }).await
+}
+
+async fn add(region: &Region, node: NodeId, group: Option<u32>) -> Result<&'static str> {
+    order(region, node, command::LeafChange::Add { group: group.map(u64::from) }).await?;
+    Ok("online")
+}
+
+/// Whether a leaf holds nothing and belongs to the region no longer.
+fn is_gone(state: &State, node: NodeId) -> bool {
+    state.nodes.get(&node).is_none_or(|known| known.removed || known.standing == Standing::Joining)
+}
+
+async fn remove(
+    region: &Arc<Region>,
+    node: NodeId,
+    (force, kill): (bool, bool),
+    no_wait: bool,
+) -> Result<&'static str> {
+    let state = region.catalog.state();
+    if state.nodes[&node].removed {
+        return Ok("removed");
+    }
+    if !force {
+        // What cannot be done is said before anything is ordered.
+        let _: Vec<PlannedMove> = moves::ask(region, PlanOrder::Evacuate(node)).await?.map_err(|r| refused(&r))?;
+    }
+    order(region, node, command::LeafChange::Remove { force, kill }).await?;
+    loop {
+        let state = region.catalog.state();
+        if is_gone(&state, node) {
+            return Ok("removed");
+        }
+        if !matches!(state.nodes[&node].standing, Standing::Draining { .. }) {
+            return Err(Error::new(1105, "Another statement has ended the removal of this leaf: SHOW LEAVES"));
+        }
+        if no_wait {
+            return Ok("draining");
+        }
+        sleep(LOOK).await;
+    }
+}
+
+async fn detach(region: &Region, node: NodeId, force: bool, kill: bool) -> Result<&'static str> {
+    order(region, node, command::LeafChange::Detach { force, kill }).await?;
+    let begun = Instant::now();
+    loop {
+        let state = region.catalog.state();
+        let in_sets = state.partitions.values().filter(|held| held.members.iter().any(|member| member.node == node));
+        let left = in_sets.count();
+        if left == 0 {
+            return Ok("detached");
+        }
+        if begun.elapsed() > DETACH_TIME {
+            let address = &state.nodes[&node].addresses.rpc;
+            let text = format!(
+                "Leaf '{address}' is being detached, {left} partitions still wait for it: transactions may hold them up; DETACH LEAF '{address}' KILL ends those"
+            );
+            return Err(Error::new(9005, text));
+        }
+        sleep(LOOK).await;
+    }
+}

@@ -1,0 +1,185 @@
+//! REBALANCE, RESTORE REDUNDANCY, EXPLAIN of them, and SHOW REBALANCE STATUS: one row a step of a partition's move.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use catalog::command::PlannedMove;
+use catalog::decide::balance::Aim;
+use catalog::partition::Partition;
+use catalog::{Refusal, State};
+use sql::answer::Answer;
+use sql::cluster::Sheet;
+use sql::statement::{Rebalance, RebalanceAim};
+use sql::{Error, Result};
+use tokio::time::sleep;
+use types::{Datum, NodeId, PartitionId};
+
+use super::answer::table;
+use super::databases::refused;
+use super::replication::columns;
+use super::shows::{count, sheet, text};
+use super::users::may_use;
+use crate::ask::unexpected;
+use crate::master::wall_clock;
+use crate::mysql::Client;
+use crate::protocol::{FrontAnswer, FrontRequest, PlanOrder};
+use crate::region::Region;
+
+/// Between two looks.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// One step of a partition's move.
+struct Step {
+    action: &'static str,
+    from: Option<NodeId>,
+    to: Option<NodeId>,
+}
+
+/// What remains to be done until a partition is where it shall be, as far as the catalog tells.
+fn steps(partition: &Partition, replicas: &BTreeSet<NodeId>, primary: NodeId, joined: &BTreeSet<NodeId>) -> Vec<Step> {
+    let led = partition.primary.node;
+    let copies = replicas.difference(joined);
+    let mut steps: Vec<Step> = copies.map(|node| Step { action: "copy", from: Some(led), to: Some(*node) }).collect();
+    if led != primary {
+        steps.push(Step { action: "hand over", from: Some(led), to: Some(primary) });
+    }
+    let gone = partition.replicas.difference(replicas);
+    steps.extend(gone.map(|node| Step { action: "remove", from: Some(*node), to: None }));
+    steps
+}
+
+/// Who holds a copy that counts: a member of the set; with ASYNC REPLICATION everybody who was not added for the move.
+fn joined(state: &State, id: PartitionId) -> BTreeSet<NodeId> {
+    let partition = &state.partitions[&id];
+    let members = || partition.members.iter().map(|member| member.node);
+    if state.databases[&id.database].mode.sync_replication {
+        return members().collect();
+    }
+    let added = state.moves.get(&id).map(|wanted| wanted.added.clone()).unwrap_or_default();
+    partition.replicas.difference(&added).copied().chain(members()).collect()
+}
+
+fn row(state: &State, id: PartitionId, step: &Step, [progress, bytes, eta]: [Datum; 3]) -> Vec<Datum> {
+    let address = |node: Option<NodeId>| {
+        let known = node.and_then(|node| state.nodes.get(&node));
+        known.map_or(Datum::Null, |known| text(known.addresses.rpc.clone()))
+    };
+    let name = state.databases.get(&id.database).map_or_else(String::new, |known| known.name.clone());
+    vec![
+        text(name),
+        Datum::Int(id.ordinal.0.into()),
+        text(step.action),
+        address(step.from),
+        address(step.to),
+        progress,
+        bytes,
+        eta,
+    ]
+}
+
+const NAMES: [&str; 8] = ["database", "#partition", "action", "from", "to", "#progress", "#bytes", "#eta_s"];
+
+/// SHOW REBALANCE STATUS: what is left to be done. What has not begun has no progress.
+pub fn status(region: &Region, state: &State, client: &Client) -> Sheet {
+    let mut rows = Vec::new();
+    let visible = |id: &PartitionId| may_use(state, client, &state.databases[&id.database].name);
+    for (id, wanted) in state.moves.iter().filter(|(id, _)| visible(id)) {
+        let partition = &state.partitions[id];
+        for step in steps(partition, &wanted.replicas, wanted.primary, &joined(state, *id)) {
+            let begun =
+                wanted.begun.filter(|_| step.action == "copy" || joined(state, *id).is_superset(&wanted.replicas));
+            let seen = match (begun, step.to) {
+                (Some(begun), Some(to)) if step.action == "copy" => copied(region, state, *id, to, begun.0),
+                (Some(_), _) => [count(0), Datum::Null, Datum::Null],
+                (None, _) => [Datum::Null, bytes(region, state, *id, &step), Datum::Null],
+            };
+            rows.push(row(state, *id, &step, seen));
+        }
+    }
+    let names = NAMES.map(|name| (name.trim_start_matches('#'), name.starts_with('#')));
+    sheet(&names, rows)
+}
+
+/// Bytes that a copy takes.
+fn bytes(region: &Region, state: &State, id: PartitionId, step: &Step) -> Datum {
+    let size = region.detector.primary(state, id).map(|primary| primary.bytes);
+    size.filter(|_| step.action == "copy").map_or(Datum::Null, count)
+}
+
+/// How far a copy is: percent, bytes of the whole, and seconds that are left.
+fn copied(region: &Region, state: &State, id: PartitionId, to: NodeId, begun_millis: u64) -> [Datum; 3] {
+    let Some(primary) = region.detector.primary(state, id) else { return [count(0), Datum::Null, Datum::Null] };
+    let leaves = region.detector.leaves();
+    let copy = leaves.get(&to).and_then(|leaf| leaf.replicas.iter().find(|replica| replica.partition == id));
+    let percent = copy
+        .filter(|copy| !copy.repairing)
+        .map_or(0, |copy| (copy.appended.0.saturating_mul(100) / primary.appended.0.max(1)).min(99));
+    let lasts = wall_clock().0.saturating_sub(begun_millis) / 1000;
+    let left = if percent > 0 { count(lasts * (100 - percent) / percent) } else { Datum::Null };
+    [count(percent), count(primary.bytes), left]
+}
+
+/// Asks the master for a plan.
+pub(super) async fn ask(
+    region: &Arc<Region>,
+    order: PlanOrder,
+) -> Result<std::result::Result<Vec<PlannedMove>, Refusal>> {
+    match region.ask(FrontRequest::Plan(order)).await? {
+        FrontAnswer::Planned(planned) => Ok(planned),
+        other => Err(unexpected(&other)),
+    }
+}
+
+/// `REBALANCE` and `RESTORE REDUNDANCY`.
+pub async fn rebalance(region: &Arc<Region>, statement: &Rebalance) -> Result<Answer> {
+    let before = region.catalog.state();
+    let named = |name: &String| {
+        let found = before.database_named(name).map(|(id, _)| id);
+        found.ok_or_else(|| Error::unknown_database(name))
+    };
+    let database = statement.database.as_ref().map(named).transpose()?;
+    let aim = match statement.aim {
+        RebalanceAim::Restore => Aim::Restore,
+        RebalanceAim::Balance => Aim::Balance,
+        RebalanceAim::Full => Aim::Full,
+    };
+    let (kill, explain) = (statement.kill, statement.explain);
+    let order = PlanOrder::Rebalance { database, aim, kill, explain };
+    let planned = ask(region, order).await?.map_err(|refusal| refused(&refusal))?;
+    // As it was when it was planned: what is done is told by it.
+    let told: Vec<(PlannedMove, Vec<Step>)> = planned.into_iter().map(|planned| told(&before, planned)).collect();
+    let waits = !explain && !statement.no_wait;
+    if waits {
+        // This aggregator may not have heard of the order yet.
+        region.catalog.catch_up().await.map_err(|error| Error::new(9005, error.to_string()))?;
+        let moves = |state: &State| told.iter().any(|(planned, _)| is_moving(state, planned));
+        while moves(&region.catalog.state()) {
+            sleep(LOOK).await;
+        }
+    }
+    let state = region.catalog.state();
+    let mut rows = Vec::new();
+    for (planned, steps) in &told {
+        let there = state.partitions.get(&planned.partition).is_some_and(|held| held.replicas == planned.replicas);
+        let progress = count(if waits && there { 100 } else { 0 });
+        for step in steps {
+            rows.push(row(&state, planned.partition, step, [progress.clone(), Datum::Null, Datum::Null]));
+        }
+    }
+    Ok(table(columns(&NAMES), rows))
+}
+
+fn told(state: &State, planned: PlannedMove) -> (PlannedMove, Vec<Step>) {
+    let steps = match state.partitions.get(&planned.partition) {
+        Some(partition) => steps(partition, &planned.replicas, planned.primary, &joined(state, planned.partition)),
+        None => vec![],
+    };
+    (planned, steps)
+}
+
+/// Whether this very move is on its way. One that was given up, or planned anew, is not.
+fn is_moving(state: &State, planned: &PlannedMove) -> bool {
+    let wanted = state.moves.get(&planned.partition);
+    wanted.is_some_and(|wanted| wanted.replicas == planned.replicas && wanted.primary == planned.primary)
+}

@@ -1,0 +1,140 @@
+//! Partitions that move: what the master plans when it is asked, and what comes next on their way.
+//!
+//! The rules are pure functions of the catalog (`catalog::decide::balance`, `catalog::decide::moves`); here they are given
+//! what leaves have said.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use ::catalog::command::{PlanMoves, PlannedMove};
+use ::catalog::decide::balance::{self, Aim};
+use ::catalog::decide::moves::{Copy, Ear, Pace, decide, there};
+use ::catalog::movement::Reason;
+use ::catalog::{Command, Refusal, State};
+use types::{DatabaseId, Member, NodeId, PartitionId};
+
+use super::Detector;
+use super::catalog::CatalogError;
+use super::detector::{DetectorOptions, LeafState};
+use crate::protocol::PlanOrder;
+
+/// Nanoseconds of a millisecond.
+const MILLI: u64 = 1_000_000;
+/// How often a plan is made anew because something moved meanwhile.
+const PLANS: usize = 10;
+
+/// How fast partitions move. A partition drains for less time than statements wait for a primary.
+pub(super) fn pace(options: &DetectorOptions) -> Pace {
+    Pace {
+        at_once: options.moves_at_once,
+        failure_timeout: u64::try_from(options.failure_timeout.as_nanos()).unwrap_or(u64::MAX),
+        drain: 3000 * MILLI,
+        kill_after: 1000 * MILLI,
+        rest: 5000 * MILLI,
+        give_up: 60_000 * MILLI,
+        near: 1000,
+        planted: None,
+    }
+}
+
+/// What a leaf says of one of its copies.
+fn copy(leaf: &LeafState, partition: PartitionId) -> Option<Copy> {
+    let replica = leaf.replicas.iter().find(|replica| replica.partition == partition)?;
+    let leading = replica.leading.as_ref();
+    Some(Copy {
+        obeyed: leaf.revision,
+        reign: replica.reign,
+        epoch: replica.epoch,
+        appended: replica.appended,
+        durable: replica.durable,
+        repairing: replica.repairing || replica.damaged,
+        // A sink has no transactions of its own.
+        busy: leading.map(|leading| leading.link.is_none() && (!leading.serving || leading.busy)),
+        final_position: leading.and_then(|leading| leading.final_position),
+    })
+}
+
+impl Detector {
+    /// What comes next for partitions that move and leaves that go.
+    pub(super) fn moving(&self, state: &State) -> Vec<Command> {
+        let (heard, leaves) = (self.heard.lock(), self.leaves.lock());
+        let said = |id: PartitionId, member: Member| {
+            leaves.get(&member.node).filter(|leaf| leaf.member == member).and_then(|leaf| copy(leaf, id))
+        };
+        let ear = Ear { heard: &heard, copy: &said, now: self.now() };
+        decide(state, &ear, &mut self.moves.lock(), &pace(&self.options), &mut rand::random::<u64>)
+    }
+
+    /// Leaves that were heard of late.
+    fn there(&self, state: &State) -> BTreeSet<NodeId> {
+        there(state, &self.heard.lock(), self.now(), pace(&self.options).failure_timeout)
+    }
+
+    /// Plans what is asked for, and orders it unless it is only to be told.
+    pub async fn plan(
+        self: &Arc<Detector>,
+        order: &PlanOrder,
+    ) -> Result<Result<Vec<PlannedMove>, Refusal>, CatalogError> {
+        let mut refused = None;
+        for _ in 0..PLANS {
+            let state = self.catalog.state();
+            // Over thousands of partitions it takes a while, and leaves are to be heard meanwhile.
+            let (detector, wanted) = (self.clone(), order.clone());
+            let planned = tokio::task::spawn_blocking(move || detector.planned(&state, &wanted)).await;
+            let moves = match planned.map_err(|error| CatalogError::Stopped(error.to_string()))? {
+                Ok(moves) => moves,
+                Err(refusal) => return Ok(Err(refusal)),
+            };
+            let PlanOrder::Rebalance { aim, kill, explain, .. } = order else { return Ok(Ok(moves)) };
+            if *explain || moves.is_empty() {
+                return Ok(Ok(moves));
+            }
+            let reason = if *aim == Aim::Restore { Reason::Restore } else { Reason::Rebalance };
+            let command = Command::PlanMoves(PlanMoves { moves: moves.clone(), reason, kill: *kill });
+            match self.catalog.propose(command).await? {
+                Ok(_) => return Ok(Ok(moves)),
+                // Something has moved since: it is planned anew.
+                Err(refusal @ Refusal::LookAgain { .. }) => refused = Some(refusal),
+                Err(refusal) => return Ok(Err(refusal)),
+            }
+        }
+        Ok(refused.map_or(Ok(vec![]), Err))
+    }
+
+    fn planned(&self, state: &State, order: &PlanOrder) -> Result<Vec<PlannedMove>, Refusal> {
+        let there = self.there(state);
+        match order {
+            PlanOrder::Evacuate(leaf) => {
+                let moves = balance::evacuate(state, *leaf, &there)?;
+                let stranded = balance::stranded(state, *leaf, &there);
+                if stranded.is_empty() { Ok(moves) } else { Err(self.stranded(state, *leaf, &stranded)) }
+            }
+            PlanOrder::Rebalance { database, aim, .. } => {
+                let ids: Vec<DatabaseId> = match database {
+                    Some(id) => vec![*id],
+                    None => state.databases.keys().copied().collect(),
+                };
+                let mut moves = Vec::new();
+                for id in ids.into_iter().filter(|id| state.databases.contains_key(id)) {
+                    moves.extend(balance::plan(state, id, &there, *aim)?);
+                }
+                Ok(moves)
+            }
+        }
+    }
+
+    fn stranded(&self, state: &State, leaf: NodeId, stranded: &[PartitionId]) -> Refusal {
+        let address = &state.nodes[&leaf].addresses.rpc;
+        let first = &stranded[0];
+        Refusal::DoFirst {
+            object: format!("leaf {address}"),
+            problem: format!(
+                "is offline, and nobody else online holds partition {} of `{}`, nor {} others",
+                first.ordinal,
+                state.databases[&first.database].name,
+                stranded.len() - 1
+            ),
+            first: format!("start it again; its node number is {leaf}"),
+        }
+    }
+}
