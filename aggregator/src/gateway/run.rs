@@ -350,18 +350,9 @@ impl ClientSession {
                 self.commit().await?;
                 replication::stop(&self.region, database).await
             }
-            Statement::Aggregator { change, address } => {
+            Statement::Aggregator { .. } | Statement::Leaf { .. } | Statement::Rebalance(_) => {
                 self.commit().await?;
-                aggregators::change(&self.region, *change, address).await
-            }
-            Statement::Leaf { change, address } => {
-                self.commit().await?;
-                let changed = leaves::change(&self.region, *change, address.as_deref());
-                unless(&self.stop, changed).await
-            }
-            Statement::Rebalance(rebalance) => {
-                self.commit().await?;
-                unless(&self.stop, moves::rebalance(&self.region, rebalance)).await
+                self.change_cluster(statement).await
             }
             Statement::CheckDatabase { database, repair } => self.check_database(database, *repair).await,
             Statement::Kill { query, id } => self.kill(*id, *query).map(|()| nothing()),
@@ -369,6 +360,18 @@ impl ClientSession {
                 let rows: Arc<dyn Cluster> = self.rows(&self.idle(), Definitions::Fresh);
                 sql::execute(other, &self.variables, &rows).await
             }
+        }
+    }
+
+    /// Nodes come and go, partitions move.
+    async fn change_cluster(&self, statement: &Statement) -> Result<Answer> {
+        match statement {
+            Statement::Aggregator { change, address } => aggregators::change(&self.region, *change, address).await,
+            Statement::Leaf { change, address } => {
+                unless(&self.stop, leaves::change(&self.region, *change, address.as_deref())).await
+            }
+            Statement::Rebalance(rebalance) => unless(&self.stop, moves::rebalance(&self.region, rebalance)).await,
+            _ => Err(Error::new(1105, "not a statement about the cluster")),
         }
     }
 

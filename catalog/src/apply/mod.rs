@@ -14,8 +14,10 @@ mod sinks;
 mod sources;
 mod users;
 
+use types::{NodeId, PartitionId};
+
 use crate::command::Command;
-use crate::event::UnixMillis;
+use crate::event::{Severity, UnixMillis};
 use crate::outcome::{Answer, Outcome, Refusal};
 use crate::state::{About, State};
 
@@ -63,9 +65,7 @@ impl State {
             Command::NodeStarted { node, incarnation, addresses } => self.node_started(*node, *incarnation, addresses),
             Command::AddAggregator { node } => self.add_aggregator(*node),
             Command::Announce { severity, kind, node, partition, text } => {
-                let (database, partition) = (partition.map(|id| id.database), partition.map(|id| id.ordinal));
-                self.say(*severity, kind, About { node: *node, database, partition }, text.clone());
-                DONE
+                self.announce(*severity, kind, *node, *partition, text)
             }
             Command::RemoveNode { node } => self.remove_node(*node),
             Command::CreateDatabase(create) => self.create_database(create),
@@ -86,12 +86,12 @@ impl State {
             Command::ReplicaGone { partition, node } => self.replica_gone(*partition, *node),
             Command::ChangeLeaf { node, change } => self.change_leaf(*node, *change),
             Command::PlanMoves(plan) => self.plan_moves(plan),
-            Command::BeginMove { partition } => self.begin_move(*partition),
-            Command::HandOver { partition, reign, to } => self.hand_over(*partition, *reign, *to),
-            Command::SealHandover { partition, reign } => self.seal_handover(*partition, *reign),
-            Command::AbandonHandover { partition } => self.abandon_handover(*partition),
-            Command::FinishMove { partition, reign, version } => self.finish_move(*partition, *reign, *version),
-            Command::GiveUpMove { partition, reason } => self.give_up_move(*partition, reason),
+            Command::BeginMove { .. }
+            | Command::HandOver { .. }
+            | Command::SealHandover { .. }
+            | Command::AbandonHandover { .. }
+            | Command::FinishMove { .. }
+            | Command::GiveUpMove { .. } => self.step_of_move(command),
             Command::ExtendTimestampBlock { upper } => self.extend_timestamps(*upper),
             Command::Fence { database, holder } => self.fence(*database, *holder),
             Command::Seal { database, draining } => self.seal(*database, *draining),
@@ -125,6 +125,32 @@ impl State {
             Command::Grant { account, scope, privileges } => self.grant(account, scope, privileges),
             Command::Revoke { account, scope, privileges } => self.revoke(account, scope, privileges),
             Command::LearnClaim { database, claim } => self.learn_claim(*database, claim),
+        }
+    }
+
+    fn announce(
+        &mut self,
+        severity: Severity,
+        kind: &str,
+        node: Option<NodeId>,
+        of: Option<PartitionId>,
+        text: &str,
+    ) -> Applying {
+        let (database, partition) = (of.map(|id| id.database), of.map(|id| id.ordinal));
+        self.say(severity, kind, About { node, database, partition }, text.into());
+        DONE
+    }
+
+    /// One step of a partition's move.
+    fn step_of_move(&mut self, command: &Command) -> Applying {
+        match command {
+            Command::BeginMove { partition } => self.begin_move(*partition),
+            Command::HandOver { partition, reign, to } => self.hand_over(*partition, *reign, *to),
+            Command::SealHandover { partition, reign } => self.seal_handover(*partition, *reign),
+            Command::AbandonHandover { partition } => self.abandon_handover(*partition),
+            Command::FinishMove { partition, reign, version } => self.finish_move(*partition, *reign, *version),
+            Command::GiveUpMove { partition, reason } => self.give_up_move(*partition, reason),
+            other => unreachable!("{other:?} is no step of a move"),
         }
     }
 }
