@@ -74,6 +74,8 @@ pub struct Plan {
 pub struct Cluster {
     dir: PathBuf,
     keep: bool,
+    /// Where a disk of its own is mounted.
+    mounted: Option<PathBuf>,
     /// How its nodes reach each other.
     pub network: Network,
     /// Aggregators first; each at its place.
@@ -106,9 +108,11 @@ impl Cluster {
             nodes.push(Node::new(place, role, name, &dir, network, &binary));
         }
         files::write(&dir, &binary, &nodes, &plan.settings)?;
-        let mut cluster = Cluster { dir, keep: site.keep, network, nodes };
+        let mut cluster = Cluster { dir, keep: site.keep, mounted: None, network, nodes };
         if let (Some(bytes), Some(last), true) = (plan.small_disk, cluster.nodes.last(), network.has_links()) {
-            sandbox::small_disk(&last.data(), bytes)?;
+            let data = last.data();
+            sandbox::small_disk(&data, bytes)?;
+            cluster.mounted = Some(data);
         }
         cluster.nodes.iter_mut().try_for_each(Node::start)?;
         let (aggregators, leaves) = (plan.aggregators as u64, plan.leaves as u64);
@@ -179,6 +183,10 @@ impl Drop for Cluster {
         for node in &mut self.nodes {
             // Its files are removed below, if at all.
             let _ = node.kill();
+        }
+        if let (Some(mounted), false) = (&self.mounted, self.keep) {
+            // What is still there after that is told below.
+            let _ = std::process::Command::new("umount").arg(mounted).status();
         }
         if self.keep {
             println!("everything is kept in {}", self.dir.display());
