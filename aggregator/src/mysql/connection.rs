@@ -247,6 +247,8 @@ impl<'a> Connection<'a> {
     /// Waits for a command, a kill, or the stop of the server.
     async fn next_command(&mut self) -> Result<Bytes, End> {
         let idle = self.shared.options.idle_timeout;
+        // Whoever is told to go before it was listened to is told so under the number that it expects.
+        self.socket.begin_command();
         tokio::select! {
             biased;
             () = self.client.killed.cancelled() => {

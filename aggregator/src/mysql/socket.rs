@@ -107,11 +107,15 @@ impl Socket {
         Ok(())
     }
 
-    /// The first packet of a command: sequence numbers begin anew. The client may take `idle` to send it.
-    pub async fn read_command(&mut self, idle: Duration) -> Result<Bytes, SocketError> {
+    /// The next packet is the first one of a command, or says why there is none: sequence numbers begin anew.
+    pub fn begin_command(&mut self) {
         assert!(self.framer.is_idle(), "a packet was left half read");
         *self.framer.sequence() = 0;
         self.give_back_memory();
+    }
+
+    /// The first packet of a command that was begun. The client may take `idle` to send it.
+    pub async fn read_command(&mut self, idle: Duration) -> Result<Bytes, SocketError> {
         self.read(idle).await
     }
 
