@@ -28,7 +28,7 @@ use bytes::Bytes;
 use futures::future::try_join_all;
 use parking_lot::Mutex;
 use sql::cluster::WriteBatch;
-use sql::schema::{Schema, TABLES, decode_sequence, sequence_key};
+use sql::schema::{Schema, TABLES, decode_sequence, dropped_range, sequence_key};
 use sql::{Error, Result};
 use tokio::sync::RwLock;
 use types::txn::{Answer, TxnRequest};
@@ -128,10 +128,25 @@ impl Region {
 
     /// Definitions as a reader sees them.
     pub async fn read_definitions(&self, database: DatabaseId, read: Read) -> Result<Arc<Schema>> {
+        Schema::from_rows(self.meta_rows(database, read, Schema::key_range()).await?).map(Arc::new)
+    }
+
+    /// Definitions of tables that were dropped and still have rows, as they are stored.
+    pub async fn dropped_definitions(&self, database: DatabaseId) -> Result<Vec<Bytes>> {
+        let rows = self.meta_rows(database, LATEST, dropped_range()).await?;
+        Ok(rows.into_iter().map(|(_, definition)| definition).collect())
+    }
+
+    /// A range of a database's meta partition.
+    async fn meta_rows(
+        &self,
+        database: DatabaseId,
+        read: Read,
+        (start, end): (Bytes, Bytes),
+    ) -> Result<Vec<(Bytes, Bytes)>> {
         let partition = PartitionId { database, ordinal: Ordinal::META };
-        let (start, end) = Schema::key_range();
         match self.ask_meta(partition, &LeafRequest::Pairs { partition, read, start, end }).await? {
-            LeafAnswer::Pairs(pairs) => Schema::from_rows(pairs).map(Arc::new),
+            LeafAnswer::Pairs(pairs) => Ok(pairs),
             other => Err(unexpected(&other)),
         }
     }

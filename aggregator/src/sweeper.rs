@@ -9,26 +9,21 @@ use std::sync::Arc;
 use std::sync::atomic::{self, AtomicU64};
 use std::time::Duration;
 
-use bytes::Bytes;
 use sql::cluster::Cluster;
-use sql::schema::dropped_range;
-use sql::{Error, Result, Sweep};
+use sql::{Result, Sweep};
 use tokio::sync::{Mutex, Notify};
-use types::{DatabaseId, Ordinal, PartitionId, Timestamp};
+use types::{DatabaseId, Ordinal};
 
 use crate::mysql::Client;
-use crate::protocol::{LeafAnswer, LeafRequest, Read};
 use crate::region::Region;
 use crate::rows::{Definitions, StatementRows};
-use crate::transaction::{Transaction, refused, unreachable_partition};
+use crate::transaction::Transaction;
 use crate::writable;
 
 /// How often it is looked for tables that others have dropped.
 const LOOK: Duration = Duration::from_secs(30);
 /// Between two pieces: clients come first.
 const PAUSE: Duration = Duration::from_millis(5);
-/// How long a read of the meta partition may take.
-const READ_TIME: Duration = Duration::from_secs(60);
 
 /// What is known of the work.
 #[derive(Default)]
@@ -61,7 +56,7 @@ pub async fn run(region: Arc<Region>) {
         let state = region.catalog.state();
         for (id, database) in &state.databases {
             let leads = region.catalog.status().leads.is_some();
-            if !leads || database.is_sink() || writable::refusal(&state, *id).is_some() {
+            if !leads || writable::refusal(&state, *id).is_some() {
                 continue;
             }
             if let Err(error) = sweep(&region, &nobody, *id, &database.name, database.partitions).await {
@@ -72,7 +67,7 @@ pub async fn run(region: Arc<Region>) {
 }
 
 async fn sweep(region: &Arc<Region>, client: &Arc<Client>, id: DatabaseId, name: &str, partitions: u32) -> Result<()> {
-    for definition in dropped(region, id).await? {
+    for definition in region.dropped_definitions(id).await? {
         let table = &Sweep::of(name, definition)?;
         for ordinal in (0..partitions as i32).map(Ordinal) {
             let mut from = None;
@@ -94,19 +89,6 @@ async fn sweep(region: &Arc<Region>, client: &Arc<Client>, id: DatabaseId, name:
         tracing::info!(database = name, table = %table.id(), "the rows of a dropped table are gone");
     }
     Ok(())
-}
-
-/// Definitions of tables that were dropped and have rows.
-async fn dropped(region: &Region, database: DatabaseId) -> Result<Vec<Bytes>> {
-    let partition = PartitionId { database, ordinal: Ordinal::META };
-    let ((start, end), read) = (dropped_range(), Read { view: Timestamp::MAX, txn: None, schema: None });
-    let request = LeafRequest::Pairs { partition, read, start, end };
-    let answer = region.leaves.ask(partition, &request, READ_TIME, true);
-    match answer.await.map_err(|error| unreachable_partition(&error))? {
-        LeafAnswer::Pairs(pairs) => Ok(pairs.into_iter().map(|(_, definition)| definition).collect()),
-        LeafAnswer::Refused(refusal) => Err(refused(partition, &refusal)),
-        other => Err(Error::new(1105, format!("a leaf answers {other:?} to a question about definitions"))),
-    }
 }
 
 /// A piece of work: a transaction of its own.

@@ -53,7 +53,7 @@ fn kind(statement: &Statement) -> Kind {
     }
 }
 
-/// Waits for something, unless the client goes or kills it; what was ordered goes on.
+/// Waits for something, unless the client goes or kills it; what was ordered of the cluster goes on.
 async fn unless(stop: &CancellationToken, run: impl Future<Output = Result<Answer>>) -> Result<Answer> {
     tokio::select! {
         done = run => done,
@@ -154,11 +154,7 @@ impl ClientSession {
         self.begin_statement(&transaction).await?;
         let rows: Arc<dyn Cluster> = self.rows(&transaction, use_of);
         let run = async { begun(sql::execute(statement, &self.variables, &rows).await?).await };
-        let done = tokio::select! {
-            done = run => done,
-            () = self.stop.cancelled() => Err(interrupted()),
-        };
-        match done {
+        match unless(&self.stop, run).await {
             Ok(found @ Answer::Rows(_)) => Ok(found),
             Ok(done) => {
                 drop(rows);
