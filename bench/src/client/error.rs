@@ -2,6 +2,9 @@
 
 use std::io;
 
+/// Errors after which a transaction is rolled back for certain: read only, deadlock, lock wait, no primary, too few copies.
+const ROLLED_BACK: [u16; 5] = [1290, 1213, 1205, 9005, 9006];
+
 /// An error packet.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("error {code} ({state}): {message}")]
@@ -35,5 +38,10 @@ impl ClientError {
             ClientError::Server(error) => Some(error.code),
             ClientError::Lost(_) | ClientError::Protocol(_) => None,
         }
+    }
+
+    /// Whether the server says that the transaction left nothing.
+    pub fn is_rolled_back(&self) -> bool {
+        self.code().is_some_and(|code| ROLLED_BACK.contains(&code))
     }
 }

@@ -24,8 +24,6 @@ const PAUSE: Duration = Duration::from_millis(4);
 const TURN: Duration = Duration::from_millis(25);
 /// A write whose answer takes longer than this has an unknown outcome.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// Errors after which a transaction is rolled back for certain: read only, deadlock, lock wait, no primary, too few copies.
-const ROLLED_BACK: [u16; 5] = [1290, 1213, 1205, 9005, 9006];
 /// What a test of the writer's progress may wait for.
 const PROGRESS: Duration = Duration::from_secs(60);
 
@@ -204,7 +202,7 @@ fn decided<T>(answer: Result<T, ClientError>) -> Outcome {
 /// What an error means; `deciding` if the write may have been committed by the statement that it answers.
 fn failed(error: &ClientError, deciding: bool) -> Outcome {
     match error.code() {
-        Some(code) if !deciding || ROLLED_BACK.contains(&code) => Outcome::Refused(Some(code)),
+        Some(code) if !deciding || error.is_rolled_back() => Outcome::Refused(Some(code)),
         None if !deciding => Outcome::Refused(None),
         code => Outcome::Unknown(code),
     }

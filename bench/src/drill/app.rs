@@ -13,8 +13,6 @@ use crate::cluster::connect;
 const PATIENCE: Duration = Duration::from_secs(12);
 /// Before the next aggregator is tried.
 const TURN: Duration = Duration::from_millis(20);
-/// Errors after which a transaction is rolled back for certain: read only, deadlock, lock wait, no primary, too few copies.
-const ROLLED_BACK: [u16; 5] = [1290, 1213, 1205, 9005, 9006];
 
 /// What all clients share.
 pub struct Shared {
@@ -121,7 +119,7 @@ impl App {
                 self.shared.tally().operations += 1;
                 (Outcome::Done, Some(done))
             }
-            Err(error) if error.code().is_some_and(|code| ROLLED_BACK.contains(&code)) => (Outcome::Refused, None),
+            Err(error) if error.is_rolled_back() => (Outcome::Refused, None),
             Err(_) => (Outcome::Unknown, None),
         }
     }
