@@ -9,9 +9,6 @@ use playground::Playground;
 const LEAF: &str = "east-leaf-1";
 const OTHER: &str = "east-leaf-0";
 const ROWS: &str = "SELECT COUNT(*), SUM(id), MIN(v), MAX(v), SUM(LENGTH(v)) FROM app.t";
-/// A leaf says so of a partition when both leaves are in its set.
-const IN_SYNC: &str =
-    "SELECT COUNT(*) FROM information_schema.PERENNIAL_PARTITIONS WHERE `database` = 'app' AND in_sync LIKE '%,%'";
 
 /// Regions of two leaves that do not feed more than fifty records to one that has none, and a database of one partition
 /// in the first.
@@ -20,10 +17,6 @@ fn regions(names: &[&str]) -> Playground {
     let region = Playground::start_with(names, 2, edit);
     region.sql(0, "CREATE DATABASE app PARTITIONS 1; CREATE TABLE app.t (id INT PRIMARY KEY, v VARCHAR(600))");
     region
-}
-
-fn wait_in_sync(region: &Playground) {
-    region.wait("both leaves are in sync", || region.sql(0, IN_SYNC) == "2");
 }
 
 /// Rows in a single transaction each: a record each.
@@ -52,7 +45,7 @@ fn a_leaf_that_lost_its_data_copies_it() {
     let after = rows(&region);
     assert_ne!(before, after);
     region.start_node(LEAF);
-    wait_in_sync(&region);
+    region.wait_in_sync(0, 2);
     region.wait("the leaf says that it has copied", || region.metric(LEAF, "perennial_copy_taken_bytes") > 0);
     region.wait("the other one says so, too", || region.metric(OTHER, "perennial_copy_sent_bytes") > 0);
     assert_eq!(under_way(&region, LEAF), Vec::<PathBuf>::new(), "nothing is left of what came in");
@@ -66,12 +59,12 @@ fn a_leaf_that_lost_its_data_copies_it() {
     let last = rows(&region);
     // Its log begins behind the copy: the one that comes back goes on where its own log ends.
     region.start_node(OTHER);
-    wait_in_sync(&region);
+    region.wait_in_sync(0, 2);
     region.kill(LEAF);
     assert_eq!(rows(&region), last);
     // And a copy survives a restart.
     region.start_node(LEAF);
-    wait_in_sync(&region);
+    region.wait_in_sync(0, 2);
     region.kill(OTHER);
     assert_eq!(rows(&region), last);
 }
@@ -97,7 +90,7 @@ fn history_is_kept_for_a_leaf_that_is_away_up_to_a_limit() {
     region.wait("people are told that it will need a copy", || region.sql(0, told) != "0");
     let whole = rows(&region);
     region.start_node(LEAF);
-    wait_in_sync(&region);
+    region.wait_in_sync(0, 2);
     region.kill(OTHER);
     assert_eq!(rows(&region), whole, "by the log, if the rest of it had not gone yet, or by a copy");
 }
@@ -127,7 +120,7 @@ fn a_leaf_that_is_killed_while_it_copies_copies_again() {
     }
     assert!(seen.get() > 0, "it was never killed while it copied");
     region.start_node(LEAF);
-    wait_in_sync(&region);
+    region.wait_in_sync(0, 2);
     region.kill(OTHER);
     assert_eq!(rows(&region), whole, "what was copied at last is whole");
 }
@@ -143,7 +136,7 @@ fn a_sink_of_a_long_log_copies_it_over_the_link() {
         pair.wait(what, || pair.try_sql(1, ROWS).stdout.trim_ascii_end() == wanted.as_bytes());
     };
     arrives("the sink shows its source");
-    let both = || pair.wait("both leaves of the sink are in sync", || pair.sql(1, IN_SYNC) == "2");
+    let both = || pair.wait_in_sync(1, 2);
     both();
     for leaf in ["west-leaf-0", "west-leaf-1"] {
         // One has copied over the link, the other one from that.

@@ -6,8 +6,6 @@ use std::path::{Path, PathBuf};
 
 use playground::Playground;
 
-const IN_SYNC: &str =
-    "SELECT COUNT(*) FROM information_schema.PERENNIAL_PARTITIONS WHERE `database` = 'app' AND in_sync LIKE '%,%'";
 const ROWS: &str = "SELECT COUNT(*), SUM(v), SUM(LENGTH(t)) FROM app.t";
 const LEAF: &str = "east-leaf-0";
 
@@ -69,7 +67,7 @@ fn a_damaged_state_is_rebuilt_from_another_replica() {
         let copies = text.lines().filter(|line| line.starts_with("NULL") && line.split('\t').nth(5) == Some("0"));
         copies.count() == 6 && !text.lines().any(|line| line.split('\t').nth(5) == Some("1"))
     });
-    region.wait("both are in sync", || region.sql(0, IN_SYNC) == "3");
+    region.wait_in_sync(0, 3);
     region.kill("east-leaf-1");
     assert_eq!(region.sql(0, ROWS), wanted, "what was rebuilt has everything");
     let events = "SELECT COUNT(*) FROM information_schema.PERENNIAL_CLUSTER_EVENTS WHERE event = 'damage'";
@@ -89,7 +87,7 @@ fn a_damaged_log_is_never_served() {
         let told: Vec<u32> = region.sql(0, events).split('\t').filter_map(|count| count.parse().ok()).collect();
         matches!(told[..], [all, rebuilt] if rebuilt > 0 && all == 2 * rebuilt)
     });
-    region.wait("both are in sync", || region.sql(0, IN_SYNC) == "3");
+    region.wait_in_sync(0, 3);
     assert_eq!(region.sql(0, ROWS), wanted);
     region.kill("east-leaf-1");
     assert_eq!(region.sql(0, ROWS), wanted, "what was rebuilt has everything");

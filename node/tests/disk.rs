@@ -43,10 +43,7 @@ fn a_leaf_whose_disk_does_not_sync_gives_up_and_loses_nothing() {
     let fails_at = fails.to_str().expect("the path is text");
     region.start_node_with(leaf, &[("LD_PRELOAD", &shim), ("FAIL_SYNCS", fails_at)]);
     region.sql(0, "CREATE DATABASE app PARTITIONS 4; CREATE TABLE app.t (id INT PRIMARY KEY)");
-    let in_sync =
-        "SELECT COUNT(*) FROM information_schema.PERENNIAL_PARTITIONS WHERE `database` = 'app' AND in_sync LIKE '%,%'";
-    let both = || region.sql(0, in_sync) == "5";
-    region.wait("both leaves are in sync", both);
+    region.wait_in_sync(0, 5);
     let (written, stop) = (AtomicU64::new(0), AtomicBool::new(false));
     std::thread::scope(|scope| {
         scope.spawn(|| {
@@ -76,7 +73,7 @@ fn a_leaf_whose_disk_does_not_sync_gives_up_and_loses_nothing() {
     assert_eq!(count(), rows, "what was acknowledged is there");
     std::fs::remove_file(&fails).expect("it is there");
     region.start_node(leaf);
-    region.wait("with a good disk it is in sync again", both);
+    region.wait_in_sync(0, 5);
     region.kill("east-leaf-1");
     assert_eq!(count(), rows, "and has everything");
 }

@@ -4,15 +4,6 @@ mod playground;
 
 use playground::Playground;
 
-/// The leaf whose port a partition's primary listens at.
-fn primary(region: &Playground, ordinal: i32) -> String {
-    let of = format!(
-        "SELECT CONCAT(host, ':', port) FROM information_schema.PERENNIAL_PARTITIONS \
-         WHERE `database` = 'app' AND ordinal = {ordinal} AND role = 'primary'"
-    );
-    region.sql(0, &of)
-}
-
 #[test]
 fn what_a_standing_order_gave_up_can_be_seen_taken_out_and_discarded() {
     let region = Playground::start(&["east"], 2);
@@ -24,7 +15,6 @@ fn what_a_standing_order_gave_up_can_be_seen_taken_out_and_discarded() {
     );
     let holder = &region.primary_of("app", 0)[..];
     let other = if holder == "east-leaf-0" { "east-leaf-1" } else { "east-leaf-0" };
-    let at = primary(&region, 0);
     let positions = "SELECT COUNT(DISTINCT durable) FROM information_schema.PERENNIAL_PARTITIONS \
                      WHERE `database` = 'app' AND ordinal = 0";
     region.wait("both copies are equal", || region.sql(0, positions) == "1");

@@ -74,9 +74,7 @@ fn a_fence_stops_writers_survives_everything_and_is_lifted_by_unlock() {
     };
     region.wait("the rows are there after a power failure", || count_is(&count));
     refused(&region, "INSERT INTO app.t VALUES (-5, 0)", "1290");
-    let in_sync =
-        "SELECT COUNT(*) FROM information_schema.PERENNIAL_PARTITIONS WHERE `database` = 'app' AND in_sync LIKE '%,%'";
-    region.wait("both leaves are in sync again", || region.sql(0, in_sync) == "5");
+    region.wait_in_sync(0, 5);
     region.kill("east-leaf-0");
     region.wait("the other leaf serves all partitions", || count_is(&count));
     refused(&region, "INSERT INTO app.t VALUES (-5, 0)", "1290");

@@ -65,9 +65,7 @@ fn a_killed_leaf_loses_nothing_and_returns() {
     insert(20, 40);
     assert_eq!(region.sql(0, "SELECT COUNT(*), SUM(v) FROM app.t"), "40\t780", "what was acknowledged is there");
     region.start_node("east-leaf-0");
-    let in_sync =
-        "SELECT COUNT(*) FROM information_schema.PERENNIAL_PARTITIONS WHERE `database` = 'app' AND in_sync LIKE '%,%'";
-    region.wait("both leaves are in sync again", || region.sql(0, in_sync) == "5");
+    region.wait_in_sync(0, 5);
     region.kill("east-leaf-1");
     insert(40, 50);
     assert_eq!(
@@ -127,11 +125,9 @@ fn a_database_that_became_durable_loses_nothing_with_all_its_processes() {
 fn a_commit_whose_answer_is_lost_is_asked_for() {
     let region = Playground::start(&["east"], 2);
     region.sql(0, "CREATE DATABASE app PARTITIONS 1; CREATE TABLE app.t (id INT PRIMARY KEY, v INT)");
-    let in_sync =
-        "SELECT COUNT(*) FROM information_schema.PERENNIAL_PARTITIONS WHERE `database` = 'app' AND in_sync LIKE '%,%'";
     let mut committed = 0;
     for round in 0..4 {
-        region.wait("both leaves are in sync", || region.sql(0, in_sync) == "2");
+        region.wait_in_sync(0, 2);
         let primary = region.primary_of("app", 0);
         let other = if primary == "east-leaf-0" { "east-leaf-1" } else { "east-leaf-0" };
         let mut open = Session::open(&region, 0);

@@ -161,6 +161,13 @@ impl Playground {
         assert!(status.success(), "a {role} could not be added\n{}", self.last_words());
     }
 
+    /// Waits until so many partitions of `app`, the meta partition among them, have more than one copy in sync.
+    pub fn wait_in_sync(&self, region: usize, partitions: usize) {
+        let in_sync = "SELECT COUNT(*) FROM information_schema.PERENNIAL_PARTITIONS \
+                       WHERE `database` = 'app' AND in_sync LIKE '%,%'";
+        self.wait("copies are in sync", || self.sql(region, in_sync) == partitions.to_string());
+    }
+
     /// The leaf of the first region that is a partition's primary.
     pub fn primary_of(&self, database: &str, ordinal: i32) -> String {
         let port = format!(
