@@ -12,7 +12,7 @@ FROM ?= 0
 MINUTES ?= 30
 BENCH_DIR ?= $(shell dirname "$$(scripts/cargo.sh --target-dir)")/bench
 
-.PHONY: help setup binary demo compare test lint bench sim drill failover restart clients
+.PHONY: help setup binary demo compare failback chaos hostile test lint bench sim drill failover rebalance restart clients
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -30,7 +30,19 @@ demo: setup ## lose a region and take it back, played on this machine: make demo
 
 compare: setup ## answers beside SQLite's, over 336,776 real rows of 19 columns
 	@$(CARGO) build --release --workspace --locked
-	@bash scripts/compare.sh
+	@bash scripts/play.sh compare
+
+failback: setup ## a region is lost and comes back, by statements, over the same rows: what was shipped, what was set aside
+	@$(CARGO) build --release --workspace --locked
+	@bash scripts/play.sh failback
+
+chaos: setup ## SIGKILL of leaves and of whole regions under load: make chaos [CHAOS="--rounds 20 --seed 1"]
+	@$(CARGO) build --release --workspace --locked
+	@bash scripts/play.sh chaos $(CHAOS)
+
+hostile: setup ## bad clients, a bad network, a full disk (mounts a small one where it may)
+	@$(CARGO) build --release --workspace --locked
+	@bash scripts/play.sh hostile
 
 test: ## every check and every test, in stages
 	@bash scripts/test.sh
@@ -50,6 +62,10 @@ drill: setup ## random faults on a cluster of real processes: make drill [MINUTE
 failover: setup ## how long writes pause when a node is lost: make failover [FAILOVER="--trials 10"]
 	@$(CARGO) build --release --workspace --locked
 	@"$$($(CARGO) --target-dir)/release/perennial-bench" failover $(FAILOVER)
+
+rebalance: setup ## what clients notice while 2 GB move to a leaf that was added: make rebalance [REBALANCE="--gigabytes 1"]
+	@$(CARGO) build --release --workspace --locked
+	@"$$($(CARGO) --target-dir)/release/perennial-bench" rebalance $(REBALANCE)
 
 restart: setup ## how long a leaf with 2 GB takes to serve again: make restart [RESTART="--gigabytes 1"]
 	@$(CARGO) build --release --workspace --locked

@@ -4,10 +4,12 @@
 //! - `demo`: lose a region and take it back (`demo`), over the MySQL protocol (`client`).
 //! - `failover`: how long writes pause when a node is lost (`failover`), on a cluster that can be made to fail (`cluster`).
 //! - `restart`: how long a large leaf takes to serve again (`restart`).
+//! - `rebalance`: what clients notice while data moves to a leaf that was added (`rebalance`).
 //! - `drill`: random faults, and clients who remember what they were told (`drill`), on such a cluster.
 #![warn(missing_docs)]
 #![forbid(unsafe_code)]
 
+mod bulk;
 mod client;
 mod cluster;
 mod demo;
@@ -16,6 +18,7 @@ mod failover;
 mod interrupt;
 mod log_report;
 mod raw;
+mod rebalance;
 mod restart;
 mod writers;
 
@@ -41,6 +44,8 @@ enum Report {
     Failover(failover::Options),
     /// Random faults on a cluster of real processes; nothing acknowledged may be lost, nothing done twice.
     Drill(drill::Options),
+    /// What clients notice while data moves to a leaf that was added.
+    Rebalance(rebalance::Options),
     /// How long a large leaf takes to serve again, after a clean stop and after SIGKILL.
     Restart(restart::Options),
 }
@@ -51,6 +56,7 @@ fn main() -> ExitCode {
         Report::Demo(options) => demo::run(&options),
         Report::Failover(options) => failover::run(&options),
         Report::Drill(options) => drill::run(&options),
+        Report::Rebalance(options) => rebalance::run(&options),
         Report::Restart(options) => restart::run(&options),
     };
     match done {

