@@ -79,7 +79,9 @@ fn start(path: &std::path::Path) -> Result<()> {
     for key in unknown {
         tracing::warn!(key, "the configuration has a key that this version does not know");
     }
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting the runtime")?;
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    let runtime =
+        builder.enable_all().thread_stack_size(sql::parse::STACK_BYTES).build().context("starting the runtime")?;
     runtime.block_on(async {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;

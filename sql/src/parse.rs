@@ -18,6 +18,40 @@ use crate::token::{Kind, Token, tokenize};
 
 /// Expressions nested deeper than this are refused.
 const MAX_DEPTH: usize = 200;
+/// Most operators that follow each other on one level. `1+1+1` makes a tree as deep as it is long, and whoever walks or
+/// drops that goes down it on the stack: the daemon gives its threads enough for so many.
+const MAX_CHAIN: usize = 3000;
+/// Bytes of stack that a thread needs which parses, plans or runs statements.
+pub const STACK_BYTES: usize = 32 << 20;
+/// Words that join or extend what stands before them.
+const JOINING: [&str; 26] = [
+    "AND",
+    "OR",
+    "XOR",
+    "NOT",
+    "DIV",
+    "MOD",
+    "IS",
+    "IN",
+    "LIKE",
+    "RLIKE",
+    "REGEXP",
+    "BETWEEN",
+    "COLLATE",
+    "ESCAPE",
+    "UNION",
+    "EXCEPT",
+    "INTERSECT",
+    "JOIN",
+    "WHEN",
+    "ELSE",
+    "OVER",
+    "INTERVAL",
+    "BINARY",
+    "SOUNDS",
+    "MEMBER",
+    "STRAIGHT_JOIN",
+];
 
 /// The statements of a text that are separated by semicolons, without them; empty ones are left out.
 pub fn split(text: &str) -> Result<Vec<Range<usize>>> {
@@ -72,7 +106,38 @@ fn is_infix(tokens: &[Token], at: usize) -> bool {
     }
 }
 
+/// Refuses what would make a tree that is too deep, although few brackets are open at a time.
+fn check_chains(tokens: &[Token]) -> Result<()> {
+    let joins = |kind: &Kind| match kind {
+        Kind::Symbol("." | "?" | "@" | "@@") => false,
+        Kind::Symbol(_) => true,
+        Kind::Word(word) => JOINING.iter().any(|joining| word.eq_ignore_ascii_case(joining)),
+        _ => false,
+    };
+    let mut levels = vec![0usize];
+    for token in tokens {
+        match &token.kind {
+            Kind::Symbol("(") => levels.push(0),
+            Kind::Symbol(")") if levels.len() > 1 => drop(levels.pop()),
+            Kind::Symbol("," | ";") => levels.last_mut().into_iter().for_each(|count| *count = 0),
+            kind if joins(kind) => {
+                let count = levels.last_mut().expect("the first level is never left");
+                *count += 1;
+                if *count > MAX_CHAIN {
+                    let text = format!(
+                        "More than {MAX_CHAIN} operators follow each other; split the statement or use brackets"
+                    );
+                    return Err(Error::new(1436, text));
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
 fn general(text: &str, tokens: &[Token]) -> Result<Statement> {
+    check_chains(tokens)?;
     for words in [&["WITH", "ROLLUP"][..], &["LOCK", "IN", "SHARE", "MODE"], &["PROCEDURE", "ANALYSE"]] {
         if tokens.windows(words.len()).any(|window| window.iter().zip(words).all(|(token, word)| is_word(token, word)))
         {
@@ -152,6 +217,7 @@ fn parser(text: &str) -> Result<Parser<'static>, ParserError> {
 
 /// Parses an expression that begins at `line` of its statement.
 pub(crate) fn expression(text: &str, line: usize) -> Result<ast::Expr> {
+    check_chains(&tokenize(text)?)?;
     let fail = |error| syntax_error(error, text, line);
     let mut parser = parser(text).map_err(fail)?;
     let expression = parser.parse_expr().map_err(fail)?;
