@@ -1,7 +1,7 @@
 //! Reading everything that a replica has on its disk, so that damage is found while there is another copy.
 //!
-//! - `check` reads every record of the log and every row at one moment, and sums up each table. Two replicas that have
-//!   applied everything up to that moment have equal sums.
+//! - `check` reads every record of the log, every block of the state's files as the disk has them, and every row at one
+//!   moment, and sums up each table. Two replicas that have applied everything up to that moment have equal sums.
 //! - In the background each replica reads its files once in `scrub_interval`, slowly; a primary then compares its sums
 //!   with those of the other members of its set, by asking their leaves.
 //!
@@ -35,6 +35,8 @@ const LOOK: Duration = Duration::from_secs(10);
 /// In the background, the pause after so many rows or bytes of records: about 40 MiB a second.
 const PAUSE: Duration = Duration::from_millis(25);
 const PAUSE_ROWS: u64 = 4096;
+/// In the background, bytes of the state's files a second.
+const SLOW_BYTES: u64 = 40 << 20;
 
 /// How much others are disturbed.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -51,6 +53,10 @@ impl Pace {
             std::thread::sleep(PAUSE);
         }
     }
+
+    fn bytes_per_second(self) -> Option<u64> {
+        (self == Pace::Slow).then_some(SLOW_BYTES)
+    }
 }
 
 /// Sums up what a replica has at `view`, of which everything is applied here when `applied` is. Blocks.
@@ -63,6 +69,7 @@ pub fn check(
 ) -> Result<Checked, HistoryError> {
     let state = handle.state.get();
     let log_records = read_log(log, id, pace)?;
+    state.verify(pace.bytes_per_second())?;
     let applied = state.applied();
     let mut tables: BTreeMap<u64, TableSum> = BTreeMap::new();
     let mut cursor = state.view(view)?.scrub(&[], None);

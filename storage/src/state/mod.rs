@@ -1,7 +1,8 @@
 //! The state of a partition on disk: a function of its log prefix, kept in RocksDB.
 //!
 //! What a record means is `types::state`; this module keeps the bytes. `rocks` is the storage engine, `view` reads
-//! rows, `collect` removes what nobody can ask for, `meta` is what the state knows about itself.
+//! rows, `collect` removes what nobody can ask for, `verify` reads files as the disk has them, `meta` is what the state
+//! knows about itself.
 //!
 //! Invariants:
 //! - `applied` and the lineage are written in the same batch as the rows: the files hold the state of one log prefix.
@@ -17,6 +18,7 @@ mod collect;
 mod error;
 mod meta;
 mod rocks;
+mod verify;
 mod view;
 
 use std::collections::BTreeMap;
@@ -78,6 +80,7 @@ pub struct PartitionState {
     position: RwLock<Position>,
     /// Held by the one who flushes, from closing the memtable until it is in files.
     flusher: Mutex<()>,
+    verifier: Mutex<()>,
     flushed: AtomicU64,
     /// Entries written since a pass of garbage collection began, or since the state was opened.
     written: AtomicU64,
@@ -123,6 +126,7 @@ impl PartitionState {
             writer: Mutex::new(()),
             position: RwLock::new(position),
             flusher: Mutex::new(()),
+            verifier: Mutex::new(()),
             collector: Mutex::default(),
         })
     }
@@ -260,6 +264,13 @@ impl PartitionState {
         self.flushed.store(applied.0, Ordering::Release);
         self.store.checkpoint(to)?;
         Ok((applied, self.lineage()))
+    }
+
+    /// Reads every block of every file from the disk, at most `rate` bytes a second, whatever the cache has of them: an
+    /// error that `is_damage` if a checksum fails. Writes and reads go on. Blocks.
+    pub fn verify(&self, rate: Option<u64>) -> Result<(), StateError> {
+        let _verifier = self.verifier.lock();
+        self.store.verify(rate)
     }
 
     /// A transaction's share as its Prepare left it, whether it has ended or not.

@@ -1,4 +1,4 @@
-//! The storage engine: one RocksDB instance per partition replica. The only file that names it.
+//! The storage engine: one RocksDB instance per partition replica. Only this file and `verify` name it.
 //!
 //! - No write-ahead log: the node log is it.
 //! - RocksDB never flushes a memtable by itself: the buffer size is beyond reach, closing does not flush, and a
@@ -28,7 +28,7 @@ use rocksdb::{
 };
 use types::state::Space;
 
-use super::StateError;
+use super::{StateError, verify};
 
 /// Beyond every budget, and the most that RocksDB accepts: it never flushes by itself.
 const NEVER_FULL: usize = 64 << 30;
@@ -56,6 +56,11 @@ impl Default for StateConfig {
         StateConfig { cache_bytes: 256 << 20, memtable_bytes: 256 << 20, background_threads: 2, write_rate: None }
     }
 }
+
+/// In the words of an error: a file is missing.
+const NOT_THERE: &str = "No such file";
+/// Inside an instance's directory: links to its files while they are read from the disk.
+const VERIFIED: &str = "verify";
 
 /// The shared parts of all partition states of a process.
 pub struct StateEnv {
@@ -122,7 +127,7 @@ impl StateEnv {
 fn engine_error(dir: &Path, action: &'static str, error: rocksdb::Error) -> StateError {
     let kind = error.kind();
     let message = error.into_string();
-    let missing = kind == ErrorKind::IOError && message.contains("No such file");
+    let missing = kind == ErrorKind::IOError && message.contains(NOT_THERE);
     let corrupt = missing || matches!(kind, ErrorKind::Corruption | ErrorKind::NotFound | ErrorKind::InvalidArgument);
     StateError::Engine { dir: dir.into(), action, message, corrupt }
 }
@@ -131,7 +136,8 @@ fn table_options(config: &StateConfig) -> BlockBasedOptions {
     let mut table = BlockBasedOptions::default();
     table.set_block_cache(&Cache::new_lru_cache(config.cache_bytes));
     table.set_block_size(16 << 10);
-    table.set_format_version(5);
+    // Footers have checksums as well.
+    table.set_format_version(6);
     // Filters know rows, not versions: a look-up of a row that is not there reads no file.
     table.set_bloom_filter(10.0, false);
     table.set_whole_key_filtering(false);
@@ -286,6 +292,30 @@ impl Store {
     pub(super) fn checkpoint(&self, to: &Path) -> Result<(), StateError> {
         let checkpoint = Checkpoint::new(&self.db.db).map_err(self.failed("exporting"))?;
         checkpoint.create_checkpoint_with_log_size(to, u64::MAX).map_err(self.failed("exporting"))
+    }
+
+    /// Reads all files from the disk, whatever is in memory of them, at most `rate` bytes a second. One at a time.
+    pub(super) fn verify(&self, rate: Option<u64>) -> Result<(), StateError> {
+        let links = self.dir.join(VERIFIED);
+        let failed = |message: String| {
+            let corrupt = message.starts_with("Corruption") || message.contains(NOT_THERE);
+            StateError::Engine { dir: self.dir.clone(), action: "reading all of", message, corrupt }
+        };
+        let clear = || match std::fs::remove_dir_all(&links) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(StateError::Engine {
+                dir: links.clone(),
+                action: "removing",
+                message: error.to_string(),
+                corrupt: false,
+            }),
+            _ => Ok(()),
+        };
+        // What a killed process left.
+        clear()?;
+        self.checkpoint(&links)?;
+        let read = verify::read_all(&links, rate).map_err(failed);
+        clear()?;
+        read
     }
 
     /// Everything as it is now, for as long as it is held.
