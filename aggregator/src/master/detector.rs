@@ -2,7 +2,8 @@
 //!
 //! What is heard is volatile, and belongs to one office: a new master has heard nobody, and counts silence from its
 //! election. Heartbeats are answered after a majority has said that this aggregator is still the master, for an answer is a
-//! lease. Decisions are pure functions over the catalog and over what was heard (`catalog::decide`); this file only feeds
+//! lease. One that proves a primary gone is answered after the next look at what has failed, so that its answer names
+//! the next one. Decisions are pure functions over the catalog and over what was heard (`catalog::decide`); this file only feeds
 //! them and proposes what they return, in the office in which it was heard.
 
 use std::collections::BTreeMap;
@@ -17,6 +18,7 @@ use ::catalog::decide::moves::Memory;
 use ::catalog::partition::Partition;
 use ::catalog::{Command, State};
 use parking_lot::Mutex;
+use tokio::sync::{Notify, watch};
 use types::{DatabaseId, Lsn, Member, NodeId, PartitionId, Revision, SetVersion, Timestamp, View};
 
 use super::catalog::{Catalog, CatalogError};
@@ -27,6 +29,8 @@ use crate::protocol::{LeadingReport, Orders, Peer, ReplicaReport, Report, Round}
 
 /// Between two looks at what has failed.
 const LOOK: Duration = Duration::from_millis(25);
+/// An answer waits for a look no longer than this.
+const LOOK_WAIT: Duration = Duration::from_millis(100);
 
 /// Most partitions that move at a time, where nothing is said.
 pub const MOVES_AT_ONCE: usize = 4;
@@ -82,6 +86,17 @@ pub struct Detector {
     /// How long what moves takes.
     pub(super) moves: Mutex<Memory>,
     office: Mutex<Office>,
+    /// A look is wanted at once.
+    alarm: Notify,
+    looks: watch::Sender<Looks>,
+}
+
+/// How many looks at what has failed have begun and ended, and up to which one answers wait.
+#[derive(Clone, Copy, Debug, Default)]
+struct Looks {
+    begun: u64,
+    ended: u64,
+    wanted: u64,
 }
 
 /// In which office this aggregator hears.
@@ -112,6 +127,8 @@ impl Detector {
             leaves,
             moves,
             office,
+            alarm: Notify::new(),
+            looks: watch::Sender::default(),
         })
     }
 
@@ -195,6 +212,7 @@ impl Detector {
         let (node, sent, obeyed) = (report.member.node, report.sent, report.revision);
         let removed = report.removed.clone();
         let gone = self.hear(report);
+        self.looked().await;
         for partition in removed {
             let confirmed = self.catalog.decide(term, Command::ReplicaGone { partition, node }).await;
             if let Err(error) = confirmed {
@@ -213,10 +231,24 @@ impl Detector {
         Ok(Some(orders))
     }
 
+    /// A process is gone that was thought to live: the next look comes at once, and answers wait for it.
+    fn alarm(&self) {
+        self.looks.send_modify(|looks| looks.wanted = looks.begun + 1);
+        self.alarm.notify_one();
+    }
+
+    /// Returns when what the last alarm asks for is decided.
+    async fn looked(&self) {
+        let mut looks = self.looks.subscribe();
+        // An error: it takes too long, and the answer to the next heartbeat tells.
+        let _ = tokio::time::timeout(LOOK_WAIT, looks.wait_for(|looks| looks.ended >= looks.wanted)).await;
+    }
+
     fn hear(&self, report: Report) -> Vec<Member> {
         let now = self.now();
         let mut heard = self.heard.lock();
         heard.heartbeat(report.member, now);
+        let lost = report.gone.iter().any(|member| !heard.is_gone(*member));
         report.gone.iter().for_each(|member| heard.proved_gone(*member));
         for end in report.ends {
             heard.report(end.partition, EndHeard { member: report.member, at: now, end: end.end, mark: end.mark });
@@ -230,6 +262,10 @@ impl Detector {
         let Report { member, replicas, disk, disk_full, sync_p99_us, revision, round, .. } = report;
         let state = LeafState { member, replicas, disk, disk_full, sync_p99_us, revision, round, at: Instant::now() };
         self.leaves.lock().insert(member.node, state);
+        drop(heard);
+        if lost {
+            self.alarm();
+        }
         gone
     }
 
@@ -309,6 +345,12 @@ impl Detector {
         commands
     }
 
+    /// Whether a process has said that its copy is damaged. One that is out of the set says itself when it is whole; if it
+    /// joined before, it would be taken out again at once.
+    pub fn is_damaged(&self, partition: PartitionId, member: Member) -> bool {
+        self.heard.lock().damaged_since(partition, member).is_some()
+    }
+
     fn replica(&self, member: Member, partition: PartitionId) -> Option<ReplicaReport> {
         let leaves = self.leaves.lock();
         let leaf = leaves.get(&member.node).filter(|leaf| leaf.member == member)?;
@@ -348,8 +390,12 @@ impl Detector {
         let mut ticks = tokio::time::interval(LOOK);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
-            ticks.tick().await;
+            tokio::select! {
+                _ = ticks.tick() => {}
+                () = self.alarm.notified() => {}
+            }
             let Some(term) = self.catalog.status().leads.filter(|term| self.enter(*term)) else { continue };
+            self.looks.send_modify(|looks| looks.begun += 1);
             let state = self.catalog.state();
             let mut commands = {
                 let heard = self.heard.lock();
@@ -358,17 +404,21 @@ impl Detector {
             commands.extend(self.regranted(&state));
             commands.extend(self.confirmed(&state));
             commands.extend(self.moving(&state));
-            for command in commands {
-                match self.catalog.decide(term, command.clone()).await {
-                    Ok(Ok(outcome)) if !outcome.already => tracing::info!(?command, "decided"),
-                    Ok(_) => {}
-                    Err(error) => {
-                        tracing::warn!(%error, "the catalog cannot decide at the moment");
-                        break;
-                    }
-                }
-            }
+            self.decide_all(term, commands).await;
+            self.looks.send_modify(|looks| looks.ended = looks.begun);
         }
+    }
+
+    /// Proposes all at once: they share the raft log's writes. What fails is decided anew by the next look.
+    async fn decide_all(&self, term: u64, commands: Vec<Command>) {
+        let proposals = commands.into_iter().map(|command| async move {
+            match self.catalog.decide(term, command.clone()).await {
+                Ok(Ok(outcome)) if !outcome.already => tracing::info!(?command, "decided"),
+                Ok(_) => {}
+                Err(error) => tracing::warn!(%error, "the catalog cannot decide at the moment"),
+            }
+        });
+        futures::future::join_all(proposals).await;
     }
 }
 

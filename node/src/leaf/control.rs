@@ -34,7 +34,10 @@ pub(super) async fn run(leaf: Leaf) {
     let mut beats = tokio::time::interval(leaf.options.replica.renew);
     beats.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
-        beats.tick().await;
+        tokio::select! {
+            _ = beats.tick() => {}
+            () = leaf.shared.hurry.beat() => {}
+        }
         if leaf.views_forgotten.swap(false, Ordering::AcqRel) {
             debts.revision = Revision::default();
         }
@@ -175,7 +178,10 @@ async fn tick(leaf: Leaf) {
     let mut ticks = tokio::time::interval(leaf.options.replica.renew);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
-        ticks.tick().await;
+        tokio::select! {
+            _ = ticks.tick() => {}
+            () = leaf.shared.hurry.tick() => {}
+        }
         leaf.shared.peers.send_heartbeats();
         tell(&leaf, |_| Some(Input::Tick));
     }

@@ -16,6 +16,7 @@ mod control;
 mod copy;
 mod heal;
 mod history;
+mod hurry;
 mod keep;
 mod links;
 mod master;
@@ -51,6 +52,7 @@ use types::{Lsn, Member, PartitionId};
 use self::aside::Asides;
 use self::copy::Copies;
 use self::heal::Damages;
+use self::hurry::Hurry;
 use self::links::Links;
 use self::master::MasterClient;
 use self::overlay::AllOverlays;
@@ -132,7 +134,14 @@ impl Leaf {
         let env = StateEnv::new(&options.state)?;
         let leases = Leases::new(options.member, options.replica.clone(), clock::now(), options.first_start);
         let leases = Arc::new(Mutex::new(leases));
-        let peers = Peers::new(options.dialler.clone(), options.limits.clone(), leases.clone(), partitions.clone());
+        let hurry: Arc<Hurry> = Arc::default();
+        let peers = Peers::new(
+            options.dialler.clone(),
+            options.limits.clone(),
+            leases.clone(),
+            partitions.clone(),
+            hurry.clone(),
+        );
         let master = MasterClient::new(options.dialler.clone(), options.aggregators.clone());
         let (log, divergence_dir) = (Arc::new(log), options.data_dir.join("divergence"));
         let rules = Arc::new(Rules::new(options.addresses.rpc.clone(), options.upkeep.disk_reserve));
@@ -146,7 +155,7 @@ impl Leaf {
             links.clone(),
         );
         let (heal, damaged) = mpsc::unbounded_channel();
-        let shared = Shared { log, leases, peers, master, links, copies, divergence_dir, heal, fatal };
+        let shared = Shared { log, hurry, leases, peers, master, links, copies, divergence_dir, heal, fatal };
         let options = Arc::new(options);
         let (overlays, collected, damages) = (Arc::default(), Arc::default(), Arc::default());
         let views_forgotten = Arc::default();

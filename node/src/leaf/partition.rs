@@ -21,6 +21,7 @@ use types::{LinkId, Lsn, Member, Ordinal, PartitionId, Promotion, Record, Reign,
 use super::copy::{Copies, Copy, Job, Origin, Word, Words};
 use super::heal::Damaged;
 use super::history::{self, HistoryError, READ_BYTES};
+use super::hurry::Hurry;
 use super::keep::Keep;
 use super::links::Links;
 use super::master::MasterClient;
@@ -166,6 +167,8 @@ impl PartitionHandle {
 pub struct Shared {
     /// The node's log.
     pub log: Arc<NodeLog>,
+    /// What does not wait for its turn.
+    pub hurry: Arc<Hurry>,
     /// The node's leases.
     pub leases: Arc<Mutex<Leases>>,
     /// Sessions with other leaves.
@@ -405,8 +408,11 @@ impl PartitionTask {
             },
             Effect::Inquire { txn, first } => self.inquire(txn, first),
             Effect::Propose { reign, version, change } => {
-                let (master, id) = (self.shared.master.clone(), self.id);
-                tokio::spawn(async move { master.propose_set(id, reign, version, change).await });
+                let (master, hurry, id) = (self.shared.master.clone(), self.shared.hurry.clone(), self.id);
+                tokio::spawn(async move {
+                    master.propose_set(id, reign, version, change).await;
+                    hurry.decided();
+                });
             }
             Effect::Learn { link, promotions, relay } => {
                 let (master, database) = (self.shared.master.clone(), self.id.database);

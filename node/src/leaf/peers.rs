@@ -23,6 +23,7 @@ use transport::tcp::TcpDialler;
 use types::{Member, NodeId, PartitionId};
 
 use super::copy::Copies;
+use super::hurry::Hurry;
 use super::partition::{Event, PartitionHandle};
 use crate::clock;
 
@@ -52,6 +53,7 @@ struct Shared {
     limits: Limits,
     leases: Arc<Mutex<Leases>>,
     partitions: Partitions,
+    hurry: Arc<Hurry>,
     peers: Mutex<BTreeMap<NodeId, Link>>,
 }
 
@@ -88,8 +90,14 @@ impl Drop for Queue {
 
 impl Peers {
     /// Nobody is known yet.
-    pub fn new(dialler: TcpDialler, limits: Limits, leases: Arc<Mutex<Leases>>, partitions: Partitions) -> Peers {
-        Peers { shared: Arc::new(Shared { dialler, limits, leases, partitions, peers: Mutex::default() }) }
+    pub fn new(
+        dialler: TcpDialler,
+        limits: Limits,
+        leases: Arc<Mutex<Leases>>,
+        partitions: Partitions,
+        hurry: Arc<Hurry>,
+    ) -> Peers {
+        Peers { shared: Arc::new(Shared { dialler, limits, leases, partitions, hurry, peers: Mutex::default() }) }
     }
 
     /// The leaves of the region, as the catalog has them.
@@ -214,7 +222,16 @@ async fn keep(shared: Arc<Shared>, peer: Peer, mut waiting: mpsc::Receiver<(Kind
                 }
                 DialEvent::Failed { error, known, .. } => {
                     if let (true, Some(incarnation)) = (error.is_refused(), known) {
-                        shared.leases.lock().on_refused(Probe { of: Member { node, incarnation } });
+                        let of = Member { node, incarnation };
+                        let known_gone = {
+                            let mut leases = shared.leases.lock();
+                            let known_gone = leases.is_gone(of);
+                            leases.on_refused(Probe { of });
+                            known_gone
+                        };
+                        if !known_gone {
+                            shared.hurry.gone();
+                        }
                     }
                 }
             },

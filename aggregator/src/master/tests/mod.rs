@@ -10,6 +10,7 @@ use types::{ClusterId, Incarnation, Mode, NodeId};
 
 use super::{Catalog, CatalogError, CatalogOptions, Inputs, Network, Timestamps};
 
+mod detector;
 mod group;
 
 /// A group of one sends nothing.
