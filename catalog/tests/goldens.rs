@@ -202,7 +202,9 @@ impl Region {
             ..Mark::default()
         };
         let end = LogEnd { epoch_number: args.number("epoch")?, lsn: Lsn(args.number("lsn")?) };
-        let report = Report { member: parse_member(args.word(1)?)?, at: self.now, end, mark };
+        let member = parse_member(args.word(1)?)?;
+        let powered_since = Incarnation(args.number_or("powered", member.incarnation.0)?);
+        let report = Report { member, at: self.now, end, mark, powered_since };
         for ordinal in [-1, 0] {
             self.heard.report(support::partition(database, ordinal), report.clone());
         }

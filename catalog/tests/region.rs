@@ -7,7 +7,7 @@ use catalog::decide::{Heard, Report, failover};
 use catalog::outcome::{Answer, Refusal};
 use perennial_catalog as catalog;
 use support::{SYNC, apply, cluster, create, creating, done, member, naming, partition, placed, started};
-use types::{LogEnd, Lsn, Mark, Mode, NodeId, Revision, Role, SetVersion, StartKind, Timestamp};
+use types::{Incarnation, LogEnd, Lsn, Mark, Mode, NodeId, Revision, Role, SetVersion, StartKind, Timestamp};
 
 const ASYNC_DURABILITY: Mode = Mode { sync_durability: false, sync_replication: true };
 const ASYNC_REPLICATION: Mode = Mode { sync_durability: true, sync_replication: false };
@@ -179,7 +179,8 @@ fn kept(mark: Option<u64>) -> Mark {
 }
 
 fn report(state_member: types::Member, at: u64, epoch_number: u64, lsn: u64, mark: Option<u64>) -> Report {
-    Report { member: state_member, at, end: LogEnd { epoch_number, lsn: Lsn(lsn) }, mark: kept(mark) }
+    let (end, powered_since) = (LogEnd { epoch_number, lsn: Lsn(lsn) }, state_member.incarnation);
+    Report { member: state_member, at, end, mark: kept(mark), powered_since }
 }
 
 #[test]
@@ -253,6 +254,61 @@ fn a_recovery_does_not_use_what_a_living_primary_said_long_ago() {
     let view = state.view(partition(db, -1)).unwrap();
     assert_eq!((view.primary, view.losses), (member(1, 1), 0), "it has lost nothing, but goes on from the cut, too");
     assert_eq!(view.reign, types::Reign(2));
+}
+
+/// One partition on each of two leaves, both of which were started again.
+fn two_alone(heard: &mut Heard, now: u64) -> (catalog::State, types::DatabaseId) {
+    let mut state = cluster(2);
+    let placement = vec![vec![NodeId(1)], vec![NodeId(2)]];
+    done(&mut state, &Command::CreateDatabase(creating("db", ASYNC_DURABILITY, placement)));
+    for node in [1, 2] {
+        done(&mut state, &started(node, 2));
+        hear(heard, now, &[member(node, 2)]);
+    }
+    (state, types::DatabaseId(1))
+}
+
+#[test]
+fn a_partition_that_lost_nothing_goes_on_from_the_cut_of_the_others() {
+    let (mut heard, now) = (Heard::new(0), 4 * TIMEOUT);
+    let (mut state, db) = two_alone(&mut heard, now);
+    let whole = Report { powered_since: Incarnation(1), ..report(member(1, 2), now, 1, 50, Some(90)) };
+    heard.report(partition(db, -1), whole);
+    heard.report(partition(db, 0), report(member(2, 2), now, 1, 9, Some(80)));
+    let commands = decide(&state, &heard, now);
+    assert_eq!(commands.len(), 1, "{commands:?}");
+    done(&mut state, &commands[0]);
+    assert_eq!(state.databases[&db].promotions[0].cut, Timestamp(80));
+    let (kept, lost) = (state.view(partition(db, -1)).unwrap(), state.view(partition(db, 0)).unwrap());
+    assert_eq!((kept.primary, kept.losses), (member(1, 2), 0));
+    assert_eq!((lost.primary, lost.losses), (member(2, 2), 1));
+}
+
+#[test]
+fn what_lost_nothing_goes_on_while_others_are_not_heard() {
+    let (mut heard, now) = (Heard::new(0), 4 * TIMEOUT);
+    let (state, db) = two_alone(&mut heard, now);
+    let whole = Report { powered_since: Incarnation(1), ..report(member(1, 2), now, 1, 50, Some(90)) };
+    heard.report(partition(db, -1), whole);
+    let commands = decide(&state, &heard, now);
+    assert!(matches!(&commands[..], [Command::NamePrimary(name)] if name.loss == Loss::Kept), "{commands:?}");
+}
+
+#[test]
+fn marks_from_before_a_change_of_durability_do_not_count() {
+    let (mut heard, now) = (Heard::new(0), 4 * TIMEOUT);
+    let (mut state, db) = two_alone(&mut heard, now);
+    done(&mut state, &Command::ExtendTimestampBlock { upper: Timestamp(1000) });
+    let options = state.databases[&db].options.clone();
+    for mode in [SYNC, ASYNC_DURABILITY] {
+        done(&mut state, &Command::AlterDatabase { name: "db".into(), mode, options: options.clone() });
+    }
+    for (ordinal, node, mark) in [(-1, 1, 1001), (0, 2, 900)] {
+        heard.report(partition(db, ordinal), report(member(node, 2), now, 1, 9, Some(mark)));
+    }
+    let commands = decide(&state, &heard, now);
+    let alone = |command: &Command| matches!(command, Command::NamePrimary(_));
+    assert!(commands.len() == 2 && commands.iter().all(alone), "{commands:?}");
 }
 
 #[test]

@@ -1,9 +1,9 @@
-//! Messages between replicas as bytes. Version 2; all integers little-endian, lists with a `u32` count in front.
+//! Messages between replicas as bytes. Version 3; all integers little-endian, lists with a `u32` count in front.
 //!
 //! | part | layout |
 //! |---|---|
-//! | frame | version u8 = 2, database u64, ordinal i32, from node u64, from incarnation u64, reign u64, turn u32, message |
-//! | Append | tag u8 = 1, prev u64, prev_epoch option, committed u64, reign_revision u64, losses u64, mark option, records |
+//! | frame | version u8 = 3, database u64, ordinal i32, from node u64, from incarnation u64, reign u64, turn u32, message |
+//! | Append | tag u8 = 1, prev u64, prev_epoch option, committed u64, reign_revision u64, losses u64, sink u8, mark option, records |
 //! | Differ | tag u8 = 2, end u64, trimmed u64, lineage |
 //! | Resume | tag u8 = 3, end u64, trimmed u64, relay u8, lineage, promotions |
 //! | Ack | tag u8 = 4, matched u64, position u64, durable u64, mark u64 |
@@ -24,7 +24,7 @@ use types::{
 
 use crate::{Ack, Append, Frame, Message, Resume, Stream};
 
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
 
 /// The bytes of a frame.
 pub fn encode_frame(frame: &Frame) -> Bytes {
@@ -91,6 +91,7 @@ fn put_message(message: &Message, out: &mut BytesMut) {
             out.put_u64_le(append.committed.0);
             out.put_u64_le(append.reign_revision.0);
             out.put_u64_le(append.losses);
+            out.put_u8(u8::from(append.sink));
             put_option(append.mark.as_ref(), out, put_mark);
             put_list(&append.records, out, put_record);
         }
@@ -125,6 +126,7 @@ fn message(input: &mut Reader) -> Result<Message, DecodeError> {
             committed: Lsn(input.u64()?),
             reign_revision: Revision(input.u64()?),
             losses: input.u64()?,
+            sink: flag(input)?,
             mark: option(input, mark)?,
             records: list(input, record)?,
         }),
@@ -326,9 +328,9 @@ mod tests {
             prop::option::of(any_epoch()),
             prop::collection::vec(any_record(), 0..4),
             prop::option::of(mark),
-            any::<(u64, u64, u64)>(),
+            any::<(u64, u64, u64, bool)>(),
         );
-        let append = append.prop_map(|(prev, prev_epoch, records, mark, (committed, revision, losses))| {
+        let append = append.prop_map(|(prev, prev_epoch, records, mark, (committed, revision, losses, sink))| {
             Message::Append(Append {
                 prev: Lsn(prev),
                 prev_epoch,
@@ -337,6 +339,7 @@ mod tests {
                 mark,
                 reign_revision: Revision(revision),
                 losses,
+                sink,
             })
         });
         let differ = (any_lineage(), any::<(u64, u64)>()).prop_map(|(lineage, (end, trimmed))| Message::Differ {

@@ -147,7 +147,7 @@ impl Replica {
     fn on_append(&mut self, now: Instant, append: Append, effects: &mut Vec<Effect>) {
         if let Some(following) = self.following() {
             following.losses = append.losses;
-            following.sink = append.mark.is_some();
+            following.sink = append.sink;
             // Even if its records do not fit: it is the primary's word, and counts as far as the logs agree.
             following.committed = following.committed.max(append.committed);
         }

@@ -53,14 +53,16 @@ pub(crate) struct Leading {
     prepared_asked: bool,
     pub upstream: Option<Upstream>,
     settles: Vec<(Ticket, Lsn)>,
-    /// Sink: marks received of late, oldest first.
+    /// Marks received or made of late, oldest first, where they are kept.
     pub marks: VecDeque<Mark>,
     /// Sink: the highest cut of this turn.
     reached: Timestamp,
     /// What is published to sinks.
     pub published: Mark,
-    /// The next mark, until its records are safe.
+    /// The next mark, until its records are safe, or committed where it is kept.
     pub publishing: Option<Mark>,
+    /// When the last mark was made.
+    pub marked_at: Option<Instant>,
 }
 
 /// Most marks remembered while they become durable everywhere; older ones are dropped, which only delays the cut.
@@ -92,6 +94,7 @@ impl Leading {
             reached: Timestamp::ZERO,
             published: Mark { promotions: view.promotions.clone(), ..Mark::default() },
             publishing: None,
+            marked_at: None,
         }
     }
 
@@ -135,7 +138,7 @@ impl Leading {
     }
 
     /// The acknowledgement of a member, nothing if it has given none under this stream.
-    fn ack(&self, member: Member) -> Option<Ack> {
+    pub fn ack(&self, member: Member) -> Option<Ack> {
         self.feeds.get(&member.node).filter(|feed| feed.member == Some(member)).map(|feed| feed.ack)
     }
 
@@ -156,6 +159,19 @@ impl Leading {
         for feed in self.sinks.values_mut() {
             *feed = Feed::new(feed.id, end, now);
             feed.suspend();
+        }
+    }
+
+    /// Of the marks received or made, publishes the newest that is at or below `ts` and whose records are safe.
+    pub fn publish_up_to(&mut self, ts: Timestamp) {
+        let known = |mark: &Mark, safe: Lsn, relay: bool| mark.ts <= ts && (relay || mark.lsn <= safe);
+        let (safe, relay) = (self.safe, self.upstream.is_some());
+        while self.marks.len() > 1 && known(&self.marks[1], safe, relay) {
+            self.marks.pop_front();
+        }
+        let first = self.marks.front().filter(|mark| known(mark, safe, relay) && mark.ts > self.published.ts);
+        if let Some(mark) = first {
+            self.published = mark.clone();
         }
     }
 
@@ -250,7 +266,7 @@ impl Replica {
         if let Some(leading) = self.leading() {
             leading.reached = cut;
         }
-        self.advance_mark();
+        self.advance_mark(effects);
         if self.may_answer(now) {
             self.with_txns(now, effects, |txns, context| txns.on_committed(context));
         }
@@ -284,13 +300,22 @@ impl Replica {
         marks.fold(self.mark_durable, Timestamp::min).min(known).max(leading.reached)
     }
 
+    fn published(&self) -> Timestamp {
+        match &self.office {
+            Office::Leading(leading) => leading.published.ts,
+            _ => Timestamp::ZERO,
+        }
+    }
+
     // ---- growing and shrinking the set
 
     pub(crate) fn change_set(&mut self, now: Instant, leases: &Leases, effects: &mut Vec<Effect>) {
         let Some(view) = &self.view else { return };
         let (sync, me, options, committed) =
             (view.mode.sync_replication, self.me, &self.options, self.cursors.committed);
-        let (end, cut) = (self.log.end, self.cut());
+        let end = self.log.end;
+        // What has left the region, or is served: whoever joins has it on disk, too.
+        let cut = if self.keeps_marks() { self.published() } else { self.cut() };
         // Whom the log cannot bring along needs a copy first, and a copy is made only of what those who are waited for hold.
         let begin = [self.fed_from(Lsn::ZERO, end), self.log.trimmed];
         let reached = |matched: Lsn| matched >= begin[usize::from(matched > Lsn::ZERO)];
@@ -467,9 +492,10 @@ impl Replica {
             prev_epoch: self.log.epoch_at(prev),
             records,
             committed: self.cursors.committed,
-            mark: leading.upstream.as_ref().map(|_| self.mark.clone()),
+            mark: self.mark_for_members(),
             reign_revision: view.reign_revision,
             losses: view.losses,
+            sink: leading.upstream.is_some(),
         };
         let frame =
             Frame { partition: self.id, from: self.me, stream: leading.stream(), message: Message::Append(append) };

@@ -8,6 +8,7 @@
 //! - `lead` the primary: commit point, safe position, growing and shrinking the set
 //! - `follow` the secondary: frames, promises, the common point
 //! - `source`, `sink` the two ends of a DR stream between regions, on the same messages
+//! - `marks` what a primary resolves, what its set keeps of it, what may leave the region
 //! - `txn` locks, registration, two-phase commit, the resolved timestamp
 //! - `copy` taking over another replica's state where the log does not suffice
 //! - `feed` sending to one follower, of either kind
@@ -28,6 +29,7 @@ mod input;
 mod lead;
 mod lease;
 mod log;
+mod marks;
 mod message;
 mod options;
 mod replica;

@@ -78,6 +78,8 @@ pub struct Append {
     pub reign_revision: Revision,
     /// In a region: the catalog's count of announced losses.
     pub losses: u64,
+    /// The sender follows another region: it may rewind, and who follows it with it.
+    pub sink: bool,
 }
 
 /// The sender's log, in short.

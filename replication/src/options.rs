@@ -31,6 +31,8 @@ pub struct ReplicaOptions {
     pub join_records_max: u64,
     /// A follower with an empty log is fed a log of up to this many records; a longer one is copied as state.
     pub copy_records_min: u64,
+    /// ASYNC DURABILITY: time between two marks of a primary that feeds no sink.
+    pub mark_every: Duration,
     /// A planted bug, for tests of the tests alone.
     pub planted: Option<Planted>,
 }
@@ -93,6 +95,10 @@ pub enum Planted {
     LateMarks,
     /// A sink serves a cut that it would forget in a crash.
     ServeVolatile,
+    /// ASYNC DURABILITY: a mark leaves the region before every member has it on disk.
+    MarkBeforeHeld,
+    /// ASYNC DURABILITY: a partition that is not written makes no marks.
+    IdleMarks,
     /// A sealed source goes on publishing marks above the final timestamp.
     MarksAfterSeal,
     /// A sink passes on a partition that it has not yet reconciled with its own source.
@@ -148,6 +154,7 @@ impl Default for ReplicaOptions {
             tail_bytes_max: 4 << 20,
             join_records_max: 1000,
             copy_records_min: 100_000,
+            mark_every: Duration::from_millis(400),
             planted: None,
         }
     }

@@ -239,7 +239,7 @@ impl Replica {
             Input::Txn { ticket, request } => self.on_request(now, ticket, request, effects),
             Input::Cancel { ticket } => self.on_cancel(ticket),
             Input::Publish { ts } => self.on_publish(now, ts, leases),
-            Input::Final { ts } => self.on_final(ts),
+            Input::Final { ts } => self.on_final(now, ts),
         }
     }
 

@@ -1,13 +1,10 @@
-//! The upstream side of a DR stream: feeds sinks what is safe, and publishes marks.
+//! The upstream side of a DR stream: feeds sinks what is safe, and the marks that may leave the region (`marks`).
 //!
 //! - Only safe records are shipped, and only while this replica may answer clients.
-//! - A mark `(T, lsn)` is published when T came from the timestamp service, lies at or below the bound of every
-//!   registered and prepared transaction, and everything up to `lsn`, the log's end at that time, is safe.
-//! - Under a seal the final timestamp is the last mark.
 //! - A partition that is a sink itself is passed on only after it has been reconciled with its own source; it passes
 //!   on its durable cut as mark. A promoted one is passed on only when its EpochStart is safe.
 
-use types::{Fence, Lsn, Mark, Record, Timestamp};
+use types::{Lsn, Record, Timestamp};
 
 use crate::feed::Feed;
 use crate::replica::Office;
@@ -83,60 +80,6 @@ impl Replica {
         }
     }
 
-    /// A timestamp from the service: the next mark is at or below it. Only under the leases of all members: a primary
-    /// that was replaced and does not know it would resolve a time below which its successor still commits.
-    pub(crate) fn on_publish(&mut self, now: Instant, ts: Timestamp, leases: &Leases) {
-        let Some(view) = self.view.as_ref().filter(|_| self.may_read(now, leases)) else { return };
-        let sealed = matches!(view.fence, Fence::Sealed(_)) && !self.options.has(Planted::MarksAfterSeal);
-        if !sealed {
-            self.publish(ts);
-        }
-    }
-
-    /// The final timestamp of a seal.
-    pub(crate) fn on_final(&mut self, ts: Timestamp) {
-        if self.view.as_ref().is_some_and(|view| matches!(view.fence, Fence::Sealed(_))) {
-            if let Some(leading) = self.leading() {
-                leading.publishing = None;
-            }
-            self.publish(ts);
-        }
-    }
-
-    fn publish(&mut self, ts: Timestamp) {
-        if !self.is_serving() {
-            return;
-        }
-        let (lsn, promotions) = (self.log.end, self.mark.promotions.clone());
-        let Some(leading) = self.leading() else { return };
-        let Some(txns) = &mut leading.txns else { return };
-        let ts = txns.resolved(ts);
-        if leading.publishing.is_none() && ts > leading.published.ts {
-            leading.publishing = Some(Mark { promotions, ts, lsn });
-        }
-    }
-
-    /// Publishes the mark whose records have become safe, or at a sink the newest that is durable everywhere.
-    pub(crate) fn advance_mark(&mut self) {
-        let cut = self.cut();
-        let unsafe_marks = self.options.has(Planted::ShipCommitted);
-        let Some(leading) = self.leading() else { return };
-        if leading.upstream.is_some() {
-            while leading.marks.len() > 1 && leading.marks[1].ts <= cut {
-                leading.marks.pop_front();
-            }
-            if let Some(mark) = leading.marks.front().filter(|mark| mark.ts <= cut && mark.ts > leading.published.ts) {
-                leading.published = mark.clone();
-            }
-        } else if let Some(mark) = leading.publishing.take() {
-            if mark.lsn <= leading.safe || unsafe_marks {
-                leading.published = mark;
-            } else {
-                leading.publishing = Some(mark);
-            }
-        }
-    }
-
     pub(crate) fn feed_sinks(&mut self, now: Instant, effects: &mut Vec<Effect>) {
         let numbers: Vec<u64> = match &self.office {
             Office::Leading(leading) => leading.sinks.keys().copied().collect(),
@@ -187,6 +130,7 @@ impl Replica {
             mark: Some(leading.published.clone()).filter(|mark| mark.ts > Timestamp::ZERO),
             reign_revision: Default::default(),
             losses: 0,
+            sink: leading.upstream.is_some(),
         };
         effects.push(Effect::ToSink { feed: number, message: Message::Append(append) });
     }

@@ -47,7 +47,7 @@ macro_rules! folders {
     };
 }
 
-folders! { ack append catch_up dr_promotion dr_rewind dr_stream fence in_sync lease reign resolved rewind schema two_phase txn }
+folders! { ack append catch_up dr_promotion dr_rewind dr_stream fence in_sync lease marks reign resolved rewind schema two_phase txn }
 
 /// A rule that no script shows could be lost without anybody noticing: with each planted bug some script must read
 /// otherwise, or end otherwise, than it does.
@@ -99,6 +99,8 @@ const PLANTED: &[Planted] = &[
     Planted::MarksSurvive,
     Planted::LateMarks,
     Planted::ServeVolatile,
+    Planted::MarkBeforeHeld,
+    Planted::IdleMarks,
     Planted::MarksAfterSeal,
     Planted::RelayBeforeJoined,
     Planted::StaleTurn,

@@ -516,7 +516,8 @@ impl Host {
             lsn: Lsn(prev.0 + self.rng.random_range(0..4)),
         });
         let (committed, losses) = (self.near_end(), self.view.losses + u64::from(self.chance(10)));
-        Append { prev, prev_epoch, records, committed, mark, reign_revision: Revision(self.up_to(20)), losses }
+        let (reign_revision, sink) = (Revision(self.up_to(20)), mark.is_some());
+        Append { prev, prev_epoch, records, committed, mark, reign_revision, losses, sink }
     }
 
     fn body(&mut self) -> Body {

@@ -146,6 +146,8 @@ pub struct Clients {
     pub stopped: bool,
     /// Clients work in this region alone.
     pub only: Option<usize>,
+    /// Clients work on this partition alone.
+    pub only_partition: Option<Ordinal>,
 }
 
 impl World {
@@ -175,6 +177,7 @@ impl World {
         self.after(delay * MILLI, Event::Client(Act::Begin));
         let mut leaders = self.leaders(None);
         leaders.retain(|(index, _)| self.clients.only.is_none_or(|only| only == self.nodes[*index].region));
+        leaders.retain(|(_, id)| self.clients.only_partition.is_none_or(|only| only == id.ordinal));
         if leaders.is_empty() {
             return;
         }
@@ -217,7 +220,7 @@ impl World {
         let region = self.nodes[node].region;
         let Some((by, planned)) = self.planner(region) else { return };
         let mut ordinals = vec![id.ordinal];
-        if self.chance(self.options.wide * 10) {
+        if self.chance(self.options.wide * 10) && self.clients.only_partition.is_none() {
             let others: Vec<Ordinal> = self.ordinals().filter(|ordinal| *ordinal != id.ordinal).collect();
             let more = self.between(1, 2) as usize;
             for _ in 0..more {

@@ -34,6 +34,7 @@ impl World {
         let keep = self.between(self.nodes[index].journal.durable, self.nodes[index].journal.written);
         self.stop(index, false);
         self.nodes[index].journal.cut(keep);
+        self.nodes[index].power_lost = true;
         let rest = self.between(5, 200);
         self.after(rest * MILLI, Event::Start(index));
     }

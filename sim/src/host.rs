@@ -144,7 +144,7 @@ impl World {
     fn send_log_ends(&mut self, index: usize) {
         let durable = self.nodes[index].journal.durable;
         let by_lsn = self.options.has(Planted::LongestByLsn);
-        let region = self.nodes[index].region;
+        let (region, powered_since) = (self.nodes[index].region, self.nodes[index].powered_since);
         let Some(process) = &mut self.nodes[index].process else { return };
         let from = process.me;
         let due: Vec<PartitionId> =
@@ -156,7 +156,13 @@ impl World {
             let mut end = hosted.replica.log_end();
             end.epoch_number = if by_lsn { 0 } else { end.epoch_number };
             let mark = hosted.log.summary.mark.clone().unwrap_or_default();
-            self.send(Place::Node(index), Place::Catalog(region), Packet::LogEnd { from, partition, end, mark });
+            // What a log holds that is going to be replaced by a copy says nothing.
+            let copied = hosted.replica.status().installing;
+            let whole = !copied && !self.options.has(Planted::KillIsPowerLoss);
+            let known = if self.options.has(Planted::PowerUnnoticed) { Default::default() } else { powered_since };
+            let powered_since = if whole { known } else { from.incarnation };
+            let packet = Packet::LogEnd { from, partition, end, mark, powered_since };
+            self.send(Place::Node(index), Place::Catalog(region), packet);
         }
     }
 
@@ -234,6 +240,12 @@ impl World {
         let Some(hosted) = self.nodes[index].hosted_mut(id) else { return };
         hosted.notes += 1;
         let notes = hosted.notes;
+        let made = hosted.replica.mints().is_some();
+        if let (true, Note::Mark(mark)) = (made, &note) {
+            let known = self.checks.between.published.entry((id.ordinal, mark.promotions.clone())).or_default();
+            *known = (*known).max(mark.ts);
+        }
+        let Some(hosted) = self.nodes[index].hosted_mut(id) else { return };
         let entry = match note {
             Note::Promise(reign) => Entry::Promise { reign },
             Note::Mark(mark) => Entry::Mark(mark),

@@ -117,6 +117,10 @@ pub struct Node {
     pub starts: u64,
     /// The process that runs.
     pub process: Option<Process>,
+    /// Its power failed, or a sync, since the process before ended.
+    pub power_lost: bool,
+    /// The first process since it has kept its power.
+    pub powered_since: Incarnation,
     /// The host answers, if only with a refusal.
     pub powered: bool,
     /// What is durable.

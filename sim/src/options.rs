@@ -131,6 +131,12 @@ pub enum Planted {
     SyncRetried,
     /// A damaged replica is not reported.
     DamageUntold,
+    /// A process that was killed is taken for a machine that lost power.
+    KillIsPowerLoss,
+    /// A machine that lost power is taken for a process that was killed.
+    PowerUnnoticed,
+    /// After a loss each partition goes on from the end of its own log, marks or not.
+    UncutRecovery,
 }
 
 impl Planted {
@@ -165,6 +171,8 @@ impl Planted {
             Rule::MarksSurvive,
             Rule::LateMarks,
             Rule::ServeVolatile,
+            Rule::MarkBeforeHeld,
+            Rule::IdleMarks,
             Rule::MarksAfterSeal,
             Rule::RelayBeforeJoined,
             Rule::StaleTurn,
@@ -189,6 +197,9 @@ impl Planted {
             Planted::UndoLeaks,
             Planted::SyncRetried,
             Planted::DamageUntold,
+            Planted::KillIsPowerLoss,
+            Planted::PowerUnnoticed,
+            Planted::UncutRecovery,
         ];
         rules.into_iter().map(Planted::Replica).chain(own).collect()
     }
@@ -318,6 +329,7 @@ impl Options {
             tail_bytes_max: 1500,
             join_records_max: 50,
             copy_records_min: self.copy_records_min,
+            mark_every: Duration::from_millis(60),
             planted,
         }
     }

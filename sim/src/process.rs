@@ -28,6 +28,9 @@ impl World {
         if first || !no_incarnation {
             node.incarnation = Incarnation(node.incarnation.0 + 1);
         }
+        if std::mem::take(&mut node.power_lost) {
+            node.powered_since = node.incarnation;
+        }
         let me = node.member();
         // What the operating system still holds is synced before anything else.
         let written = node.journal.written;
@@ -138,6 +141,7 @@ impl World {
         let node = &mut self.nodes[index];
         node.process = None;
         node.powered = !power;
+        node.power_lost |= power;
         node.journal.kill();
         if power {
             let keep = self.between(self.nodes[index].journal.durable, self.nodes[index].journal.written);

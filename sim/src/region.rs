@@ -68,6 +68,8 @@ impl World {
                 incarnation: Incarnation(0),
                 starts: 0,
                 process: None,
+                power_lost: false,
+                powered_since: Incarnation(0),
                 powered: true,
                 disks: Default::default(),
                 journal: Journal::default(),
@@ -163,8 +165,8 @@ impl World {
                 };
                 self.on_propose(index, partition, reign, version, change);
             }
-            Packet::LogEnd { from: member, partition, end, mark } => {
-                let report = Report { member, at: self.now, end, mark };
+            Packet::LogEnd { from: member, partition, end, mark, powered_since } => {
+                let report = Report { member, at: self.now, end, mark, powered_since };
                 self.regions[index].heard.report(partition, report);
             }
             Packet::TimestampsWanted { from: to, partition, request, count } => {
@@ -265,7 +267,13 @@ impl World {
         let region = &self.regions[index];
         let commands = failover::decide(&region.catalog, &region.heard, now, timeout, &mut || rng.random());
         for command in commands {
-            self.name_primary(index, &command);
+            match command {
+                Command::RecoverToCut(recover) if self.options.has(Planted::UncutRecovery) => {
+                    let alone = recover.named.into_iter().map(Command::NamePrimary);
+                    alone.for_each(|naming| self.name_primary(index, &naming));
+                }
+                command => self.name_primary(index, &command),
+            }
         }
         self.renew_epochs(index);
         let region = &self.regions[index];
@@ -275,7 +283,8 @@ impl World {
             self.send(Place::Catalog(index), Place::Node(node), Packet::LogEndWanted { to, partition });
         }
         let writable = !self.regions[index].catalog.databases[&self.regions[index].database].is_sink();
-        if writable && self.options.scale == Scale::Regions {
+        let marks = self.options.scale == Scale::Regions || !self.options.mode.sync_durability;
+        if writable && marks {
             let ts = self.timestamps(index, 1);
             let (first, leaves) = (self.regions[index].first_node, self.regions[index].leaves);
             for node in first..first + leaves {
@@ -314,10 +323,17 @@ impl World {
     }
 
     fn name_primary(&mut self, index: usize, command: &Command) {
-        if let Command::NamePrimary(naming) = command
-            && naming.loss != Loss::None
-        {
+        let namings = match command {
+            Command::NamePrimary(naming) => std::slice::from_ref(naming),
+            Command::RecoverToCut(recover) => &recover.named[..],
+            _ => &[],
+        };
+        for naming in namings.iter().filter(|naming| naming.loss != Loss::None) {
             self.check_longest(index, naming);
+            self.check_loss(index, naming);
+        }
+        if let Command::RecoverToCut(recover) = command {
+            self.check_cut(index, recover.cut);
         }
         if self.decide(index, command).is_err() {
             return;
@@ -329,8 +345,10 @@ impl World {
                 let reign = self.regions[index].catalog.partitions[&naming.partition].reign;
                 self.checks.announced.insert((index, naming.partition.ordinal, reign), naming.loss);
                 self.regions[index].heard.forget_reports(naming.partition);
+                self.goes_on_uncut(index, naming);
             }
             Command::RecoverToCut(recover) => {
+                self.goes_on_from_cut(index, recover.promotion, recover.cut);
                 for naming in &recover.named {
                     let reign = self.regions[index].catalog.partitions[&naming.partition].reign;
                     self.checks.announced.insert((index, naming.partition.ordinal, reign), naming.loss);

@@ -126,6 +126,13 @@ impl Memory {
         })
     }
 
+    /// Whether the version of a row that a transaction has committed at `ts` is alive.
+    pub fn wrote(&self, row: &[u8], txn: TxnId, ts: Timestamp, lineage: &Lineage) -> bool {
+        let lineage = self.lineage(lineage);
+        let version = self.map.get(&state::version_key(row, ts)).cloned().and_then(|value| Version::decode(value).ok());
+        version.is_some_and(|version| writer(&version) == Some(txn) && !lineage.is_dead(ts, version.lsn))
+    }
+
     /// Transactions whose commits a promotion at `start` declares dead: committed in the open interval.
     pub fn dead(&self, cut: Timestamp, start_ts: Timestamp, start: Lsn) -> BTreeSet<TxnId> {
         let between: BTreeSet<Lsn> = self

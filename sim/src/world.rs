@@ -99,6 +99,8 @@ pub enum Packet {
         end: LogEnd,
         /// The mark on its disk.
         mark: types::Mark,
+        /// The first process since its machine has kept its power.
+        powered_since: types::Incarnation,
     },
     /// Timestamps are wanted.
     TimestampsWanted {

@@ -120,6 +120,18 @@ mod hunts {
         ]
     }
 
+    pub(super) fn recoveries() -> Vec<Hunt> {
+        let own = |planted, checks, faults| Hunt {
+            mode: Some(ASYNC_DURABILITY),
+            faults,
+            ..hunt(planted, Scale::Region, checks)
+        };
+        vec![
+            own(Planted::PowerUnnoticed, &["acked_write_survives"], &[PowerAll]),
+            own(Planted::KillIsPowerLoss, &["whole_after_loss"], &[Kill]),
+        ]
+    }
+
     pub(super) fn leases() -> Vec<Hunt> {
         let stale = &["reads_are_fresh", "no_fork"];
         vec![
@@ -215,7 +227,7 @@ macro_rules! groups {
     };
 }
 
-groups! { in_sync_sets durability leases failures transactions cuts_and_promotions names_and_states disks copies hand_over }
+groups! { in_sync_sets durability recoveries leases failures transactions cuts_and_promotions names_and_states disks copies hand_over }
 
 /// A bug that nothing looks for would be a rule that nothing protects.
 #[test]

@@ -176,7 +176,14 @@ impl State {
 
     /// ASYNC REPLICATION: the set is the primary alone. To SYNC DURABILITY: what was acknowledged before may be in
     /// memory alone, so a restarted process is no member until the primary confirms that all is on disk.
+    /// From a change of durability on marks count only if they were made after it: SYNC DURABILITY keeps none.
     fn change_mode(&mut self, database: DatabaseId, old: Mode, new: Mode) {
+        if old.sync_durability != new.sync_durability {
+            let upper = self.timestamps.upper;
+            self.receive_timestamp(upper);
+            let held = self.databases.get_mut(&database).expect("its caller has looked it up");
+            held.start_above = held.start_above.max(upper);
+        }
         let ids: Vec<PartitionId> = self.partitions_of(database).map(|(id, _)| id).collect();
         for id in ids {
             let partition = self.partitions.get_mut(&id).expect("it was listed above");

@@ -67,7 +67,7 @@ impl State {
                 Some(member) => correct(format!("{member} holds no copy of it")),
                 None => Ok(()),
             },
-            Loss::Recovery => {
+            Loss::Recovery | Loss::Kept => {
                 let present = |member: &&Member| self.member(member.node) == Some(**member);
                 if let Some(member) = partition.members.iter().find(present) {
                     return correct(format!("{member} of its set may still live: wait for it or order the loss"));
@@ -99,13 +99,18 @@ impl State {
         let (severity, kind, text) = match name.loss {
             Loss::None if planned => (Severity::Info, "handover", "as planned"),
             Loss::None => (Severity::Warning, "failover", "nothing acknowledged is lost"),
+            Loss::Kept => (
+                Severity::Warning,
+                "failover",
+                "no process of the set was left, its machine kept its power: nothing is lost",
+            ),
             Loss::Order => {
                 (Severity::Error, "loss", "by standing order: what the old primary alone held is lost to it")
             }
             Loss::Recovery => (Severity::Error, "loss", "no process of the set was left: what no disk held is lost"),
         };
         // After a seal the old primary alone may have noted that decisions need not be kept: it may drop that.
-        if name.loss != Loss::None || planned && !sync {
+        if name.loss.gives_up() || planned && !sync {
             partition.losses += 1;
         }
         let reign = partition.reign;
@@ -161,7 +166,7 @@ impl State {
                 return Err(Refusal::Correct { object, problem });
             }
         }
-        if named.is_empty() {
+        if !recover.named.iter().any(|name| name.loss.gives_up()) {
             let problem = "no partition of it has lost anything: there is nothing to recover".into();
             return Err(Refusal::Correct { object, problem });
         }
@@ -187,8 +192,11 @@ impl State {
         for (partition, held) in others {
             self.begin_reign(partition, held.primary, held.members, recover.nonce);
         }
-        let text =
-            format!("database {id} goes on from {}, after {} of its partitions had a loss", recover.cut, named.len());
+        let lost = recover.named.iter().filter(|name| name.loss.gives_up()).count();
+        let text = format!(
+            "database {id} goes on from {}, after {lost} of its partitions had a loss: what was committed above is set aside",
+            recover.cut
+        );
         self.say(Severity::Error, "recovery", id.into(), text);
     }
 }

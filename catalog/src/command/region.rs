@@ -66,6 +66,15 @@ pub enum Loss {
     Order,
     /// What no disk held when the last process of the set ended.
     Recovery,
+    /// Nothing: no process of the set lives, but the machine of the one that is named has kept its power since.
+    Kept,
+}
+
+impl Loss {
+    /// Whether something may be given up.
+    pub fn gives_up(self) -> bool {
+        matches!(self, Loss::Order | Loss::Recovery)
+    }
 }
 
 /// A database goes on from a consistent cut.

@@ -5,11 +5,23 @@
 //! | the primary | nothing |
 //! | other members of the set | one of them is named, with the others as its set: nothing is lost |
 //! | nobody; SYNC DURABILITY | wait: a restarted process takes its old place with what is on its disk |
-//! | nobody, and newer processes of *all* members report; ASYNC DURABILITY | the longest log goes on; a writable database that keeps marks goes on from a consistent cut |
+//! | nobody, and newer processes of *all* members report; ASYNC DURABILITY; the machine of a member has kept its power since that was a member | its log goes on: nothing is lost |
+//! | the same, and all machines have lost power | the longest log goes on; a writable database that keeps marks goes on from a consistent cut |
 //! | no member; ASYNC REPLICATION, `async_failover_after` since the last answer to the primary | the longest log of the living secondaries goes on |
 //!
-//! Marks count if they are of the database's present list of promotions, and of the time since the last of them. A database that is written here keeps none
-//! today; one that is left from its time as a sink would declare dead all that was written since.
+//! What was acknowledged was handed to the operating system of every member's machine. So the log of a machine that has
+//! kept its power since is whole: a cluster whose processes were killed gives up nothing.
+//!
+//! **The cut.** Each partition's log that goes on holds, in front of its mark on the disk, all that was committed at or below
+//! the mark's time. So at the lowest mark over the partitions every transaction is there as a whole. All partitions go on
+//! from that one cut, those that have lost nothing, too: a transaction above it may lack its part elsewhere. A partition whose
+//! log is whole and one whose primary lives count with the marks they have on disk now. One cut is decided when all partitions
+//! that lost something can be named; until then those wait.
+//!
+//! Marks count if they are of the database's present list of promotions, and above the time from which they have been kept:
+//! a database keeps none while its durability is SYNC, and an old one would declare dead all that was written since. If a log
+//! that goes on has none that counts, power failed within moments after the database began to keep marks: then each
+//! partition goes on from the end of its own longest log, and a transaction may be there in part.
 //!
 //! A replica that its process reports as damaged counts as one whose process is gone: it is taken out of the set, also
 //! while nobody can be named, and if it is the primary, another member is named.
@@ -33,6 +45,9 @@ const MILLI: u64 = 1_000_000;
 /// Random bits, drawn as they are needed.
 pub type Bits<'a> = &'a mut dyn FnMut() -> u64;
 
+/// A log that goes on although no process of its set lives, and what that gives up.
+type Named = (PartitionId, Report, Loss);
+
 /// What is to be done about one partition.
 enum Verdict {
     /// Its primary may live.
@@ -53,7 +68,7 @@ pub fn decide(state: &State, heard: &Heard, now: u64, failure_timeout: u64, bits
     if heard.highest_epoch() > state.minted {
         commands.push(Command::ReceiveEpoch { number: heard.highest_epoch() });
     }
-    let mut recovering: BTreeMap<DatabaseId, Vec<(PartitionId, Report)>> = BTreeMap::new();
+    let mut named: BTreeMap<DatabaseId, Vec<Named>> = BTreeMap::new();
     let mut unknown = BTreeSet::new();
     for (id, partition) in &state.partitions {
         let database = &state.databases[&id.database];
@@ -69,8 +84,8 @@ pub fn decide(state: &State, heard: &Heard, now: u64, failure_timeout: u64, bits
                 let primary = *living.iter().nth(chosen as usize).expect("the index is below the length");
                 commands.push(name(*id, partition, primary, living, Loss::None, None, bits()));
             }
-            Verdict::Longest(report, Loss::Recovery) if current_mark(database, &report).is_some() => {
-                recovering.entry(id.database).or_default().push((*id, report));
+            Verdict::Longest(report, loss @ (Loss::Recovery | Loss::Kept)) if !database.is_sink() => {
+                named.entry(id.database).or_default().push((*id, report, loss));
             }
             Verdict::Longest(report, loss) => {
                 let set = [report.member].into();
@@ -78,12 +93,41 @@ pub fn decide(state: &State, heard: &Heard, now: u64, failure_timeout: u64, bits
             }
         }
     }
-    for (database, named) in recovering {
-        if !unknown.contains(&database) {
-            commands.extend(recover(state, heard, database, named, bits));
-        }
+    for (database, named) in named {
+        commands.extend(go_on(state, heard, database, named, unknown.contains(&database), bits));
     }
     commands
+}
+
+/// The logs of a writable database that go on, although no process of their sets lives. What has lost nothing goes on at
+/// once, unless the cut of the others can be decided with it.
+fn go_on(
+    state: &State,
+    heard: &Heard,
+    database: DatabaseId,
+    named: Vec<Named>,
+    unknown: bool,
+    bits: Bits<'_>,
+) -> Vec<Command> {
+    let mut alone = |(id, report, loss): Named| {
+        let partition = &state.partitions[&id];
+        name(id, partition, report.member, [report.member].into(), loss, Some(&report), bits())
+    };
+    let mut lost = named.iter().filter(|(_, _, loss)| *loss == Loss::Recovery).peekable();
+    let cut = if lost.peek().is_none() {
+        Cut::Wait
+    } else if lost.any(|(_, report, _)| current_mark(&state.databases[&database], report).is_none()) {
+        Cut::None
+    } else if unknown {
+        Cut::Wait
+    } else {
+        find_cut(state, heard, database, &named)
+    };
+    match cut {
+        Cut::At(cut, received_epoch) => vec![recover(state, database, named, cut, received_epoch, bits)],
+        Cut::None => named.into_iter().map(alone).collect(),
+        Cut::Wait => named.into_iter().filter(|(_, _, loss)| *loss == Loss::Kept).map(&mut alone).collect(),
+    }
 }
 
 /// Whom the leader must ask where their logs end, before it can decide.
@@ -94,7 +138,7 @@ pub fn reports_wanted(state: &State, heard: &Heard, now: u64, failure_timeout: u
         let database = &state.databases[&id.database];
         match judge(state, *id, partition, heard, now, failure_timeout) {
             Verdict::Ask(members) => wanted.extend(members.into_iter().map(|member| (member, *id))),
-            Verdict::Longest(report, Loss::Recovery) if current_mark(database, &report).is_some() => {
+            Verdict::Longest(report, Loss::Recovery) if !database.is_sink() => {
                 let since = recovering.entry(id.database).or_insert(report.at);
                 *since = report.at.min(*since);
             }
@@ -135,7 +179,7 @@ fn judge(state: &State, id: PartitionId, partition: &Partition, heard: &Heard, n
     }
     let restarted = restarted.filter(|restarted| !restarted.is_empty());
     if let Some(restarted) = restarted.filter(|_| !partition.on_disk) {
-        return longest(id, &restarted, heard, Loss::Recovery, 0);
+        return longest_of_restarted(id, partition, &restarted, heard);
     }
     let after = database.options.async_failover_after_millis.map(|millis| millis.saturating_mul(MILLI));
     let answered = damaged.unwrap_or_else(|| heard.last_answer(primary));
@@ -172,6 +216,22 @@ fn restarted(partition: &Partition, heard: &Heard) -> Option<Vec<Member>> {
         present.insert(member.node, process);
     }
     Some(present.into_values().collect())
+}
+
+/// The longest log of a set of which no process lives. If machines of it have kept their power, the longest of theirs: it
+/// has all that was acknowledged, and nothing that follows it is needed.
+fn longest_of_restarted(id: PartitionId, partition: &Partition, restarted: &[Member], heard: &Heard) -> Verdict {
+    let is_whole = |process: &&Member| {
+        let member = partition.members.iter().find(|member| member.node == process.node);
+        let report = heard.report_of(id, **process);
+        member.zip(report).is_some_and(|(member, report)| report.powered_since <= member.incarnation)
+    };
+    let verdict = longest(id, restarted, heard, Loss::Recovery, 0);
+    let whole: Vec<Member> = restarted.iter().filter(is_whole).copied().collect();
+    if whole.is_empty() || !matches!(verdict, Verdict::Longest(..)) {
+        return verdict;
+    }
+    longest(id, &whole, heard, Loss::Kept, 0)
 }
 
 /// The longest log of these processes, if all have reported after `since`.
@@ -220,13 +280,13 @@ fn naming(
     }
 }
 
-/// The mark of a log of a database that is written here, if it is of the history that the database has now and no older
-/// than that. A replica that has not heard of the last promotion keeps one that is of another: what it says of times above
-/// the promotion's cut is not about what was written since.
+/// The mark of a log of a database that is written here, if it is of the history that the database has now, and of the time
+/// since it keeps marks. A replica that has not heard of the last promotion keeps one that is of another: what it says of
+/// times above the promotion's cut is not about what was written since.
 fn current_mark(database: &Database, report: &Report) -> Option<Timestamp> {
     let promoted = database.promotions.last().map_or(Timestamp::ZERO, |promotion| promotion.cut);
     let current = !database.is_sink() && report.mark.promotions == database.promotions;
-    Some(report.mark.ts).filter(|ts| current && *ts > promoted)
+    Some(report.mark.ts).filter(|ts| current && *ts > promoted.max(database.start_above))
 }
 
 /// What a living primary said since the first report of the recovery. An older mark would give up more than was lost.
@@ -234,40 +294,50 @@ fn fresh(heard: &Heard, id: PartitionId, primary: Member, since: u64) -> Option<
     heard.report_of(id, primary).filter(|report| report.at >= since)
 }
 
-/// A writable database of which partitions have lost their ends: the cut is the lowest mark of the logs that go on.
-fn recover(
-    state: &State,
-    heard: &Heard,
-    database: DatabaseId,
-    named: Vec<(PartitionId, Report)>,
-    bits: Bits<'_>,
-) -> Option<Command> {
-    let lost: BTreeSet<PartitionId> = named.iter().map(|(id, _)| *id).collect();
-    let mut cut = Timestamp::MAX;
-    let mut received_epoch = 0;
-    let since = named.iter().map(|(_, report)| report.at).min().unwrap_or(0);
-    let living = state.partitions_of(database).filter(|(id, _)| !lost.contains(id));
-    let living: Option<Vec<Report>> =
-        living.map(|(id, partition)| fresh(heard, id, partition.primary, since).cloned()).collect();
-    for report in living?.iter().chain(named.iter().map(|(_, report)| report)) {
-        cut = cut.min(current_mark(&state.databases[&database], report)?);
+/// Where a database goes on.
+enum Cut {
+    /// A living primary has not said where it is.
+    Wait,
+    /// A log has no mark that counts.
+    None,
+    /// From here; and the highest epoch of its logs.
+    At(Timestamp, u64),
+}
+
+/// The lowest mark of the logs that go on.
+fn find_cut(state: &State, heard: &Heard, database: DatabaseId, named: &[Named]) -> Cut {
+    let ids: BTreeSet<PartitionId> = named.iter().map(|(id, ..)| *id).collect();
+    let lost = named.iter().filter(|(.., loss)| *loss == Loss::Recovery);
+    let since = lost.map(|(_, report, _)| report.at).min().unwrap_or(0);
+    let living = state.partitions_of(database).filter(|(id, _)| !ids.contains(id));
+    let living: Option<Vec<&Report>> =
+        living.map(|(id, partition)| fresh(heard, id, partition.primary, since)).collect();
+    let Some(living) = living else { return Cut::Wait };
+    let (mut cut, mut received_epoch) = (Timestamp::MAX, 0);
+    for report in living.into_iter().chain(named.iter().map(|(_, report, _)| report)) {
+        let Some(mark) = current_mark(&state.databases[&database], report) else { return Cut::None };
+        cut = cut.min(mark);
         received_epoch = received_epoch.max(report.end.epoch_number);
     }
-    let naming = |(id, report): (PartitionId, Report)| {
+    Cut::At(cut, received_epoch)
+}
+
+/// A writable database of which partitions have lost their ends goes on from one cut.
+fn recover(
+    state: &State,
+    database: DatabaseId,
+    named: Vec<Named>,
+    cut: Timestamp,
+    received_epoch: u64,
+    bits: Bits<'_>,
+) -> Command {
+    let naming = |(id, report, loss): Named| {
         let partition = &state.partitions[&id];
-        naming(id, partition, report.member, [report.member].into(), Loss::Recovery, Some(&report), bits())
+        naming(id, partition, report.member, [report.member].into(), loss, Some(&report), bits())
     };
     let named = named.into_iter().map(naming).collect();
     let promotion = PromotionId(u128::from(bits()) << 64 | u128::from(bits()));
     // Every timestamp of its logs came from this catalog's own block, or was received before.
     let start_above = state.timestamps.upper;
-    Some(Command::RecoverToCut(RecoverToCut {
-        database,
-        promotion,
-        cut,
-        named,
-        nonce: bits(),
-        received_epoch,
-        start_above,
-    }))
+    Command::RecoverToCut(RecoverToCut { database, promotion, cut, named, nonce: bits(), received_epoch, start_above })
 }

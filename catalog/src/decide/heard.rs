@@ -17,6 +17,9 @@ pub struct Report {
     pub end: LogEnd,
     /// The mark that is on its disk, with the list of promotions that it belongs to; of time zero if it keeps none.
     pub mark: Mark,
+    /// The first process of its node since the machine has had its power: what this one and those after it handed to the
+    /// operating system is in the log.
+    pub powered_since: Incarnation,
 }
 
 #[derive(Clone, Copy, Debug)]

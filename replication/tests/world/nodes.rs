@@ -146,6 +146,7 @@ impl World {
                     mark: Some(Mark { promotions, ts: Timestamp(*ts), lsn: lsn.map_or(prev, Lsn) }),
                     reign_revision: Default::default(),
                     losses: 0,
+                    sink: false,
                 };
                 self.step(*sink, Input::FromSource { link: LinkId(*link), message: Message::Append(append) })
             }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use catalog::command::Loss;
-use types::{Epoch, Lineage, Lsn, PartitionId, Reign, Timestamp, TxnId};
+use types::{Epoch, Lineage, Lsn, PartitionId, Reign, StartKind, Timestamp, TxnId};
 
 use super::Checks;
 use crate::disk::Name;
@@ -55,6 +55,19 @@ impl Head {
         if name.0.number > self.life {
             self.shown.insert(name, shown);
         }
+        self.give_up();
+    }
+
+    /// What a cut has given up is in the log, and expected of no reader.
+    fn give_up(&mut self) {
+        let cuts = self.lineage.entries().iter().filter_map(|entry| match entry.kind {
+            StartKind::Promotion { cut, .. } => Some((entry.start_lsn, cut)),
+            StartKind::Failover => None,
+        });
+        for (start, cut) in cuts {
+            let dead = |((_, lsn), shown): &(&Name, &mut Shown)| *lsn < start && shown.ts > cut;
+            self.shown.iter_mut().filter(dead).for_each(|(_, shown)| shown.keys.clear());
+        }
     }
 
     /// Whether the reign's log held this record when it started.
@@ -78,8 +91,10 @@ impl World {
         if epoch.number < head.epoch {
             return;
         }
+        let cut = matches!(lineage.last().map(|entry| entry.kind), Some(StartKind::Promotion { .. }));
         head.lineage = lineage;
         head.end = end;
+        head.give_up();
         head.epoch = epoch.number;
         head.reign = reign;
         let missing = |names: Vec<Name>, head: &Head| -> Vec<Name> {
@@ -103,6 +118,10 @@ impl World {
         if !losses.is_empty() {
             self.forget_definitions_lost(id, key);
         }
+        if cut {
+            self.checks.reads.forget(region, id.ordinal);
+        }
+        self.checks.recoveries.lost.extend(gone.iter().copied());
         self.checks.lost += gone.len() as u64;
         if !losses.is_empty() {
             self.forget_lost(region, id, &gone);

@@ -299,7 +299,10 @@ impl World {
             .flat_map(|node| node.disks.values())
             .flat_map(|disk| disk.aside.iter().copied())
             .collect();
-        let missing = self.clients.txns.iter().filter(|(txn, held)| held.acked && !visible.contains(txn));
+        // What no disk held when all machines lost power, nobody can set aside.
+        let lost = &self.checks.recoveries.lost;
+        let missing = self.clients.txns.iter().filter(|(txn, _)| !lost.contains(txn));
+        let missing = missing.filter(|(txn, held)| held.acked && !visible.contains(txn));
         let lost = missing
             .flat_map(|(txn, held)| held.parts.iter().map(move |part| Aside { txn: *txn, ordinal: part.ordinal }))
             .find(|part| !aside.contains(part));

@@ -42,6 +42,7 @@ impl World {
             let ids: Vec<_> = self.nodes[index].disks.keys().copied().collect();
             ids.into_iter().for_each(|id| self.check_state(index, id));
         }
+        self.check_transactions();
         self.check_end();
     }
 

@@ -14,6 +14,7 @@
 //! | `longest_log` | after a loss the log that keeps most goes on | every naming with a loss |
 //! | `compare_and_set` | a set changes only from the version that the proposer knew (in `region`) | every proposal |
 //! | `state_is_function_of_prefix` | state kept by apply and undo = state made anew from the records | starts, rewinds, at the end, now and then |
+//! | `whole_after_loss` | nothing is given up that a machine with power has; a cut is above what sinks served; whole transactions | every naming with a loss, the end |
 //! | `whole_is_named` | who is known to be damaged is not named | every naming |
 //! | `between` | between regions: marks, cuts, promotions, set-aside files, SYNC, fences, one writer | where they happen |
 //! | `history` | the tree of terms that those compare with | |
@@ -33,6 +34,7 @@ pub mod promises_kept;
 pub mod reads_are_fresh;
 pub mod record_identity;
 pub mod state_is_function_of_prefix;
+pub mod whole_after_loss;
 pub mod whole_is_named;
 
 use std::collections::BTreeMap;
@@ -83,6 +85,8 @@ pub struct Checks {
     pub read: u64,
     /// Writes that were lost, with an announcement.
     pub lost: u64,
+    /// What recoveries have given up.
+    pub recoveries: whole_after_loss::Recoveries,
 }
 
 impl Checks {
@@ -94,7 +98,7 @@ impl Checks {
     /// Whether anything was given up between two reigns.
     pub fn losses(&self, region: usize, ordinal: Ordinal, after: Reign, to: Reign) -> Vec<Loss> {
         let range = (region, ordinal, Reign(after.0 + 1))..(region, ordinal, Reign(to.0.max(after.0) + 1));
-        self.announced.range(range).map(|(_, loss)| *loss).filter(|loss| *loss != Loss::None).collect()
+        self.announced.range(range).map(|(_, loss)| *loss).filter(|loss| loss.gives_up()).collect()
     }
 }
 

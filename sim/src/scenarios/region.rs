@@ -7,6 +7,12 @@ use replication::Planted as Rule;
 use types::Mode;
 
 pub(super) fn all() -> Vec<Scenario> {
+    let mut all = failures();
+    all.extend(recoveries());
+    all
+}
+
+fn failures() -> Vec<Scenario> {
     let stale: &[&str] = &["reads_are_fresh", "no_fork"];
     vec![
         Scenario {
@@ -68,6 +74,53 @@ pub(super) fn all() -> Vec<Scenario> {
             options: |options| sized(options, 3, true, false),
             play: power_of_all,
             rule: Some((Planted::Replica(Rule::FlushBeforeSync), &["cursor_order"])),
+        },
+    ]
+}
+
+/// All processes of a region are gone at once, with ASYNC DURABILITY.
+fn recoveries() -> Vec<Scenario> {
+    let whole: &[&str] = &["whole_after_loss", "promotion_rows"];
+    vec![
+        Scenario {
+            name: "power fails on all replicas at once and no transaction is left in part",
+            scale: Scale::Region,
+            options: |options| {
+                sized(options, 2, true, false);
+                (options.partitions, options.wide) = (2, 80);
+            },
+            play: power_of_all,
+            rule: Some((Planted::UncutRecovery, whole)),
+        },
+        Scenario {
+            name: "all processes of a region are killed and nothing is given up",
+            scale: Scale::Region,
+            options: |options| {
+                sized(options, 3, true, false);
+                options.partitions = 2;
+            },
+            play: kill_of_all,
+            rule: Some((Planted::KillIsPowerLoss, whole)),
+        },
+        Scenario {
+            name: "one machine keeps its power while all processes end, and its log goes on",
+            scale: Scale::Region,
+            options: |options| {
+                sized(options, 3, true, false);
+                options.partitions = 2;
+            },
+            play: power_of_all_but_one,
+            rule: None,
+        },
+        Scenario {
+            name: "a partition that nobody writes is no reason to give up what others have on disk",
+            scale: Scale::Region,
+            options: |options| {
+                sized(options, 2, true, false);
+                options.partitions = 2;
+            },
+            play: idle_partition,
+            rule: Some((Planted::Replica(Rule::IdleMarks), whole)),
         },
     ]
 }
@@ -168,4 +221,39 @@ fn power_of_all(world: &mut World) {
         world.fault(Fault::PowerAll, 0);
     }
     world.pass(500);
+}
+
+fn kill_of_all(world: &mut World) {
+    for _ in 0..4 {
+        world.pass(350);
+        (0..world.nodes.len()).for_each(|node| world.stop_node(node, false));
+    }
+    world.pass(500);
+}
+
+/// Processes that are killed twice, and one machine that keeps its power: the others may have lost any end.
+fn power_of_all_but_one(world: &mut World) {
+    for turn in 0..4 {
+        world.pass(350);
+        let keeps = turn % world.nodes.len();
+        (0..world.nodes.len()).for_each(|node| world.stop_node(node, node != keeps));
+        world.pass(20);
+        world.stop_node(keeps, false);
+    }
+    world.pass(500);
+}
+
+/// One partition is written for long, then power fails everywhere: what was written long before is not given up.
+fn idle_partition(world: &mut World) {
+    world.pass(500);
+    world.clients.only_partition = Some(types::Ordinal(0));
+    world.pass(1200);
+    let long_ago = world.timestamps(0, 1);
+    world.pass(700);
+    world.fault(Fault::PowerAll, 0);
+    world.pass(900);
+    let cut = world.checks.recoveries.cuts.get(&0).and_then(|cuts| cuts.first().copied());
+    if let Some(cut) = cut.filter(|cut| *cut < long_ago) {
+        world.fail("whole_after_loss", format!("goes on from {cut}, {long_ago} was long before the power failed"));
+    }
 }

@@ -9,6 +9,7 @@ pub(super) fn all() -> Vec<Scenario> {
     let mut all = exchanged();
     all.extend(replaced());
     all.extend(cascaded());
+    all.extend(recovered());
     all
 }
 
@@ -88,6 +89,21 @@ fn replaced() -> Vec<Scenario> {
             rule: None,
         },
     ]
+}
+
+/// A source with ASYNC DURABILITY loses power as a whole.
+fn recovered() -> Vec<Scenario> {
+    vec![Scenario {
+        name: "a source whose machines all lost power goes on from no cut below what its sink has served",
+        scale: Scale::Regions,
+        options: |options| {
+            sized(options, &[2, 1]);
+            options.mode.sync_durability = false;
+            options.sync_max = 150;
+        },
+        play: power_of_source,
+        rule: Some((Planted::Replica(Rule::MarkBeforeHeld), &["whole_after_loss", "cut_is_consistent", "fence"])),
+    }]
 }
 
 /// A third region follows the second.
@@ -303,4 +319,12 @@ fn late_marks(world: &mut World) {
         come_back(world, 1, 0);
         world.pass(400);
     }
+}
+
+fn power_of_source(world: &mut World) {
+    for _ in 0..4 {
+        world.pass(600);
+        world.fault(Fault::PowerAll, 0);
+    }
+    world.pass(800);
 }

@@ -1,0 +1,120 @@
+//! `protocol.md` section 17: what a recovery may give up, and what it leaves.
+//!
+//! - Nothing is given up that the machine of a member still has: power was lost on all of them.
+//! - The cut of a recovery is not below what a sink has served.
+//! - It is not long before the power failed, idle partitions or not.
+//! - In the end every transaction is on all of its partitions, or on none; unless a loss was announced that goes on from the
+//!   ends of single logs: a standing order, or power that failed before a database had its first marks.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use catalog::command::{Loss, NamePrimary};
+use types::{Ordinal, PromotionId, Timestamp, TxnId};
+
+use crate::clients::Part;
+use crate::node::Hosted;
+use crate::options::{Planted, Scale};
+use crate::world::World;
+
+/// As it is reported.
+pub const NAME: &str = "whole_after_loss";
+
+/// What recoveries have given up.
+#[derive(Debug, Default)]
+pub struct Recoveries {
+    /// Acknowledged or shown, and in no log that went on.
+    pub lost: BTreeSet<TxnId>,
+    /// Regions in which a partition went on from the end of its own log after a loss.
+    pub uncut: BTreeSet<usize>,
+    /// The cuts of each region, in order.
+    pub cuts: BTreeMap<usize, Vec<Timestamp>>,
+}
+
+impl World {
+    /// A loss is about to be announced: no member's machine has kept what the member acknowledged.
+    pub(crate) fn check_loss(&mut self, region: usize, naming: &NamePrimary) {
+        if naming.loss != Loss::Recovery {
+            return;
+        }
+        let members = self.regions[region].catalog.partitions[&naming.partition].members.clone();
+        let kept = members.into_iter().find(|member| {
+            let node = &self.nodes[self.node_of(region, member.node)];
+            let held = &self.regions[region].heard;
+            let whole = node.disks.get(&naming.partition).is_some_and(|disk| !disk.rotten)
+                && held.damaged_since(naming.partition, node.member()).is_none()
+                && node.hosted(naming.partition).is_none_or(|hosted| !hosted.replica.status().installing);
+            whole && !node.power_lost && node.powered_since <= member.incarnation
+        });
+        if let Some(member) = kept {
+            let text =
+                format!("a loss of {} is announced, the machine of {member} has kept its power", naming.partition);
+            self.fail(NAME, text);
+        }
+    }
+
+    /// A database is about to go on from a cut: what sinks have served stands.
+    pub(crate) fn check_cut(&mut self, region: usize, cut: Timestamp) {
+        let term = self.term(region);
+        let above = self
+            .checks
+            .between
+            .served
+            .iter()
+            .find(|(of, (served, of_term, _))| **of != region && *of_term == term && *served > cut);
+        if let Some((of, (served, ..))) = above {
+            let text = format!("region {region} goes on from {cut}, region {of} has served {served}");
+            self.fail(NAME, text);
+        }
+    }
+
+    /// A primary was named alone, perhaps after a loss.
+    pub(crate) fn goes_on_uncut(&mut self, region: usize, naming: &NamePrimary) {
+        if naming.loss.gives_up() && self.options.scale == Scale::Region {
+            // Marks that no sink has heard of may be lost with the outcomes that they counted.
+            self.checks.between.published.retain(|(ordinal, _), _| *ordinal != naming.partition.ordinal);
+        }
+        let planted = self.options.has(Planted::UncutRecovery);
+        if naming.loss.gives_up() && !self.is_sink(region) && !planted {
+            self.checks.recoveries.uncut.insert(region);
+        }
+    }
+
+    /// A database goes on from a cut: the rows at it are the history's, unless that has losses in it that nobody can tell.
+    pub(crate) fn goes_on_from_cut(&mut self, region: usize, promotion: PromotionId, cut: Timestamp) {
+        let list = self.term(region);
+        if !self.checks.recoveries.uncut.contains(&region) {
+            self.checks.history.lists.insert(promotion, list);
+        }
+        self.checks.recoveries.cuts.entry(region).or_default().push(cut);
+        self.checks.promotions += 1;
+    }
+
+    /// Everything is at rest: no transaction is there in part.
+    pub(crate) fn check_transactions(&mut self) {
+        for region in 0..self.regions.len() {
+            if self.checks.recoveries.uncut.contains(&region) {
+                continue;
+            }
+            let half = self.clients.txns.iter().find_map(|(txn, held)| {
+                let ts = held.ts.filter(|_| held.parts.len() > 1)?;
+                let there: Vec<Ordinal> = held.parts.iter().map(|part| part.ordinal).collect();
+                let alive = held.parts.iter().filter(|part| self.is_alive(region, part, *txn, ts));
+                let alive: Vec<Ordinal> = alive.map(|part| part.ordinal).collect();
+                (!alive.is_empty() && alive.len() < there.len()).then(|| (*txn, ts, alive, there))
+            });
+            if let Some((txn, ts, alive, there)) = half {
+                let text = format!("{txn} of {ts} is alive on {alive:?} of {there:?} in region {region}");
+                return self.fail(NAME, text);
+            }
+        }
+    }
+
+    /// Whether a partition shows what a transaction has committed there at a time.
+    fn is_alive(&self, region: usize, part: &Part, txn: TxnId, ts: Timestamp) -> bool {
+        let id = self.partition(region, part.ordinal);
+        let hosted = self.nodes[self.regions[region].first_node].hosted(id);
+        let alive =
+            |hosted: &Hosted| part.keys.iter().any(|key| hosted.state.wrote(key, txn, ts, &hosted.log.summary.lineage));
+        hosted.is_some_and(alive)
+    }
+}
