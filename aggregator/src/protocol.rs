@@ -220,6 +220,9 @@ pub struct EndReport {
     pub end: LogEnd,
     /// The mark that is on its disk.
     pub mark: Mark,
+    /// The first process of its node since the machine has kept its power, without a failed write: what this one and those after
+    /// it have handed to the operating system is in the log. The present process, where that is not sure.
+    pub powered_since: Incarnation,
 }
 
 /// One replica as its leaf sees it.
@@ -310,7 +313,7 @@ pub struct Orders {
     pub gone: Vec<Member>,
     /// The leaves of the region, with their present processes.
     pub peers: Vec<Peer>,
-    /// A fresh timestamp: primaries of databases that are followed publish their marks with it.
+    /// A fresh timestamp: primaries publish their marks with it, where marks are wanted.
     pub publish: Option<Timestamp>,
     /// Final resolved timestamps of sealed databases: said with every order, for a new primary must hear it, too.
     pub finals: Vec<(DatabaseId, Timestamp)>,

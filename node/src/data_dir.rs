@@ -1,7 +1,7 @@
 //! The data directory of one process: who it is, how often it has started, and that nobody else uses it.
 //!
 //! `identity` holds random bits drawn once, `node` what the catalog answered to the registration, `incarnation` the
-//! number of starts; each is replaced by rename and synced before it counts. `lock` is held while the process lives.
+//! number of starts, `power` since when the machine has kept its power (`power.rs`); each is replaced by rename and synced before it counts. `lock` is held while the process lives.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 use types::{ClusterId, Incarnation, NodeId};
+
+use crate::power::Power;
 
 /// The directory cannot be used.
 #[derive(Debug, Error)]
@@ -39,6 +41,8 @@ pub struct DataDir {
     pub identity: u128,
     /// What this process is: one above the start before.
     pub incarnation: Incarnation,
+    /// Since when the machine has kept its power.
+    pub power: Power,
     /// What the catalog answered to the registration, if it has been asked.
     pub registered: Option<(NodeId, ClusterId)>,
 }
@@ -79,7 +83,8 @@ impl DataDir {
             None => None,
         };
         let incarnation = Incarnation(before as u64 + 1);
-        Ok(DataDir { path: path.into(), _lock: lock, identity, incarnation, registered })
+        let power = Power::look(path, incarnation)?;
+        Ok(DataDir { path: path.into(), _lock: lock, identity, incarnation, power, registered })
     }
 
     /// Keeps what the catalog answered.
@@ -100,7 +105,7 @@ fn locked(file: &File) -> bool {
     unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) == 0 }
 }
 
-fn read_numbers(path: &Path) -> Result<Option<Vec<u128>>, DataDirError> {
+pub(crate) fn read_numbers(path: &Path) -> Result<Option<Vec<u128>>, DataDirError> {
     match fs::read_to_string(path) {
         Ok(text) => {
             let numbers: Result<Vec<u128>, _> = text.split_whitespace().map(str::parse).collect();
@@ -112,7 +117,7 @@ fn read_numbers(path: &Path) -> Result<Option<Vec<u128>>, DataDirError> {
 }
 
 /// Replaces a file: it holds the old numbers or the new ones, whenever the power fails.
-fn write_numbers(path: &Path, numbers: &[u128]) -> Result<(), DataDirError> {
+pub(crate) fn write_numbers(path: &Path, numbers: &[u128]) -> Result<(), DataDirError> {
     let replace = || -> io::Result<()> {
         let next = path.with_extension("tmp");
         let mut file = File::create(&next)?;

@@ -9,6 +9,7 @@ mod http;
 mod join;
 mod leaf;
 mod playground;
+mod power;
 mod process;
 
 use std::io::IsTerminal;

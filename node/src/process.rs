@@ -257,6 +257,7 @@ fn start_leaf(
     Ok(Leaf::start(
         LeafOptions {
             member: process.member,
+            power: process.dir.power.clone(),
             first_start,
             addresses: process.addresses.clone(),
             aggregators,

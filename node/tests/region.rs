@@ -120,6 +120,43 @@ fn a_database_that_became_durable_loses_nothing_with_all_its_processes() {
     assert_eq!(region.sql(0, losses), "0", "its members had everything on disk, and the catalog knew it");
 }
 
+/// All processes are killed and started again, after `between`.
+fn restart_all(region: &Playground, between: impl Fn(&str)) {
+    for node in ["east-leaf-0", "east-leaf-1", "east-aggregator-0"] {
+        region.kill(node);
+    }
+    ["east-leaf-0", "east-leaf-1"].into_iter().for_each(between);
+    for node in ["east-aggregator-0", "east-leaf-0", "east-leaf-1"] {
+        region.start_node(node);
+    }
+    region.wait("it serves again", || region.try_sql(0, "SELECT COUNT(*) FROM app.t").status.success());
+}
+
+#[test]
+fn async_durability_loses_with_power_alone_and_then_goes_on_from_its_marks() {
+    let region = Playground::start(&["east"], 2);
+    region.sql(0, "CREATE DATABASE app PARTITIONS 4 WITH ASYNC DURABILITY; CREATE TABLE app.t (id INT PRIMARY KEY)");
+    region.sql(0, "INSERT INTO app.t VALUES (1),(2),(3),(4),(5),(6)");
+    restart_all(&region, |_| {});
+    assert_eq!(region.sql(0, "SELECT COUNT(*), SUM(id) FROM app.t"), "6\t21");
+    let events = |kinds: &str| {
+        let from = "FROM information_schema.PERENNIAL_CLUSTER_EVENTS WHERE event IN";
+        region.sql(0, &format!("SELECT COUNT(*) {from} ({kinds})"))
+    };
+    assert_eq!(events("'loss', 'recovery'"), "0", "the machine has kept its power");
+    region.sql(0, "INSERT INTO app.t VALUES (7),(8),(9)");
+    // Its marks pass these rows, on every disk.
+    std::thread::sleep(Duration::from_secs(2));
+    // As if the machines had been started anew: another boot, and no process that ran under it.
+    restart_all(&region, |leaf| {
+        let power = region.leaf_dir(leaf).with_file_name("power");
+        assert!(power.exists(), "{} is not there", power.display());
+        std::fs::write(power, "1\n1\n").expect("the file can be written");
+    });
+    assert_eq!(region.sql(0, "SELECT COUNT(*), SUM(id) FROM app.t"), "9\t45");
+    assert_eq!(events("'recovery'"), "1", "one cut for all partitions");
+}
+
 /// Its primary dies while the commit waits for the other copy: the one that takes over knows how it ended.
 #[test]
 fn a_commit_whose_answer_is_lost_is_asked_for() {

@@ -251,7 +251,9 @@ impl Detector {
         let lost = report.gone.iter().any(|member| !heard.is_gone(*member));
         report.gone.iter().for_each(|member| heard.proved_gone(*member));
         for end in report.ends {
-            heard.report(end.partition, EndHeard { member: report.member, at: now, end: end.end, mark: end.mark });
+            let (member, powered_since) = (report.member, end.powered_since);
+            let heard_end = EndHeard { member, at: now, end: end.end, mark: end.mark, powered_since };
+            heard.report(end.partition, heard_end);
         }
         report.replicas.iter().filter_map(|replica| replica.epoch).for_each(|epoch| heard.epoch(epoch.number));
         let damaged = report.replicas.iter().filter(|replica| replica.damaged).map(|replica| replica.partition);

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ::catalog::command::SetChange;
+use ::catalog::database::Database;
 use ::catalog::{Answer as Decided, Command, Outcome, Refusal, State};
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -213,9 +214,12 @@ impl MasterService {
         (cut > Timestamp::ZERO || self.region.detector.in_office() > YOUNG).then_some(cut)
     }
 
-    /// A database that is followed publishes marks: its primaries get a timestamp with each heartbeat.
+    /// A database that is followed publishes marks, and one that is written with ASYNC DURABILITY keeps them: their
+    /// primaries get a timestamp with each heartbeat.
     async fn with_timestamp(&self, mut orders: Orders) -> Orders {
-        if !self.region.catalog.state().sources.is_empty() {
+        let state = self.region.catalog.state();
+        let keeps = |database: &Database| !database.mode.sync_durability && !database.is_sink();
+        if !state.sources.is_empty() || state.databases.values().any(keeps) {
             orders.publish = self.region.timestamps.take_here(1).await.ok();
         }
         orders

@@ -162,13 +162,15 @@ async fn ends(leaf: &Leaf, wanted: Vec<PartitionId>) -> Vec<EndReport> {
     let end = |id: PartitionId| {
         if leaf.partitions.read().get(&id).is_some_and(|handle| handle.status.borrow().installing) {
             // What its log holds is not what its state will be.
-            return Some(EndReport { partition: id, end: types::LogEnd::default(), mark: types::Mark::default() });
+            let (end, mark) = Default::default();
+            return Some(EndReport { partition: id, end, mark, powered_since: leaf.options.member.incarnation });
         }
         let summary = leaf.shared.log.summary(id).filter(|summary| !summary.damaged && !leaf.damages.has(id))?;
         let number =
             summary.lineage.last().filter(|_| summary.end > types::Lsn::ZERO).map_or(0, |last| last.epoch.number);
         let end = types::LogEnd { epoch_number: number, lsn: summary.end };
-        Some(EndReport { partition: id, end, mark: summary.mark.unwrap_or_default() })
+        let (mark, powered_since) = (summary.mark.unwrap_or_default(), leaf.options.power.since);
+        Some(EndReport { partition: id, end, mark, powered_since })
     };
     wanted.into_iter().filter_map(end).collect()
 }

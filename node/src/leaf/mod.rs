@@ -63,11 +63,14 @@ use self::rules::Rules;
 use self::state::{Found, StateDirs};
 pub use self::upkeep::UpkeepOptions;
 use crate::clock;
+use crate::power::Power;
 
 /// What a leaf is told when it starts.
 pub struct LeafOptions {
     /// Its process.
     pub member: Member,
+    /// Since when its machine has kept its power.
+    pub power: Power,
     /// It never ran before, so it has granted nothing.
     pub first_start: bool,
     /// Where it is reached.
@@ -126,8 +129,11 @@ impl Leaf {
     /// Recovers what is on disk and begins to report to the master. `fatal` receives the reason when the leaf must end.
     pub fn start(options: LeafOptions, fatal: mpsc::UnboundedSender<String>) -> Result<Leaf, LeafError> {
         let partitions: Partitions = Arc::new(RwLock::new(HashMap::new()));
-        let (reporting, ending) = (partitions.clone(), fatal.clone());
+        let (reporting, ending, power) = (partitions.clone(), fatal.clone(), options.power.clone());
         let (log, recovered) = NodeLog::open(&options.data_dir.join("log"), options.log.clone(), move |report| {
+            if matches!(report, Report::Failed(_)) {
+                power.forget();
+            }
             tell(&reporting, &ending, report);
         })?;
         tracing::info!(verdict = ?recovered.verdict, partitions = recovered.partitions.len(), "the node log is open");
