@@ -83,7 +83,13 @@ pub fn run(options: &Options) -> Result<()> {
     let faults = faults(options, network)?;
     let seed = options.seed.unwrap_or_else(rand::random);
     let small_disk = Some(SMALL_DISK);
-    let plan = Plan { aggregators: options.aggregators, leaves: options.leaves, late: 0, settings: SETTINGS.into(), small_disk };
+    let plan = Plan {
+        aggregators: options.aggregators,
+        leaves: options.leaves,
+        late: 0,
+        settings: SETTINGS.into(),
+        small_disk,
+    };
     let mut cluster = Cluster::start(&options.site, network, &plan)?;
     println!("drill: seed {seed}, {} minutes, in {}", options.minutes, cluster.dir().display());
     prepare(&mut cluster, options.partitions)?;

@@ -81,8 +81,13 @@ impl Fault {
 /// Runs all trials and prints the table.
 pub fn run(options: &Options) -> Result<()> {
     let network = options.site.enter()?;
-    let plan =
-        Plan { aggregators: options.aggregators, leaves: options.leaves, late: 0, settings: String::new(), small_disk: None };
+    let plan = Plan {
+        aggregators: options.aggregators,
+        leaves: options.leaves,
+        late: 0,
+        settings: String::new(),
+        small_disk: None,
+    };
     let mut cluster = Cluster::start(&options.site, network, &plan)?;
     let mut kinds = Vec::new();
     println!("{} aggregators and {} leaves run in {}", plan.aggregators, plan.leaves, cluster.dir().display());
