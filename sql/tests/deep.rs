@@ -2,7 +2,7 @@
 
 mod support;
 
-use sql::parse::{STACK_BYTES, parse};
+use perennial_sql::parse::{STACK_BYTES, parse};
 use support::Client;
 
 const SETUP: &str = "CREATE TABLE t (id INT PRIMARY KEY, n INT); INSERT INTO t VALUES (1, 1), (2, 2)";
