@@ -20,7 +20,7 @@ use crate::token::{Kind, Token, tokenize};
 const MAX_DEPTH: usize = 200;
 /// Most operators that follow each other on one level. `1+1+1` makes a tree as deep as it is long, and whoever walks or
 /// drops that goes down it on the stack: the daemon gives its threads enough for so many.
-const MAX_CHAIN: usize = 3000;
+const MAX_CHAIN: usize = 1000;
 /// Bytes of stack that a thread needs which parses, plans or runs statements.
 pub const STACK_BYTES: usize = 32 << 20;
 /// Words that join or extend what stands before them.

@@ -32,7 +32,7 @@ fn long_chains_are_refused_and_shorter_ones_do_no_harm() {
         for (piece, before) in cases {
             let refused = parse(&statement(piece, 50_000, before)).expect_err("it is too deep");
             assert!([1436, 1064].contains(&refused.code), "{before}{piece}: {refused:?}");
-            for count in [40, 900, 2_900] {
+            for count in [40, 200] {
                 let mut client = Client::new(SETUP);
                 let text = statement(piece, count, before);
                 let answer = client.run(&text);

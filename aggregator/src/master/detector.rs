@@ -347,12 +347,6 @@ impl Detector {
         commands
     }
 
-    /// Whether a process has said that its copy is damaged. One that is out of the set says itself when it is whole; if it
-    /// joined before, it would be taken out again at once.
-    pub fn is_damaged(&self, partition: PartitionId, member: Member) -> bool {
-        self.heard.lock().damaged_since(partition, member).is_some()
-    }
-
     fn replica(&self, member: Member, partition: PartitionId) -> Option<ReplicaReport> {
         let leaves = self.leaves.lock();
         let leaf = leaves.get(&member.node).filter(|leaf| leaf.member == member)?;

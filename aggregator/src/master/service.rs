@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ::catalog::command::SetChange;
 use ::catalog::database::Database;
 use ::catalog::{Answer as Decided, Command, Outcome, Refusal, State};
 use futures::FutureExt;
@@ -113,11 +112,6 @@ impl MasterService {
                 Err(TimestampsError::Catalog(error)) => self.failed(&error),
                 Err(error) => MasterAnswer::NotNow(error.to_string()),
             },
-            MasterRequest::ProposeSet { partition, change: SetChange::Add(member), .. }
-                if self.region.detector.is_damaged(partition, member) =>
-            {
-                MasterAnswer::NotNow(format!("{member} has not said yet that its copy of {partition} is whole again"))
-            }
             MasterRequest::ProposeSet { partition, reign, version, change } => {
                 self.decide(Command::ProposeSet { partition, reign, version, change }).await
             }

@@ -202,7 +202,8 @@ impl World {
             }
         }
         let want = self.checks.history.rows(&term, cut);
-        if rows != want {
+        // Where a partition went on from the end of its own log the history has losses in it that nobody can tell.
+        if rows != want && self.checks.recoveries.uncut.is_empty() {
             let text = format!("region {region} serves {rows:x?} at {cut}, history {want:x?}");
             return self.fail("cut_is_consistent", text);
         }
