@@ -162,7 +162,7 @@ class Chaos:
         before = self.load.acknowledged()
         self.load.region = heir
         under_load(self.load)
-        missing = before - present(heir)
+        missing = before - self.gone - present(heir)
         lost.start()
         answer = self.follow(lost, heir, "WITH FORCE DIFFERENTIAL ")
         listed = set()
