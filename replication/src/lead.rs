@@ -287,8 +287,6 @@ impl Replica {
         if self.options.has(Planted::ServeVolatile) {
             return self.mark.ts;
         }
-        let others = leading.waited().into_iter().filter(|member| *member != self.me);
-        let marks = others.map(|member| leading.ack(member).map_or(Timestamp::ZERO, |ack| ack.mark));
         // A candidate that is waited for from now on takes nothing back: it is proposed when it is at the cut.
         // The records of a mark must be known as committed here, or a reader would not wait for them.
         let committed = self.cursors.committed;
@@ -297,7 +295,7 @@ impl Replica {
         } else {
             leading.marks.iter().rev().find(|mark| mark.lsn <= committed).map_or(Timestamp::ZERO, |mark| mark.ts)
         };
-        marks.fold(self.mark_durable, Timestamp::min).min(known).max(leading.reached)
+        self.mark_on_disks(leading).min(known).max(leading.reached)
     }
 
     fn published(&self) -> Timestamp {

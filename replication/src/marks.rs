@@ -15,6 +15,7 @@
 
 use types::{Fence, Mark, Role, Timestamp};
 
+use crate::lead::Leading;
 use crate::replica::Office;
 use crate::{Effect, Instant, Leases, Planted, Replica};
 
@@ -83,13 +84,17 @@ impl Replica {
         if keeps {
             self.keep_next_mark(effects);
         }
-        let (cut, held) = (self.cut(), self.mark_held());
+        // Where nothing is kept nothing is on disk: most primaries are spared that look at their members.
+        let follows = matches!(&self.office, Office::Leading(leading) if leading.upstream.is_some());
+        let limit = match (follows, keeps) {
+            (true, _) => Some(self.cut()),
+            (false, true) => Some(self.mark_held()),
+            (false, false) => None,
+        };
         let unsafe_marks = self.options.has(Planted::ShipCommitted);
         let Some(leading) = self.leading() else { return };
-        if leading.upstream.is_some() {
-            leading.publish_up_to(cut);
-        } else if keeps {
-            leading.publish_up_to(held);
+        if let Some(limit) = limit {
+            leading.publish_up_to(limit);
         } else if let Some(mark) = leading.publishing.take() {
             if mark.lsn <= leading.safe || unsafe_marks {
                 leading.published = mark;
@@ -110,12 +115,17 @@ impl Replica {
         }
     }
 
-    /// The time of the mark that every member that is waited for has on disk.
+    /// The time of the mark that may leave the region.
     fn mark_held(&self) -> Timestamp {
         let Office::Leading(leading) = &self.office else { return Timestamp::ZERO };
         if self.options.has(Planted::MarkBeforeHeld) {
             return self.mark.ts;
         }
+        self.mark_on_disks(leading)
+    }
+
+    /// The time of the mark that everybody who is waited for has on disk.
+    pub(crate) fn mark_on_disks(&self, leading: &Leading) -> Timestamp {
         let others = leading.waited().into_iter().filter(|member| *member != self.me);
         let marks = others.map(|member| leading.ack(member).map_or(Timestamp::ZERO, |ack| ack.mark));
         marks.fold(self.mark_durable, Timestamp::min)

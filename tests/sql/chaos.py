@@ -23,7 +23,7 @@ import time
 
 import pymysql
 
-from failback import Failed, PASSWORD, Playground, Region, expect
+from playground import Failed, PASSWORD, Playground, Region, expect
 
 WRITERS = 4
 KINDS = ["leaf", "leaf", "region", "loss"]

@@ -11,11 +11,8 @@ import csv
 import datetime
 import decimal
 import io
-import json
 import pathlib
-import signal
 import sqlite3
-import subprocess
 import sys
 import tarfile
 import tempfile
@@ -24,6 +21,7 @@ import zipfile
 
 import pymysql
 
+from playground import Failed, Playground, Region
 from queries import QUERIES
 
 NULL = "NA"
@@ -192,24 +190,6 @@ def compare(perennial, sqlite):
     return wrong
 
 
-def start(binary, folder, base):
-    """One region of real processes; gives the supervisor and the port for MySQL."""
-    log = open(folder / "playground.log", "wb")
-    command = [binary, "playground", "--dir", folder / "pg", "--regions", "solo", "--leaves", "2", "--port-base", str(base)]
-    supervisor = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, process_group=0)
-    for _ in range(1200):
-        if supervisor.poll() is not None:
-            sys.exit(f"compare: the playground has ended:\n{(folder / 'playground.log').read_text()}")
-        try:
-            if json.loads((folder / "pg" / "playground.json").read_text())["ready"]:
-                return supervisor, base + 6
-        except (OSError, ValueError, KeyError):
-            pass
-        time.sleep(0.1)
-    supervisor.send_signal(signal.SIGTERM)
-    sys.exit("compare: the playground does not become ready")
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--binary", required=True, help="the perennial binary")
@@ -223,14 +203,17 @@ def main():
         # LIKE of a binary collation tells cases apart.
         sqlite.execute("PRAGMA case_sensitive_like = ON")
         fill_sqlite(sqlite, folder)
-        supervisor, port = start(arguments.binary, folder, arguments.port_base)
         try:
+            playground = Playground(arguments.binary, folder, arguments.port_base, "solo")
+        except Failed as failed:
+            sys.exit(f"compare: {failed}")
+        try:
+            port = Region(playground, "solo", 0).port
             perennial = pymysql.connect(host="127.0.0.1", port=port, user="root", local_infile=True, autocommit=True)
             fill_perennial(perennial, folder)
             wrong = compare(perennial, sqlite)
         finally:
-            supervisor.send_signal(signal.SIGTERM)
-            supervisor.wait()
+            playground.end()
     rows = sqlite.execute("SELECT COUNT(*) FROM flights").fetchone()[0]
     print(f"compare: {rows} rows of {len(TABLES['flights'][0])} columns, {len(QUERIES)} queries, {wrong} answers differ")
     sys.exit(1 if wrong else 0)

@@ -8,113 +8,16 @@ what east alone had is set aside and can be listed. At the end the roles are exc
 
 import argparse
 import hashlib
-import json
-import os
 import pathlib
-import signal
-import subprocess
 import sys
 import tempfile
 import time
 
 from compare import DATABASE, PARTITIONS, TABLES, load_statement, unpack
+from playground import Failed, PASSWORD, Playground, Region, expect
 
-PASSWORD = "failback"
 # Writes that west never receives.
 LOST_ROWS = 500
-
-
-class Failed(Exception):
-    """Something is not as it must be."""
-
-
-def expect(holds, what):
-    if not holds:
-        raise Failed(what)
-
-
-class Region:
-    """One region of a playground, as an operator sees it."""
-
-    def __init__(self, playground, name, number):
-        self.playground, self.name = playground, name
-        self.port = playground.base + 100 * number + 6
-
-    def sql(self, text, database=None, local_infile=False):
-        """Rows of the last result, as the client prints them."""
-        done = self.try_sql(text, database, local_infile)
-        expect(done.returncode == 0, f"{self.name}: {text}: {done.stderr.strip()}")
-        return [line.split("\t") for line in done.stdout.splitlines()]
-
-    def try_sql(self, text, database=None, local_infile=False):
-        command = ["mariadb", "--host=127.0.0.1", f"--port={self.port}", "--user=root", "--batch", "--skip-column-names"]
-        command += ["--local-infile=1"] * local_infile + [database] * bool(database)
-        return subprocess.run([*command, "--execute", text], capture_output=True, text=True, check=False)
-
-    def show(self, text):
-        """The first row of a result, by column."""
-        command = ["mariadb", "--host=127.0.0.1", f"--port={self.port}", "--user=root", "--batch", "--execute", text]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        expect(done.returncode == 0, f"{self.name}: {text}: {done.stderr.strip()}")
-        lines = [line.split("\t") for line in done.stdout.splitlines()]
-        expect(len(lines) > 1, f"{self.name}: {text}: no row")
-        return dict(zip(lines[0], lines[1]))
-
-    def wait(self, what, holds, limit=120):
-        begun = time.monotonic()
-        while not holds():
-            expect(time.monotonic() - begun < limit, f"{self.name}: {what}: not after {limit} s")
-            time.sleep(0.1)
-
-    def nodes(self):
-        found = json.loads((self.playground.dir / "playground.json").read_text())["regions"]
-        region = next(region for region in found if region["name"] == self.name)
-        return region["aggregators"] + region["leaves"]
-
-    def kill(self):
-        """SIGKILL for every process at once."""
-        for node in self.nodes():
-            os.kill(node["pid"], signal.SIGKILL)
-        self.wait("its processes are gone", lambda: all(node["pid"] is None for node in self.nodes()))
-
-    def start(self):
-        for node in self.nodes():
-            self.playground.run("start-node", node["name"])
-        self.wait("it answers", lambda: self.try_sql("SELECT 1").returncode == 0)
-
-    def rows(self, table):
-        """A number for everything in a table."""
-        text = self.try_sql(f"SELECT * FROM {table}", DATABASE)
-        expect(text.returncode == 0, f"{self.name}: {table}: {text.stderr.strip()}")
-        lines = sorted(text.stdout.splitlines())
-        return len(lines), hashlib.sha256("\n".join(lines).encode()).hexdigest()
-
-
-class Playground:
-    """Two regions of real processes."""
-
-    def __init__(self, binary, folder, base):
-        self.binary, self.dir, self.base = binary, folder / "pg", base
-        log = open(folder / "playground.log", "wb")
-        command = [binary, "playground", "--dir", self.dir, "--regions", "east,west", "--port-base", str(base)]
-        self.supervisor = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, process_group=0)
-        for _ in range(1200):
-            expect(self.supervisor.poll() is None, f"the playground has ended:\n{(folder / 'playground.log').read_text()}")
-            try:
-                if json.loads((self.dir / "playground.json").read_text())["ready"]:
-                    return
-            except (OSError, ValueError, KeyError):
-                pass
-            time.sleep(0.1)
-        raise Failed("the playground does not become ready")
-
-    def run(self, action, name):
-        done = subprocess.run([self.binary, "playground", action, name, "--dir", self.dir], capture_output=True, text=True, check=False)
-        expect(done.returncode == 0, f"{action} {name}: {done.stderr}{done.stdout}")
-
-    def end(self):
-        self.supervisor.send_signal(signal.SIGTERM)
-        self.supervisor.wait()
 
 
 def fill(east, folder):
@@ -126,6 +29,12 @@ def fill(east, folder):
         east.sql(load_statement(table, folder / f"{table}.csv"), DATABASE, local_infile=True)
         count = east.sql(f"SELECT COUNT(*) FROM {table}", DATABASE)[0][0]
         print(f"east: {table}: {count} rows of {len(columns)} columns in {time.monotonic() - begun:.1f} s")
+
+
+def rows(region, table):
+    """A number for everything in a table."""
+    lines = sorted("\t".join(row) for row in region.sql(f"SELECT * FROM {table}", DATABASE))
+    return len(lines), hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 def timed(region, text):
@@ -148,7 +57,7 @@ def equal(east, west, source, sink):
     wanted = [[marker]]
     sink.wait("it has caught up", lambda: sink.sql("SELECT name FROM airlines WHERE carrier = '##'", DATABASE) == wanted)
     for table in TABLES:
-        ours, theirs = east.rows(table), west.rows(table)
+        ours, theirs = rows(east, table), rows(west, table)
         expect(ours == theirs, f"{table} differs: {ours} in east, {theirs} in west")
         print(f"    {table}: {ours[0]} rows are equal on both sides")
 
@@ -158,15 +67,11 @@ def lose(east, west):
     names = [node["name"] for node in west.nodes()]
     for name in names:
         west.playground.run("stop-node", name)
-    changed = f"UPDATE flights SET arr_delay = -9999 WHERE dep_time IS NOT NULL ORDER BY time_hour, carrier, flight, origin LIMIT {LOST_ROWS}"
     keys = east.sql(f"SELECT time_hour, carrier, flight, origin FROM flights WHERE dep_time IS NOT NULL "
                     f"ORDER BY time_hour, carrier, flight, origin LIMIT {LOST_ROWS}", DATABASE)
-    done = east.try_sql(changed, DATABASE)
-    if done.returncode != 0:
-        # Without ORDER BY and LIMIT in UPDATE: the same rows one by one, in one transaction.
-        ones = ";".join(f"UPDATE flights SET arr_delay = -9999 WHERE time_hour = '{hour}' AND carrier = '{carrier}' AND flight = {flight} AND origin = '{origin}'"
-                        for hour, carrier, flight, origin in keys)
-        east.sql(f"BEGIN;{ones};COMMIT", DATABASE)
+    ones = ";".join(f"UPDATE flights SET arr_delay = -9999 WHERE time_hour = '{hour}' AND carrier = '{carrier}' AND flight = {flight} AND origin = '{origin}'"
+                    for hour, carrier, flight, origin in keys)
+    east.sql(f"BEGIN;{ones};COMMIT", DATABASE)
     count = int(east.sql("SELECT COUNT(*) FROM flights WHERE arr_delay = -9999", DATABASE)[0][0])
     expect(count == LOST_ROWS, f"{count} rows were changed")
     east.kill()

@@ -17,7 +17,7 @@ import time
 
 import pymysql
 
-from failback import Failed, Playground, Region, expect
+from playground import Failed, Playground, Region, expect
 
 # Of one process, above what it had before: statements of some megabytes, and a few pieces of rows for each client.
 MEMORY_MAX = 800 << 20
@@ -92,7 +92,6 @@ class Hostile:
     def deaf(self):
         """Clients that ask for much and read nothing."""
         rows = ",".join(f"({number}, '{'x' * 20_000}')" for number in range(100, 400))
-        self.east.sql("SELECT 1")
         with pymysql.connect(host="127.0.0.1", port=self.east.port, user="root", autocommit=True) as fill, fill.cursor() as cursor:
             for batch in range(10):
                 cursor.execute(f"INSERT INTO app.t VALUES {rows.replace('(', '(' + str(batch + 1))}")
