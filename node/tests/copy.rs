@@ -3,6 +3,7 @@
 mod playground;
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use playground::Playground;
 
@@ -153,6 +154,48 @@ fn a_sink_of_a_long_log_copies_it_over_the_link() {
     pair.kill("west-leaf-1");
     insert(&pair, 340..360);
     arrives("and this one");
+}
+
+/// The log of the other region does not reach back to where the histories parted: its state is copied. What only this
+/// one has is kept.
+#[test]
+fn what_a_copy_of_another_history_replaces_is_set_aside() {
+    let often = |text: &str| text.replace("checkpoint_interval = \"1m\"", "checkpoint_interval = \"1s\"");
+    let pair = Playground::start_with(&["east", "west"], 2, often);
+    pair.sql(
+        0,
+        "CREATE DATABASE app PARTITIONS 1 OPTIONS (failback_retention_bytes = '1MB');
+         CREATE TABLE app.t (id INT PRIMARY KEY, v VARCHAR(600))",
+    );
+    insert(&pair, 0..20);
+    pair.sql(1, &format!("REPLICATE DATABASE app FROM root@127.0.0.1:{}/app", pair.port(0)));
+    let shared = rows(&pair);
+    pair.wait("the sink shows its source", || pair.try_sql(1, ROWS).stdout.trim_ascii_end() == shared.as_bytes());
+    pair.sql(1, "STOP REPLICATING app");
+    insert(&pair, 1000..1010);
+    pair.sql(0, "UPDATE app.t SET v = 'east alone' WHERE id = 3");
+    pair.sql(1, "ALTER DATABASE app SET OPTIONS (failback_retention_bytes = '1MB')");
+    let long = "x".repeat(500);
+    for batch in 0..40 {
+        let some: Vec<String> = (0..100).map(|id| format!("({},'{long}')", 2000 + batch * 100 + id)).collect();
+        pair.sql(1, &format!("INSERT INTO app.t VALUES {}", some.join(",")));
+    }
+    let told = "SELECT COUNT(*) FROM information_schema.PERENNIAL_CLUSTER_EVENTS WHERE event = 'retention'";
+    pair.wait("the limit is reached", || pair.sql(1, told) != "0");
+    // A leaf trims about every ten seconds.
+    std::thread::sleep(Duration::from_secs(13));
+    let order = format!("REPLICATE DATABASE app WITH FORCE DIFFERENTIAL FROM root@127.0.0.1:{}/app", pair.port(1));
+    pair.sql(0, &order);
+    let wanted = pair.sql(1, ROWS);
+    pair.wait("the other history is here", || pair.try_sql(0, ROWS).stdout.trim_ascii_end() == wanted.as_bytes());
+    let copied = |leaf: &str| pair.metric(leaf, "perennial_copy_taken_bytes");
+    assert!(copied("east-leaf-0") + copied("east-leaf-1") > 0, "it came by the log");
+    let listed = pair.sql(0, "SHOW DIVERGENCE FOR app");
+    let fields: Vec<&str> = listed.split('\t').collect();
+    assert_eq!(fields[6..8], ["11", "11"], "{listed}");
+    let records = pair.sql(0, &format!("SHOW DIVERGENCE RECORDS '{}'", fields[0]));
+    assert_eq!(records.matches("\tinsert\t").count(), 10, "{records}");
+    assert!(records.contains("row 3") && records.contains("east alone"), "before and after: {records}");
 }
 
 /// Rows of digits that do not compress to nothing.

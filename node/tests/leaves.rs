@@ -122,7 +122,9 @@ fn a_leaf_is_added_gets_its_share_and_an_old_one_goes_while_clients_write() {
     assert!(added.ends_with("online"), "{added}");
     assert_eq!(region.sql(0, &format!("ADD LEAF '{new}'")), added, "repeated");
     let plan = region.sql(0, "EXPLAIN REBALANCE PARTITIONS ON app");
-    assert!(plan.lines().any(|line| line.contains("\tcopy\t") && line.contains(&new)), "{plan}");
+    let copies: Vec<&str> = plan.lines().filter(|line| line.contains("\tcopy\t") && line.contains(&new)).collect();
+    let sized = |line: &&str| line.split('\t').nth(6).is_some_and(|bytes| bytes.parse::<u64>().is_ok());
+    assert!(!copies.is_empty() && copies.iter().all(sized), "{plan}");
     assert_eq!(held(&region, &new), Some((0, 0)), "that was only told");
     let written = under_writes(&region, 0, false, || {
         let done = region.sql(0, "REBALANCE PARTITIONS ON app");

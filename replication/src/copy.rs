@@ -5,6 +5,8 @@
 //!   changes, it is asked again; the host stops what it was doing for the question before.
 //! - A member that needs a copy is taken out of its set: the set holds nothing without it, and nobody is copied from but a
 //!   primary whose set holds what it has.
+//! - Until it has seen itself outside of the set, also with its copy, it says that it lacks one: the copy may end below
+//!   what it acknowledged as a member, and the catalog may name a member for having that.
 //! - A primary whose database is promoted before its copy was begun keeps what it has: the catalog promotes nothing that it
 //!   knows to be incomplete, and nobody begins before it knows.
 //! - A copied log begins behind the copy. What followers acknowledged, and what this replica has matched, was about the
@@ -12,7 +14,7 @@
 //! - A follower with nothing at all is not fed a long history record by record: the feeder tells it that its log begins
 //!   further on, and the follower draws the same conclusion as from a log that was trimmed.
 
-use types::{Lineage, LinkId, Lsn, Member, Role, Timestamp};
+use types::{Lineage, LinkId, Lsn, Member, Role, Timestamp, View};
 
 use crate::log::Log;
 use crate::replica::{Office, Repair};
@@ -80,7 +82,7 @@ impl Replica {
         if !matches!(self.repair, Some(Repair::Installing { .. })) {
             return;
         }
-        self.repair = None;
+        self.repair = self.is_relied_on().then_some(Repair::Leaving);
         let received = self.log.received;
         self.log = Log::new(lineage, end, end, self.options.tail_bytes_max);
         self.receive(received);
@@ -91,6 +93,27 @@ impl Replica {
         self.keep_mark(end, effects);
         self.turn(now);
         self.after_repair(now, effects);
+    }
+
+    /// Whether the catalog may count on what this replica has acknowledged under another primary: it is a member, or has not
+    /// heard yet that it is none. What it was named for as a primary it goes on with.
+    fn is_relied_on(&self) -> bool {
+        let follows = matches!(self.office, Office::Following(_) | Office::Idle);
+        let relies = |view: &View| view.primary != self.me && view.members.contains(&self.me);
+        follows && self.view.as_ref().is_none_or(relies) && !self.options.has(Planted::MemberByCopy)
+    }
+
+    /// The catalog counts no longer on what was acknowledged before the copy: now the copy holds what there is.
+    pub(crate) fn leave(&mut self, now: Instant, effects: &mut Vec<Effect>) {
+        if self.repair == Some(Repair::Leaving) && !self.is_relied_on() {
+            self.repair = None;
+            self.after_repair(now, effects);
+        }
+    }
+
+    /// Whether this replica must be taken for one that holds nothing.
+    pub(crate) fn is_installing(&self) -> bool {
+        matches!(self.repair, Some(Repair::Installing { .. } | Repair::Leaving))
     }
 
     /// The log has forgotten the mark: it is kept again, as far as the copy reaches.

@@ -153,7 +153,7 @@ impl Replica {
         }
         match self.repair {
             // A primary that has not heard it yet must not wait for a member that holds nothing.
-            Some(Repair::Installing { .. }) => return self.send_differ_seldom(now, effects),
+            Some(Repair::Installing { .. } | Repair::Leaving) => return self.send_differ_seldom(now, effects),
             Some(Repair::Rewinding(_)) => return,
             None => {}
         }
@@ -226,7 +226,7 @@ impl Replica {
 
     pub(crate) fn send_differ(&mut self, now: Instant, effects: &mut Vec<Effect>) {
         let message = match self.repair {
-            Some(Repair::Installing { .. }) => {
+            Some(Repair::Installing { .. } | Repair::Leaving) => {
                 Message::Differ { lineage: Lineage::new(), end: Lsn::ZERO, trimmed: MISSING }
             }
             _ => Message::Differ { lineage: self.log.lineage.clone(), end: self.log.end, trimmed: self.log.trimmed },

@@ -109,6 +109,8 @@ pub enum Planted {
     SchemaUnchecked,
     /// A member that needs a copy stays in its set.
     MemberAwaitsCopy,
+    /// A member is whole as soon as it has its copy.
+    MemberByCopy,
     /// A primary goes on waiting for a copy when its database has become writable.
     CopyForPromoted,
     /// New definitions are required at once, whatever is still committing with older ones.

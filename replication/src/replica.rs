@@ -56,6 +56,8 @@ pub(crate) enum Repair {
         /// Log and state are what they were before it was asked for, until there is a copy.
         whole: bool,
     },
+    /// It has its copy, and is a member of the set as far as it knows: what it acknowledged before may be above the copy.
+    Leaving,
 }
 
 /// One replica of one partition.
@@ -106,7 +108,7 @@ pub struct Status {
     pub cursors: Cursors,
     /// A rewind or installation is under way.
     pub repairing: bool,
-    /// It takes over a copy: until it has it all, it holds nothing.
+    /// It takes over a copy: until it has it all, and is no member of its set any more, it holds nothing.
     pub installing: bool,
     /// Its own mark.
     pub mark: Mark,
@@ -271,6 +273,7 @@ impl Replica {
             self.office = Office::Idle;
         }
         self.keep_state(effects);
+        self.leave(now, effects);
         self.obey_role(now, effects);
     }
 
@@ -462,7 +465,7 @@ impl Replica {
         match self.repair {
             Some(Repair::Rewinding(to)) => end.min(to),
             Some(Repair::Installing { .. }) => Lsn::ZERO,
-            None => end.min(self.log.end),
+            Some(Repair::Leaving) | None => end.min(self.log.end),
         }
     }
 
@@ -664,9 +667,10 @@ impl Replica {
         self.cursors
     }
 
-    /// Where the log ends: what the catalog compares when it must choose. While a copy is missing it holds nothing.
+    /// Where the log ends: what the catalog compares when it must choose. While a copy is missing, or may lack what this
+    /// member has acknowledged, it holds nothing.
     pub fn log_end(&self) -> LogEnd {
-        if matches!(self.repair, Some(Repair::Installing { .. })) {
+        if self.is_installing() {
             return LogEnd::default();
         }
         let number =
@@ -725,7 +729,7 @@ impl Replica {
             trimmed: self.log.trimmed,
             cursors: self.cursors,
             repairing: self.repair.is_some(),
-            installing: matches!(self.repair, Some(Repair::Installing { .. })),
+            installing: self.is_installing(),
             mark: self.mark.clone(),
             received: self.log.received,
         }

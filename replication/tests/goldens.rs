@@ -105,6 +105,7 @@ const PLANTED: &[Planted] = &[
     Planted::RelayBeforeJoined,
     Planted::StaleTurn,
     Planted::MemberAwaitsCopy,
+    Planted::MemberByCopy,
     Planted::CopyForPromoted,
     Planted::SchemaUnchecked,
     Planted::RequiredAtOnce,

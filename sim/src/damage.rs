@@ -126,7 +126,7 @@ impl World {
         let Some(process) = &mut node.process else { return BTreeSet::new() };
         let heals = |id: &PartitionId| {
             let hosted = &process.hosted[id];
-            !node.disks[id].rotten && hosted.copying.is_none() && !hosted.relied
+            !node.disks[id].rotten && hosted.copying.is_none() && !hosted.replica.status().repairing
         };
         let healed: Vec<PartitionId> = process.damaged.iter().copied().filter(heals).collect();
         process.damaged.retain(|id| !healed.contains(id));
@@ -143,7 +143,6 @@ impl World {
         let leads_sink = view.primary == me && matches!(view.role, types::Role::Sink { .. });
         if let Some(hosted) = self.nodes[index].hosted_mut(view.partition) {
             hosted.leads_sink = leads_sink.then_some(view.reign);
-            hosted.relied = view.members.len() > 1 && view.members.contains(&me);
         }
     }
 

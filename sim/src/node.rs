@@ -57,8 +57,6 @@ pub struct Hosted {
     pub notes: u64,
     /// and of these, by a replica that it has replaced.
     pub notes_before: u64,
-    /// The set counts on what it has, as the catalog said last.
-    pub relied: bool,
     /// A rewind in progress.
     pub rewind: Option<Rewind>,
     /// Reads of the log that were asked for: for whom, first, last, bytes.

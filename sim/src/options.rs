@@ -177,6 +177,7 @@ impl Planted {
             Rule::RelayBeforeJoined,
             Rule::StaleTurn,
             Rule::MemberAwaitsCopy,
+            Rule::MemberByCopy,
             Rule::CopyForPromoted,
             Rule::SchemaUnchecked,
             Rule::RequiredAtOnce,

@@ -97,7 +97,6 @@ impl World {
             applying: false,
             notes: 0,
             notes_before: 0,
-            relied: true,
             rewind: None,
             reads: VecDeque::new(),
             timestamps: BTreeMap::new(),

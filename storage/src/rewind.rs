@@ -15,17 +15,18 @@
 //! end of the log again, for old values are read from it. After step 5 the log holds no record above the point, so
 //! nothing is left to undo.
 //!
-//! The other place where something is set aside is here, too: commits that a promotion declares dead, before its
-//! `EpochStart` is applied (`set_aside_promotion`).
+//! The other places where something is set aside are here, too: commits that a promotion declares dead, before its
+//! `EpochStart` is applied (`set_aside_promotion`), and what a copy of another history replaces (`replaced`).
 
 mod partition_log;
+mod replaced;
 
 use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 use types::entry::Intent;
 use types::state::Prepared;
-use types::{Body, LineageEntry, Lsn, Ordinal, PartitionId, Record, StartKind, Timestamp, TxnId, Write};
+use types::{Body, Epoch, LineageEntry, Lsn, Ordinal, PartitionId, Record, StartKind, Timestamp, TxnId, Write};
 
 use crate::divergence::{
     DivergenceError, DivergenceId, DivergenceReader, DivergenceWriter, Entry, Header, Reason, Stage, Summary, find,
@@ -34,6 +35,7 @@ use crate::log::ReadError;
 use crate::state::{PartitionState, StateError};
 
 pub use partition_log::PartitionLog;
+pub use replaced::{Replaced, set_aside_replaced};
 
 /// Records are read, applied and undone in groups of about so many bytes,
 const GROUP_BYTES: usize = 4 << 20;
@@ -121,16 +123,21 @@ pub struct Aside<'a> {
 }
 
 impl Aside<'_> {
-    fn header(&self, state: &PartitionState, reason: Reason, parted_from: Lsn, last: &Record) -> Header {
+    /// Of a file about what follows `parted_from`, up to the record at `end`.
+    fn header(
+        &self,
+        (reason, parted_from, parted_epoch): (Reason, Lsn, Option<Epoch>),
+        (end, end_epoch): (Lsn, Epoch),
+    ) -> Header {
         Header {
             id: self.id,
             database: self.database.into(),
             partition: self.partition,
             reason,
             parted_from,
-            parted_epoch: state.lineage().epoch_at(parted_from),
-            end: last.lsn,
-            end_epoch: last.epoch,
+            parted_epoch,
+            end,
+            end_epoch,
             created: self.created,
         }
     }
@@ -190,13 +197,12 @@ fn set_aside_tail(
         return Ok(SetAside { file: None, summary: Summary::default() });
     }
     let last = log.record(end).map_err(failed("reading the last record"))?;
-    let header = aside.header(state, Reason::Rewind, intent.to, &last);
-    if let Some(done) = already_set_aside(aside.dir, &header)? {
+    let header = |parted| aside.header((Reason::Rewind, intent.to, parted), (last.lsn, last.epoch));
+    if let Some(done) = already_set_aside(aside.dir, &header(state.lineage().epoch_at(intent.to)))? {
         return Ok(done);
     }
     catch_up(state, log, end)?;
-    let header = aside.header(state, Reason::Rewind, intent.to, &last);
-    let mut writer = DivergenceWriter::create(aside.dir, &header)?;
+    let mut writer = DivergenceWriter::create(aside.dir, &header(state.lineage().epoch_at(intent.to)))?;
     let mut lsn = intent.to.next();
     while lsn <= end {
         let record = log.record(lsn).map_err(failed("reading a record to set aside"))?;
@@ -236,6 +242,7 @@ fn write_record(state: &PartitionState, writer: &mut DivergenceWriter, record: &
 }
 
 /// What the entries of one record have in common.
+#[derive(Clone, Copy)]
 struct About {
     stage: Stage,
     txn: TxnId,
@@ -325,7 +332,8 @@ pub fn set_aside_promotion(
     if cut < horizon {
         return Err(StateError::BelowHorizon { view: cut, horizon }.into());
     }
-    let header = aside.header(state, Reason::Promotion, start_lsn.prev(), start);
+    let parted_epoch = state.lineage().epoch_at(start_lsn.prev());
+    let header = aside.header((Reason::Promotion, start_lsn.prev(), parted_epoch), (start.lsn, start.epoch));
     if let Some(done) = already_set_aside(aside.dir, &header)? {
         return Ok(done);
     }

@@ -55,7 +55,8 @@ class Hostile:
     def refused(self, text, wanted, region=None):
         done = (region or self.east).try_sql(text)
         expect(done.returncode != 0 and any(code in done.stderr for code in wanted), f"{text[:80]}: {done.stderr} {done.stdout[:80]}")
-        print(f"    {text[:70]}: {done.stderr.strip()[:150]}")
+        # The client repeats the statement first.
+        print(f"    {text[:70]}: {done.stderr[done.stderr.find('ERROR'):].strip()[:150]}")
 
     def ports(self):
         for node in self.nodes:
@@ -118,7 +119,7 @@ class Hostile:
                     expect(False, f"a row of {size >> 20} MiB is taken")
                 except pymysql.Error as error:
                     print(f"    a row of {size >> 20} MiB: {str(error)[:150]}")
-                    client.ping(reconnect=True)
+                    client.connect()
         self.alive("bad statements")
 
     def strangers(self):
@@ -129,7 +130,7 @@ class Hostile:
                 expect(False, f"{user} is let in")
             except pymysql.err.OperationalError as error:
                 expect(error.args[0] == 1045, str(error))
-        print(f"    a wrong password: {error}")
+                print(f"    {user} with a wrong password: {error}")
         # A port that nobody listens at, one that accepts and says nothing, one that has another password.
         silent = socket.create_server(("127.0.0.1", 0))
         port = silent.getsockname()[1]

@@ -23,6 +23,7 @@ use super::shows::{count, host_port, is_up, sheet as sheet_of, text};
 use crate::master::LeafState;
 use crate::protocol::PlanOrder;
 use crate::region::Region;
+use crate::sessions::Progress;
 
 /// How long a leaf that is detached may take to hand over what it leads, before the statement says what to do.
 const DETACH_TIME: Duration = Duration::from_secs(30);
@@ -133,7 +134,7 @@ pub async fn change(region: &Arc<Region>, change: LeafChange, address: Option<&s
     if change == (LeafChange::Attach { rebalance: true }) {
         let (aim, kill, explain) = (RebalanceAim::Balance, false, false);
         let all = Rebalance { database: None, aim, kill, explain, no_wait: true };
-        moves::rebalance(region, &all).await?;
+        moves::rebalance(region, &all, &Progress::default()).await?;
     }
     let columns = vec![
         ResultColumn::int("node_id"),

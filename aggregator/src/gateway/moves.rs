@@ -25,6 +25,7 @@ use crate::master::wall_clock;
 use crate::mysql::Client;
 use crate::protocol::{FrontAnswer, FrontRequest, PlanOrder};
 use crate::region::Region;
+use crate::sessions::Progress;
 
 /// Between two looks.
 const LOOK: Duration = Duration::from_millis(50);
@@ -131,8 +132,8 @@ pub(super) async fn ask(
     }
 }
 
-/// `REBALANCE` and `RESTORE REDUNDANCY`.
-pub async fn rebalance(region: &Arc<Region>, statement: &Rebalance) -> Result<Answer> {
+/// `REBALANCE` and `RESTORE REDUNDANCY`; the progress is that of the partitions.
+pub async fn rebalance(region: &Arc<Region>, statement: &Rebalance, progress: &Progress) -> Result<Answer> {
     let before = region.catalog.state();
     let named = |name: &String| {
         let found = before.database_named(name).map(|(id, _)| id);
@@ -153,8 +154,13 @@ pub async fn rebalance(region: &Arc<Region>, statement: &Rebalance) -> Result<An
     if waits {
         // This aggregator may not have heard of the order yet.
         region.catalog.catch_up().await.map_err(|error| Error::new(9005, error.to_string()))?;
-        let moves = |state: &State| told.iter().any(|(planned, _)| is_moving(state, planned));
-        while moves(&region.catalog.state()) {
+        loop {
+            let state = region.catalog.state();
+            let left = told.iter().filter(|(planned, _)| is_moving(&state, planned)).count();
+            progress.tell((told.len() - left) as u64, told.len() as u64);
+            if left == 0 {
+                break;
+            }
             sleep(LOOK).await;
         }
     }
@@ -162,9 +168,10 @@ pub async fn rebalance(region: &Arc<Region>, statement: &Rebalance) -> Result<An
     let mut rows = Vec::new();
     for (planned, steps) in &told {
         let there = state.partitions.get(&planned.partition).is_some_and(|held| held.replicas == planned.replicas);
-        let progress = count(if waits && there { 100 } else { 0 });
+        let done = count(if waits && there { 100 } else { 0 });
         for step in steps {
-            rows.push(row(&state, planned.partition, step, [progress.clone(), Datum::Null, Datum::Null]));
+            let size = bytes(region, &state, planned.partition, step);
+            rows.push(row(&state, planned.partition, step, [done.clone(), size, Datum::Null]));
         }
     }
     Ok(table(columns(&NAMES), rows))

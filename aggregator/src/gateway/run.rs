@@ -366,7 +366,9 @@ impl ClientSession {
             Statement::Leaf { change, address } => {
                 unless(&self.stop, leaves::change(&self.region, *change, address.as_deref())).await
             }
-            Statement::Rebalance(rebalance) => unless(&self.stop, moves::rebalance(&self.region, rebalance)).await,
+            Statement::Rebalance(rebalance) => {
+                unless(&self.stop, moves::rebalance(&self.region, rebalance, &self.progress)).await
+            }
             _ => Err(Error::new(1105, "not a statement about the cluster")),
         }
     }

@@ -3,9 +3,9 @@
 //! Whoever meets a wrong checksum, in the log or in the state, tells the replica's task, and that ends. Here the log is
 //! told that nothing of the partition may be believed (`Damaged`, synced), the replica is opened anew, without a state
 //! and knowing it, and asks for a copy. Each heartbeat names it, so that the master takes it out of the set, or names
-//! another primary. The copy's `Installed` ends the damage in the log. Here it ends only when the replica is out of the
-//! set as well: a copy may lack the last records that it had acknowledged before, and while it is a member the catalog
-//! may name it primary for having them.
+//! another primary. The copy's `Installed` ends the damage in the log. Here it ends when the replica takes part again,
+//! which it does only after it has seen itself outside of the set (`replication::copy`): a copy may lack the last records
+//! that it had acknowledged before, and while it is a member the catalog may name it primary for having them.
 //!
 //! The old files stay until there is a copy: they may be the last ones. While nobody else has the partition, it is
 //! refused with error 9007; the others of the leaf go on.
@@ -125,7 +125,7 @@ pub(super) fn look(leaf: &Leaf) {
         if damaged && !repairing {
             handle.damaged("its part of the node log cannot be read".into());
         }
-        if !damaged && !repairing && !handle.is_relied_on() && leaf.damages.healed(id) {
+        if !damaged && !repairing && leaf.damages.healed(id) {
             say(leaf, Severity::Info, id, "a damaged replica was rebuilt from another one".into());
         }
     }

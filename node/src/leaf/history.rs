@@ -5,7 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use storage::divergence::{DivergenceId, Reason};
 use storage::log::{NodeLog, ReadError};
-use storage::rewind::{Aside, PartitionLog, RewindError};
+use storage::rewind::{Aside, PartitionLog, Replaced, RewindError};
 use storage::state::{PartitionState, StateError};
 use types::entry::Intent;
 use types::{
@@ -94,6 +94,34 @@ pub fn rewind(
         None => storage::rewind::rewind(state, &mut log, &aside, &intent)?,
     };
     tracing::info!(partition = %id, %to, transactions = kept.summary.transactions, file = ?kept.file, "rewound");
+    Ok(())
+}
+
+/// Before a copy counts, what this replica holds and the copy does not is set aside. A replica whose files are damaged, or
+/// that has no state, has nothing that could be believed.
+pub fn set_aside_replaced(
+    shared: &Shared,
+    state: &PartitionState,
+    id: PartitionId,
+    (other, end): (&Lineage, Lsn),
+    promotions: &[Promotion],
+) -> Result<(), RewindError> {
+    let Some(summary) = shared.log.summary(id) else { return Ok(()) };
+    let (common, trimmed) = (summary.lineage.common_point(summary.end, other, end), summary.first.prev());
+    if common >= summary.end || summary.damaged {
+        return Ok(());
+    }
+    if state.applied() < trimmed {
+        tracing::warn!(partition = %id, %common, "a copy replaces what this replica cannot read any more: nothing is set aside");
+        return Ok(());
+    }
+    let (database, dir) = (id.database.to_string(), &shared.divergence_dir);
+    let exchange = exchange(common, other, promotions);
+    let aside = Aside { dir, database: &database, partition: id, id: exchange, created: wall_millis() };
+    let replaced = Replaced { state, lineage: &summary.lineage, trimmed, end: summary.end };
+    let log = PartitionLog::new(&shared.log, id);
+    let kept = storage::rewind::set_aside_replaced(&replaced, &log, &aside, common)?;
+    tracing::info!(partition = %id, %common, transactions = kept.summary.transactions, file = ?kept.file, "a copy replaces a history");
     Ok(())
 }
 

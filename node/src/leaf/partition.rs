@@ -69,8 +69,6 @@ pub struct PartitionHandle {
     pub status: watch::Receiver<Arc<Status>>,
     /// Some replica of the region is not in the set.
     away: Arc<AtomicBool>,
-    /// The catalog relies on what this replica acknowledged.
-    relied: Arc<AtomicBool>,
 }
 
 impl PartitionHandle {
@@ -111,11 +109,6 @@ impl PartitionHandle {
     /// Whether some replica of the region is not in the set, as far as is known.
     pub fn is_away(&self) -> bool {
         self.away.load(Ordering::Relaxed)
-    }
-
-    /// Whether this replica is one of several members of the set, as far as is known: what it has acknowledged counts.
-    pub fn is_relied_on(&self) -> bool {
-        self.relied.load(Ordering::Relaxed)
     }
 
     /// Work beside the task met this.
@@ -207,7 +200,6 @@ pub struct PartitionTask {
     promotions: Vec<Promotion>,
     flushing: Arc<AtomicBool>,
     away: Arc<AtomicBool>,
-    relied: Arc<AtomicBool>,
     /// Gets a copy, while one is missing.
     job: Option<Job>,
     words: Words,
@@ -230,7 +222,7 @@ impl PartitionTask {
         let (sender, events) = mpsc::channel(EVENTS_MAX);
         let (report, reports) = mpsc::unbounded_channel();
         let (status, watcher) = watch::channel(Arc::new(replica.status()));
-        let (away, relied) = (Arc::new(AtomicBool::new(true)), Arc::new(AtomicBool::new(true)));
+        let away = Arc::new(AtomicBool::new(true));
         let task = PartitionTask {
             id,
             replica,
@@ -249,13 +241,12 @@ impl PartitionTask {
             promotions: vec![],
             flushing: Arc::default(),
             away: away.clone(),
-            relied: relied.clone(),
             job: None,
             is_damaged: false,
             leads_sink: None,
         };
         tokio::spawn(task.run(effects));
-        PartitionHandle { events: sender, reports: report, state, status: watcher, away, relied }
+        PartitionHandle { events: sender, reports: report, state, status: watcher, away }
     }
 
     async fn run(mut self, effects: Vec<Effect>) {
@@ -453,8 +444,6 @@ impl PartitionTask {
         self.promotions.clone_from(&view.promotions);
         let nodes = view.members.iter().map(|member| member.node).collect();
         self.away.store(view.mode.sync_replication && view.replicas != nodes, Ordering::Relaxed);
-        let me = self.replica.member();
-        self.relied.store(view.members.len() > 1 && view.members.contains(&me), Ordering::Relaxed);
         let leads = view.primary == self.replica.member() && matches!(view.role, Role::Sink { .. });
         self.leads_sink = leads.then_some(view.reign);
     }
@@ -501,6 +490,9 @@ impl PartitionTask {
         };
         job.stop().await;
         let (end, lineage) = (copy.state.applied(), types::Lineage::clone(&copy.state.lineage()));
+        if !self.set_aside(&lineage, end) {
+            return vec![];
+        }
         let intended = self.shared.log.summary(self.id).is_some_and(|summary| summary.intent.is_some());
         let mut entries: Vec<_> = intended.then_some((self.id, Entry::IntentCleared)).into_iter().collect();
         entries.push((self.id, Entry::Installed { trimmed: end, lineage: lineage.clone() }));
@@ -522,6 +514,24 @@ impl PartitionTask {
         tracing::info!(partition = %self.id, %end, "a copy was taken over");
         inputs.push(Input::Installed { lineage, end });
         inputs
+    }
+
+    /// Keeps what a copy of another history replaces. False if that is not possible: then nothing is replaced.
+    fn set_aside(&self, lineage: &types::Lineage, end: Lsn) -> bool {
+        let kept = tokio::task::block_in_place(|| {
+            history::set_aside_replaced(&self.shared, &self.state.get(), self.id, (lineage, end), &self.promotions)
+        });
+        match kept {
+            Ok(()) => true,
+            Err(error) if error.is_damage() => {
+                tracing::error!(partition = %self.id, %error, "what a copy replaces cannot be read, and is not set aside");
+                true
+            }
+            Err(error) => {
+                self.give_up(&format!("what a copy replaces cannot be set aside: {error}"));
+                false
+            }
+        }
     }
 
     /// Trims the log, and raises the bounds of garbage collection behind it.

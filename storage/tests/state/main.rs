@@ -10,6 +10,7 @@ mod collect;
 mod divergence;
 mod kill;
 mod reads;
+mod replaced;
 mod rewind;
 mod setup;
 mod snapshot;

@@ -92,10 +92,10 @@ fn aside(dir: &Path) -> Aside<'_> {
 }
 
 /// Stage, position, key, value before, value after.
-type Row = (Stage, Lsn, Vec<u8>, Option<Vec<u8>>, Option<Vec<u8>>);
+pub type Row = (Stage, Lsn, Vec<u8>, Option<Vec<u8>>, Option<Vec<u8>>);
 
 /// What the file must hold: commits and open or aborted transactions above `to`, with the rows before them.
-fn expected(log: &[Record], to: usize) -> Vec<Row> {
+pub fn expected(log: &[Record], to: usize) -> Vec<Row> {
     let prepared = |txn| {
         let prepare =
             log.iter().find(|record| matches!(&record.body, Body::Prepare { txn: other, .. } if *other == txn));
