@@ -570,10 +570,11 @@ impl Replica {
         run: impl FnOnce(&mut Txns, &mut Context),
     ) {
         let Cursors { committed, applied, .. } = self.cursors;
+        let may_answer = self.may_answer(now);
         if let Office::Leading(leading) = &mut self.office
             && let Some(txns) = &mut leading.txns
         {
-            run(txns, &mut Context { now, log: &mut self.log, committed, applied, effects });
+            run(txns, &mut Context { now, may_answer, log: &mut self.log, committed, applied, effects });
         }
     }
 

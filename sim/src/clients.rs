@@ -421,6 +421,9 @@ impl World {
             Want::Settled(read) => self.on_settled(index, read, &answer),
             Want::Inquiry(asker, partition, txn, first) => {
                 if let Answer::Decided { decision } = answer {
+                    if let Some(name) = self.name_in_log(index, id, txn, false) {
+                        self.check_fork(index, id, name, Deed::Acknowledges);
+                    }
                     self.after(MILLI, Event::Client(Act::Learnt(asker, partition, txn, first, decision)));
                 }
             }

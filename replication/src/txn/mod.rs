@@ -86,6 +86,8 @@ pub(crate) struct Txns {
 /// What a request needs from the replica.
 pub(crate) struct Context<'a> {
     pub now: Instant,
+    /// Whether this primary may tell anybody what is committed.
+    pub may_answer: bool,
     pub log: &'a mut Log,
     pub committed: Lsn,
     pub applied: Lsn,
@@ -461,7 +463,7 @@ impl Txns {
                 Some(Answer::Finished)
             }
             Some(_) => Some(Answer::Refused(Refusal::Stale)),
-            None => Some(Answer::Finished),
+            None => self.answer_when(Lsn::ZERO, ticket, Answer::Finished, context),
         }
     }
 
@@ -535,8 +537,10 @@ impl Txns {
         self.answers.entry(lsn).or_default().push((ticket, answer));
     }
 
+    /// What was committed before waits like what is committed now while this primary may not answer: whoever is named
+    /// without it may have decided otherwise.
     fn answer_when(&mut self, lsn: Lsn, ticket: Ticket, answer: Answer, context: &Context) -> Option<Answer> {
-        if lsn <= context.committed {
+        if lsn <= context.committed && context.may_answer {
             return Some(answer);
         }
         self.answer_at(lsn, ticket, answer);
