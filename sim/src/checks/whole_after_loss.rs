@@ -9,7 +9,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use catalog::command::{Loss, NamePrimary};
-use types::{Ordinal, PromotionId, Timestamp, TxnId};
+use types::{Ordinal, PromotionId, StartKind, Timestamp, TxnId};
 
 use crate::clients::Part;
 use crate::node::Hosted;
@@ -26,6 +26,9 @@ pub struct Recoveries {
     pub lost: BTreeSet<TxnId>,
     /// Regions in which a partition went on from the end of its own log after a loss.
     pub uncut: BTreeSet<usize>,
+    /// Promotions that a partition carries out in a log that went on from its own end after they were ordered: it may lack
+    /// what the history has below the cut.
+    pub short: BTreeSet<(Ordinal, PromotionId)>,
     /// The cuts of each region, in order.
     pub cuts: BTreeMap<usize, Vec<Timestamp>>,
 }
@@ -76,7 +79,24 @@ impl World {
         let planted = self.options.has(Planted::UncutRecovery);
         if naming.loss.gives_up() && !self.is_sink(region) && !planted {
             self.checks.recoveries.uncut.insert(region);
+            self.note_short(region, naming);
         }
+    }
+
+    /// The log that goes on may lack what was committed below the cuts of the promotions that it has not carried out. One that
+    /// it has carried out is compared as before.
+    fn note_short(&mut self, region: usize, naming: &NamePrimary) {
+        let (id, node) = (naming.partition, &self.nodes[self.node_of(region, naming.primary.node)]);
+        let Some(disk) = node.disks.get(&id) else { return };
+        let log = node.hosted(id).map_or(&disk.log, |hosted| &hosted.log);
+        let carried = log.summary.lineage.entries().iter().filter_map(|entry| match entry.kind {
+            StartKind::Promotion { id, .. } => Some(id),
+            StartKind::Failover => None,
+        });
+        let carried: BTreeSet<PromotionId> = carried.collect();
+        let ordered = self.term(region).into_iter().map(|promotion| promotion.id);
+        let short = ordered.filter(|promotion| !carried.contains(promotion)).map(|promotion| (id.ordinal, promotion));
+        self.checks.recoveries.short.extend(short);
     }
 
     /// A database goes on from a cut: the rows at it are the history's, unless that has losses in it that nobody can tell.
