@@ -21,6 +21,9 @@ const MAX_DEPTH: usize = 200;
 /// Most operators that follow each other on one level. `1+1+1` makes a tree as deep as it is long, and whoever walks or
 /// drops that goes down it on the stack: the daemon gives its threads enough for so many.
 const MAX_CHAIN: usize = 1000;
+/// Most of them that compute. DataFusion derives the type of each from all below it, in each of its passes: the time to
+/// plan grows with the cube of their number, to seconds here.
+const MAX_SUMMANDS: usize = 250;
 /// Bytes of stack that a thread needs which parses, plans or runs statements.
 pub const STACK_BYTES: usize = 32 << 20;
 /// Words that join or extend what stands before them.
@@ -114,19 +117,25 @@ fn check_chains(tokens: &[Token]) -> Result<()> {
         Kind::Word(word) => JOINING.iter().any(|joining| word.eq_ignore_ascii_case(joining)),
         _ => false,
     };
-    let mut levels = vec![0usize];
+    let computes = |kind: &Kind| match kind {
+        Kind::Symbol(symbol) => matches!(*symbol, "+" | "-" | "*" | "/" | "%" | "|" | "&" | "^" | "<<" | ">>"),
+        Kind::Word(word) => word.eq_ignore_ascii_case("DIV") || word.eq_ignore_ascii_case("MOD"),
+        _ => false,
+    };
+    // On each level all that join, and of these those that compute.
+    let mut levels = vec![(0usize, 0usize)];
     for token in tokens {
         match &token.kind {
-            Kind::Symbol("(") => levels.push(0),
+            Kind::Symbol("(") => levels.push((0, 0)),
             Kind::Symbol(")") if levels.len() > 1 => drop(levels.pop()),
-            Kind::Symbol("," | ";") => levels.last_mut().into_iter().for_each(|count| *count = 0),
+            Kind::Symbol("," | ";") => levels.last_mut().into_iter().for_each(|counts| *counts = (0, 0)),
             kind if joins(kind) => {
-                let count = levels.last_mut().expect("the first level is never left");
-                *count += 1;
-                if *count > MAX_CHAIN {
-                    let text = format!(
-                        "More than {MAX_CHAIN} operators follow each other; split the statement or use brackets"
-                    );
+                let (all, computing) = levels.last_mut().expect("the first level is never left");
+                (*all, *computing) = (*all + 1, *computing + usize::from(computes(kind)));
+                let exceeded = if *computing > MAX_SUMMANDS { Some(MAX_SUMMANDS) } else { None };
+                if let Some(most) = exceeded.or((*all > MAX_CHAIN).then_some(MAX_CHAIN)) {
+                    let text =
+                        format!("More than {most} operators follow each other; split the statement or use brackets");
                     return Err(Error::new(1436, text));
                 }
             }

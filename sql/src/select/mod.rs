@@ -24,6 +24,8 @@ use datafusion::physical_plan::streaming::StreamingTableExec;
 use datafusion::physical_plan::{ExecutionPlan, displayable, execute_stream};
 use datafusion::prelude::SessionConfig;
 use futures::StreamExt;
+use tokio::runtime::{Handle, RuntimeFlavor};
+use tokio::task::block_in_place;
 
 use crate::answer::{Answer, ResultColumn, Rows, shown};
 use crate::arrow::{Reader, ty_of};
@@ -101,8 +103,19 @@ fn scans(plan: &Arc<dyn ExecutionPlan>) -> Option<usize> {
     plan.children().into_iter().try_fold(own, |sum, child| Some(sum + scans(child)?))
 }
 
+/// The runtime, if it has other threads: planning may take seconds, and the statements of its thread go on meanwhile.
+fn threads() -> Option<Handle> {
+    let many = |handle: &Handle| handle.runtime_flavor() == RuntimeFlavor::MultiThread;
+    Handle::try_current().ok().filter(many)
+}
+
 async fn physical(plan: &LogicalPlan) -> Result<Arc<dyn ExecutionPlan>> {
-    let planned = STATE.create_physical_plan(plan).await.map_err(translate)?;
+    let planning = STATE.create_physical_plan(plan);
+    let planned = match threads() {
+        Some(handle) => block_in_place(|| handle.block_on(planning)),
+        None => planning.await,
+    };
+    let planned = planned.map_err(translate)?;
     concat::in_order(planned).map_err(translate)
 }
 
@@ -131,7 +144,8 @@ async fn plan(
         let provider = provider(cluster, session, database, name, hidden).await?;
         tables.insert((database.clone(), name.clone()), provider);
     }
-    let plan = planner::plan(tree, tables, env, &STATE).map_err(translate)?;
+    let planning = || planner::plan(tree, tables, env, &STATE);
+    let plan = if threads().is_some() { block_in_place(planning) } else { planning() }.map_err(translate)?;
     // A UNION has the first side's metadata, but values of both: its columns are no table's.
     let united = plan.exists(|node| Ok(matches!(node, LogicalPlan::Union(_)))).map_err(translate)?;
     let fields = plan.schema().fields();
