@@ -45,10 +45,13 @@ pub mod outcome;
 pub mod claim;
 pub mod database;
 pub mod event;
+pub mod heartbeat;
 pub mod link;
 pub mod movement;
 pub mod node;
 pub mod partition;
+pub mod partitions;
+pub mod shared;
 pub mod state;
 pub mod user;
 

@@ -14,6 +14,8 @@ use crate::movement::Move;
 use crate::node::Node;
 use crate::outcome::Refusal;
 use crate::partition::Partition;
+use crate::partitions::{Partitions, all_of};
+use crate::shared::SharedSet;
 use crate::user::{Account, User};
 
 /// Timestamps that the leader may hand out.
@@ -47,7 +49,7 @@ pub struct State {
     /// By id; names are unique.
     pub databases: BTreeMap<DatabaseId, Database>,
     /// Of all databases.
-    pub partitions: BTreeMap<PartitionId, Partition>,
+    pub partitions: Partitions,
     /// Links of databases that follow another region.
     pub sinks: BTreeMap<LinkId, SinkLink>,
     /// Links of databases that another region follows.
@@ -61,7 +63,7 @@ pub struct State {
     /// Copies to be deleted: a leaf deletes nothing but what is listed here, then confirms.
     pub removals: BTreeMap<(NodeId, PartitionId), Revision>,
     /// Partitions by their last change, for `views_since`.
-    pub(crate) changes: BTreeSet<(Revision, PartitionId)>,
+    pub(crate) changes: SharedSet<(Revision, PartitionId)>,
     /// The last `EVENTS_MAX` events, oldest first.
     pub events: VecDeque<Event>,
 }
@@ -85,14 +87,14 @@ impl State {
             last_database: DatabaseId::default(),
             nodes: BTreeMap::new(),
             databases: BTreeMap::new(),
-            partitions: BTreeMap::new(),
+            partitions: Partitions::default(),
             sinks: BTreeMap::new(),
             sources: BTreeMap::new(),
             users: BTreeMap::new(),
             parted: BTreeMap::new(),
             moves: BTreeMap::new(),
             removals: BTreeMap::new(),
-            changes: BTreeSet::new(),
+            changes: SharedSet::new(),
             events: VecDeque::new(),
         }
     }
@@ -157,9 +159,7 @@ impl State {
 
     /// Partitions of a database, the meta partition first.
     pub fn partitions_of(&self, database: DatabaseId) -> impl Iterator<Item = (PartitionId, &Partition)> {
-        let first = PartitionId { database, ordinal: types::Ordinal(i32::MIN) };
-        let last = PartitionId { database, ordinal: types::Ordinal(i32::MAX) };
-        self.partitions.range(first..=last).map(|(id, partition)| (*id, partition))
+        self.partitions.range(all_of(database)).map(|(id, partition)| (*id, partition))
     }
 
     /// A name for a new epoch, above every number minted or received.
@@ -199,6 +199,12 @@ impl State {
         self.touch_news(database);
     }
 
+    /// Partitions that a command after this revision has changed.
+    pub fn changed_since(&self, since: Revision) -> impl Iterator<Item = PartitionId> {
+        let first = PartitionId { database: DatabaseId(0), ordinal: types::Ordinal(i32::MIN) };
+        self.changes.range((Revision(since.0 + 1), first)..).map(|(_, id)| *id)
+    }
+
     /// Counts a change of a database that its leaves must learn, but that is in no view.
     pub(crate) fn touch_news(&mut self, database: DatabaseId) {
         let revision = self.revision;
@@ -219,7 +225,8 @@ impl State {
 
     /// Panics if an invariant does not hold. Costs a pass over everything: for tests and the simulator.
     pub fn check(&self) {
-        for (id, partition) in &self.partitions {
+        self.partitions.check();
+        for (id, partition) in self.partitions.iter() {
             self.check_partition(*id, partition);
         }
         let mut names = BTreeSet::new();
@@ -239,7 +246,7 @@ impl State {
         }
         for (id, node) in &self.nodes {
             assert!(*id <= self.last_node, "node {id} above the last id given, {}", self.last_node);
-            let held = self.partitions.values().filter(|partition| partition.replicas.contains(id)).count();
+            let held = self.partitions.count_held_by(*id);
             assert!(!node.removed || held == 0, "removed node {id} holds {held} replicas");
         }
         for (id, link) in &self.sources {

@@ -34,7 +34,7 @@ impl State {
     pub fn news_since(&self, node: NodeId, since: Revision) -> Vec<DatabaseNews> {
         let since = self.known(since);
         let changed = self.databases.iter().filter(|(_, database)| database.changed > since);
-        let holds = |id: DatabaseId| self.partitions_of(id).any(|(_, held)| held.replicas.contains(&node));
+        let holds = |id: DatabaseId| self.partitions.held_of(node, id).next().is_some();
         changed.filter(|(id, _)| holds(**id)).map(|(id, database)| self.news(*id, database)).collect()
     }
 
@@ -93,8 +93,10 @@ impl State {
     /// hold, a copy. From `Revision(0)` on it is everything that concerns it.
     pub fn views_since(&self, node: NodeId, since: Revision) -> Vec<View> {
         let since = self.known(since);
-        let first = PartitionId { database: types::DatabaseId(0), ordinal: types::Ordinal(i32::MIN) };
-        let changed = self.changes.range((Revision(since.0 + 1), first)..).map(|(_, id)| *id);
+        if since == Revision(0) {
+            return self.partitions.held_by(node).filter_map(|(id, _)| self.view(id)).collect();
+        }
+        let changed = self.changed_since(since);
         changed.filter(|id| self.partitions[id].replicas.contains(&node)).filter_map(|id| self.view(id)).collect()
     }
 

@@ -55,7 +55,7 @@ fn of_region(region: &Region) -> Vec<Metric> {
     let (leaves, limit) = (region.detector.leaves(), region.detector.failure_timeout());
     let up: Vec<_> = leaves.values().filter(|leaf| leaf.at.elapsed() <= limit).collect();
     let leads = |replica: &&aggregator::protocol::ReplicaReport| replica.leading.as_ref().is_some_and(|l| l.serving);
-    let serving = up.iter().flat_map(|leaf| &leaf.replicas).filter(leads).count();
+    let serving = up.iter().flat_map(|leaf| leaf.said.replicas.values()).filter(leads).count();
     let holders = state.nodes.values().filter(|node| node.holds_replicas()).count();
     let moving = state.moves.values().filter(|wanted| wanted.begun.is_some()).count();
     let status = region.catalog.status();

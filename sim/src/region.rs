@@ -117,7 +117,11 @@ impl World {
             other => panic!("a first database is made: {other:?}"),
         }
         if self.options.has(Planted::RestartedMember) {
-            self.regions[index].catalog.partitions.values_mut().for_each(|partition| partition.on_disk = true);
+            let partitions = &mut self.regions[index].catalog.partitions;
+            let ids: Vec<PartitionId> = partitions.keys().copied().collect();
+            for id in ids {
+                partitions.get_mut(&id).expect("it was listed above").on_disk = true;
+            }
         }
         let region = &self.regions[index];
         let ids: Vec<PartitionId> = region.catalog.partitions.keys().copied().collect();
@@ -297,7 +301,7 @@ impl World {
     fn renew_epochs(&mut self, index: usize) {
         let region = &self.regions[index];
         let mut commands = vec![];
-        for (id, held) in &region.catalog.partitions {
+        for (id, held) in region.catalog.partitions.iter() {
             let Some(grant) = &held.grant else { continue };
             let node = &self.nodes[self.node_of(index, held.primary.node)];
             let heard = region.heard.hears(held.primary, self.now, FAILURE * MILLI);

@@ -152,7 +152,7 @@ impl Links {
     pub fn routes(&self, state: &State, node: NodeId) -> Vec<Route> {
         let known = self.known.lock();
         let of = |(id, sink): (&LinkId, &catalog::link::SinkLink)| {
-            let held = state.partitions_of(sink.database).any(|(_, partition)| partition.replicas.contains(&node));
+            let held = state.partitions.held_of(node, sink.database).next().is_some();
             let source = known.get(id)?.source.as_ref().filter(|_| held)?;
             Some(Route { link: *id, partitions: source.route.clone() })
         };

@@ -56,9 +56,8 @@ pub fn sheet(region: &Region, state: &State) -> Sheet {
 fn row(region: &Region, state: &State, id: NodeId, node: &Node, leaf: Option<&LeafState>) -> Vec<Datum> {
     let (host, port) = host_port(&node.addresses.rpc);
     let up = leaf.is_some_and(|leaf| is_up(region, leaf.at));
-    let held = || state.partitions.values().filter(|held| held.replicas.contains(&id));
-    let primaries = held().filter(|held| held.primary.node == id).count() as u64;
-    let copies = held().count() as u64;
+    let primaries = state.partitions.count_led_on(id) as u64;
+    let copies = state.partitions.count_held_by(id) as u64;
     let known = |of: fn(&LeafState) -> u64| leaf.map_or(Datum::Null, |leaf| count(of(leaf)));
     vec![
         count(id.0),

@@ -112,7 +112,7 @@ fn bytes(region: &Region, state: &State, id: PartitionId, step: &Step) -> Datum 
 fn copied(region: &Region, state: &State, id: PartitionId, to: NodeId, begun_millis: u64) -> [Datum; 3] {
     let Some(primary) = region.detector.primary(state, id) else { return [count(0), Datum::Null, Datum::Null] };
     let leaves = region.detector.leaves();
-    let copy = leaves.get(&to).and_then(|leaf| leaf.replicas.iter().find(|replica| replica.partition == id));
+    let copy = leaves.get(&to).and_then(|leaf| leaf.said.replicas.get(&id));
     let percent = copy
         .filter(|copy| !copy.repairing)
         .map_or(0, |copy| (copy.appended.0.saturating_mul(100) / primary.appended.0.max(1)).min(99));

@@ -150,7 +150,7 @@ fn partitions(region: &Region, state: &State, client: &Client, database: Option<
     }
     let heard = region.detector.leaves();
     let mut rows = Vec::new();
-    for (id, partition) in &state.partitions {
+    for (id, partition) in state.partitions.iter() {
         let name = &state.databases[&id.database].name;
         if database.is_some_and(|wanted| wanted != name) || !may_use(state, client, name) {
             continue;
@@ -161,7 +161,7 @@ fn partitions(region: &Region, state: &State, client: &Client, database: Option<
         for node in &partition.replicas {
             let (host, port) = host_port(&member(*node));
             let leaf = heard.get(node).filter(|leaf| is_up(region, leaf.at));
-            let replica = leaf.and_then(|leaf| leaf.replicas.iter().find(|replica| replica.partition == *id));
+            let replica = leaf.and_then(|leaf| leaf.said.replicas.get(id));
             let primary = partition.primary.node == *node;
             let joined = partition.members.iter().any(|member| member.node == *node);
             let state = match replica {

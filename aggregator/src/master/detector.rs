@@ -6,7 +6,7 @@
 //! the next one. Decisions are pure functions over the catalog and over what was heard (`catalog::decide`); this file only feeds
 //! them and proposes what they return, in the office in which it was heard.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -15,22 +15,30 @@ use ::catalog::database::Database;
 use ::catalog::decide::failover;
 use ::catalog::decide::heard::{Heard, Report as EndHeard};
 use ::catalog::decide::moves::Memory;
+use ::catalog::decide::orders::{Peerage, orders};
+use ::catalog::heartbeat::Said;
 use ::catalog::partition::Partition;
 use ::catalog::{Command, State};
+use futures::future::join_all;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
-use types::{DatabaseId, Lsn, Member, NodeId, PartitionId, Revision, SetVersion, Timestamp, View};
+use types::{DatabaseId, Lsn, Member, NodeId, PartitionId, Revision, SetVersion, Timestamp};
 
 use super::catalog::{Catalog, CatalogError};
 use super::fronts::Fronts;
 use super::served::Served;
 use crate::dr::Links;
-use crate::protocol::{LeadingReport, Orders, Peer, ReplicaReport, Report, Round};
+use crate::protocol::{LeadingReport, Orders, ReplicaReport, Report, Round};
 
 /// Between two looks at what has failed.
 const LOOK: Duration = Duration::from_millis(25);
 /// An answer waits for a look no longer than this.
 const LOOK_WAIT: Duration = Duration::from_millis(100);
+
+/// Commands of one look that are decided together: they are one write of the catalog's log.
+const DECIDED_AT_ONCE: usize = 256;
+/// How long it is known down to where history is kept, unless the catalog changes.
+const PINS_KNOWN: u64 = 50_000_000;
 
 /// Most partitions that move at a time, where nothing is said.
 pub const MOVES_AT_ONCE: usize = 4;
@@ -53,20 +61,14 @@ impl Default for DetectorOptions {
 /// What one leaf said last.
 #[derive(Clone, Debug)]
 pub struct LeafState {
-    /// Its process.
-    pub member: Member,
-    /// Its replicas.
-    pub replicas: Vec<ReplicaReport>,
+    /// Its process, and what that has said of its replicas.
+    pub said: Said,
     /// Bytes used and free on its disk.
     pub disk: (u64, u64),
     /// It takes no writes of clients before its disk has room again.
     pub disk_full: bool,
     /// 99 of the last hundred syncs of its log took no longer, in microseconds.
     pub sync_p99_us: Option<u64>,
-    /// Its replicas had obeyed the catalog up to here.
-    pub revision: Revision,
-    /// It was said after these orders.
-    pub round: Round,
     /// When.
     pub at: Instant,
 }
@@ -77,12 +79,15 @@ pub struct Detector {
     pub(super) served: Served,
     links: Arc<Links>,
     fronts: Arc<Fronts>,
-    /// Partitions that became durable everywhere by order: of which set, and up to where that must be.
-    confirming: Mutex<BTreeMap<PartitionId, (SetVersion, Lsn)>>,
+    watched: Mutex<Watched>,
+    peerage: Mutex<Peerage>,
+    pins: Mutex<Pins>,
+    /// Where which leaf's logs end must be known.
+    ends_wanted: Mutex<BTreeMap<NodeId, Vec<PartitionId>>>,
     pub(super) options: DetectorOptions,
     started: Instant,
     pub(super) heard: Mutex<Heard>,
-    pub(super) leaves: Mutex<BTreeMap<NodeId, LeafState>>,
+    pub(super) leaves: Mutex<BTreeMap<NodeId, Arc<LeafState>>>,
     /// How long what moves takes.
     pub(super) moves: Mutex<Memory>,
     office: Mutex<Office>,
@@ -99,6 +104,20 @@ struct Looks {
     wanted: u64,
 }
 
+/// Partitions at which a look must look, besides those that have failed. All others are as they were at the last one.
+#[derive(Debug, Default)]
+struct Watched {
+    /// The catalog's changes up to here are in the rest.
+    seen: Revision,
+    /// Their view or a report of them is new, or they are to be named again.
+    fresh: BTreeSet<PartitionId>,
+    /// They became durable everywhere by order: of which set, and up to where that must be, once that is known.
+    confirming: BTreeMap<PartitionId, Option<(SetVersion, Lsn)>>,
+}
+
+/// Down to where history is kept for other regions, as of a revision and a time.
+type Pins = Option<(Revision, u64, Vec<(DatabaseId, Timestamp)>)>;
+
 /// In which office this aggregator hears.
 #[derive(Debug)]
 struct Office {
@@ -112,7 +131,8 @@ impl Detector {
     /// Of an aggregator that has not led yet.
     pub fn new(catalog: Catalog, options: DetectorOptions) -> Arc<Detector> {
         let (heard, served, started) = (Mutex::new(Heard::new(0)), Served::default(), Instant::now());
-        let (leaves, confirming, moves) = (Mutex::default(), Mutex::default(), Mutex::default());
+        let (leaves, watched, moves) = (Mutex::default(), Mutex::default(), Mutex::default());
+        let (peerage, pins, ends_wanted) = (Mutex::default(), Mutex::default(), Mutex::default());
         let (links, fronts) = (Arc::default(), Arc::default());
         let office = Mutex::new(Office { term: 0, since: started, round: Round::default() });
         Arc::new(Detector {
@@ -120,7 +140,10 @@ impl Detector {
             served,
             links,
             fronts,
-            confirming,
+            watched,
+            peerage,
+            pins,
+            ends_wanted,
             options,
             started,
             heard,
@@ -149,7 +172,10 @@ impl Detector {
         *self.heard.lock() = Heard::new(self.now());
         self.leaves.lock().clear();
         *self.moves.lock() = Memory::default();
-        self.confirming.lock().clear();
+        *self.watched.lock() = Watched::default();
+        *self.peerage.lock() = Peerage::default();
+        *self.pins.lock() = None;
+        self.ends_wanted.lock().clear();
         self.served.clear();
         self.links.clear();
         self.fronts.clear();
@@ -210,8 +236,9 @@ impl Detector {
             return Ok(None);
         }
         let (node, sent, obeyed) = (report.member.node, report.sent, report.revision);
+        let is_new = report.round.master != self.office.lock().round.master;
         let removed = report.removed.clone();
-        let gone = self.hear(report);
+        let (gone, tell_all) = self.hear(report);
         self.looked().await;
         for partition in removed {
             let confirmed = self.catalog.decide(term, Command::ReplicaGone { partition, node }).await;
@@ -221,13 +248,14 @@ impl Detector {
         }
         self.raise_epochs(term).await;
         let state = self.catalog.state();
-        let wanted = failover::reports_wanted(&state, &self.heard.lock(), self.now(), self.failure_nanos());
-        let mut orders = orders(&state, node, sent, obeyed);
+        let nodes_changed = self.peerage.lock().look(&state);
+        let mut orders = orders(&state, node, obeyed, is_new, nodes_changed);
+        (orders.sent, orders.tell_all) = (sent, tell_all);
         orders.routes = self.links.routes(&state, node);
         orders.pins = self.pins(&state);
         orders.gone = gone;
         orders.round = self.begin_round();
-        orders.ends_wanted = wanted.into_iter().filter(|(of, _)| of.node == node).map(|(_, id)| id).collect();
+        orders.ends_wanted = self.ends_wanted.lock().get(&node).cloned().unwrap_or_default();
         Ok(Some(orders))
     }
 
@@ -244,36 +272,63 @@ impl Detector {
         let _ = tokio::time::timeout(LOOK_WAIT, looks.wait_for(|looks| looks.ended >= looks.wanted)).await;
     }
 
-    fn hear(&self, report: Report) -> Vec<Member> {
+    /// Who is proved gone, and whether the process must tell of all its replicas: before that it counts as not heard.
+    fn hear(&self, report: Report) -> (Vec<Member>, bool) {
         let now = self.now();
-        let mut heard = self.heard.lock();
-        heard.heartbeat(report.member, now);
+        let (mut heard, mut leaves) = (self.heard.lock(), self.leaves.lock());
         let lost = report.gone.iter().any(|member| !heard.is_gone(*member));
         report.gone.iter().for_each(|member| heard.proved_gone(*member));
-        for end in report.ends {
-            let (member, powered_since) = (report.member, end.powered_since);
-            let heard_end = EndHeard { member, at: now, end: end.end, mark: end.mark, powered_since };
-            heard.report(end.partition, heard_end);
-        }
-        report.replicas.iter().filter_map(|replica| replica.epoch).for_each(|epoch| heard.epoch(epoch.number));
-        let damaged = report.replicas.iter().filter(|replica| replica.damaged).map(|replica| replica.partition);
-        heard.damaged(report.member, damaged.collect(), now);
-        self.links.hear(report.member, &report.replicas);
         heard.answered(report.member, now);
+        let node = report.member.node;
+        // Nobody else holds it for long, so that it is seldom copied.
+        let known = leaves.remove(&node).map(|leaf| Arc::unwrap_or_clone(leaf).said);
+        let said = Said::take(known, &report);
+        let tell_all = said.is_none();
+        if let Some(said) = said {
+            heard.heartbeat(report.member, now);
+            self.hear_replicas(&mut heard, &said, &report, now);
+            let Report { disk, disk_full, sync_p99_us, .. } = report;
+            leaves.insert(node, Arc::new(LeafState { said, disk, disk_full, sync_p99_us, at: Instant::now() }));
+        }
         let gone = heard.gone().iter().copied().collect();
-        let Report { member, replicas, disk, disk_full, sync_p99_us, revision, round, .. } = report;
-        let state = LeafState { member, replicas, disk, disk_full, sync_p99_us, revision, round, at: Instant::now() };
-        self.leaves.lock().insert(member.node, state);
-        drop(heard);
+        drop((heard, leaves));
         if lost {
             self.alarm();
         }
-        gone
+        (gone, tell_all)
+    }
+
+    fn hear_replicas(&self, heard: &mut Heard, said: &Said, report: &Report, now: u64) {
+        for end in &report.ends {
+            let (member, mark, powered_since) = (report.member, end.mark.clone(), end.powered_since);
+            let heard_end = EndHeard { member, at: now, end: end.end, mark, powered_since };
+            heard.report(end.partition, heard_end);
+        }
+        report.replicas.iter().filter_map(|replica| replica.epoch).for_each(|epoch| heard.epoch(epoch.number));
+        if report.whole || !report.replicas.is_empty() || !report.closed.is_empty() {
+            let damaged = said.replicas.values().filter(|replica| replica.damaged).map(|replica| replica.partition);
+            heard.damaged(report.member, damaged.collect(), now);
+        }
+        self.links.hear(report.member, &report.replicas);
+        self.watched.lock().fresh.extend(report.replicas.iter().map(|replica| replica.partition));
     }
 
     /// Down to where history is kept for other regions: the cut that a sink or a parted side last reported as durable,
     /// and of a database that is a sink its own.
     fn pins(&self, state: &State) -> Vec<(DatabaseId, Timestamp)> {
+        let mut known = self.pins.lock();
+        if let Some((revision, at, pins)) = &*known
+            && *revision == state.revision
+            && self.now().saturating_sub(*at) < PINS_KNOWN
+        {
+            return pins.clone();
+        }
+        let pins = self.pins_now(state);
+        *known = Some((state.revision, self.now(), pins.clone()));
+        pins
+    }
+
+    fn pins_now(&self, state: &State) -> Vec<(DatabaseId, Timestamp)> {
         let pin = |(id, database): (&DatabaseId, &Database)| {
             let own = database.is_sink().then(|| self.served(state, *id));
             Some((*id, state.pin(*id).into_iter().chain(own).min()?))
@@ -282,13 +337,13 @@ impl Detector {
     }
 
     /// What each leaf said last.
-    pub fn leaves(&self) -> BTreeMap<NodeId, LeafState> {
+    pub fn leaves(&self) -> BTreeMap<NodeId, Arc<LeafState>> {
         self.leaves.lock().clone()
     }
 
     /// Up to where a process has obeyed the catalog, if it was heard.
     pub(super) fn obeyed(&self, member: Member) -> Option<Revision> {
-        self.leaves.lock().get(&member.node).filter(|leaf| leaf.member == member).map(|leaf| leaf.revision)
+        self.leaves.lock().get(&member.node).filter(|leaf| leaf.said.member == member).map(|leaf| leaf.said.revision)
     }
 
     /// Epochs that logs have received from another region are never minted here.
@@ -301,45 +356,65 @@ impl Detector {
         }
     }
 
+    /// Takes in what the catalog has changed since the last look.
+    fn watch(&self, state: &State) {
+        let mut watched = self.watched.lock();
+        let since = watched.seen;
+        for id in state.changed_since(since) {
+            watched.fresh.insert(id);
+            if state.partitions.get(&id).is_some_and(|partition| is_unconfirmed(state, id, partition)) {
+                watched.confirming.entry(id).or_default();
+            }
+        }
+        watched.seen = state.revision;
+    }
+
     /// Primaries whose logs have received an epoch that is not below the one they were granted: records came in until
     /// the promotion was known. They are named again, with a higher one.
     fn regranted(&self, state: &State) -> Vec<Command> {
-        let behind = |(id, partition): (&PartitionId, &::catalog::partition::Partition)| {
-            let granted = partition.grant?.epoch;
-            let replica = self.replica(partition.primary, *id)?;
-            let received = replica.epoch.filter(|epoch| epoch.number >= granted.number && *epoch != granted)?;
-            (replica.reign < partition.reign).then(|| {
-                Command::NamePrimary(NamePrimary {
-                    partition: *id,
-                    reign: partition.reign,
-                    version: partition.version,
-                    primary: partition.primary,
-                    members: partition.members.clone(),
-                    nonce: rand::random(),
-                    received_epoch: received.number,
-                    loss: Loss::None,
-                })
+        let mut watched = self.watched.lock();
+        let again: Vec<Command> = watched.fresh.iter().filter_map(|id| self.named_again(state, *id)).collect();
+        // They are looked at until that is decided.
+        watched.fresh = again.iter().filter_map(named).collect();
+        again
+    }
+
+    fn named_again(&self, state: &State, id: PartitionId) -> Option<Command> {
+        let partition = state.partitions.get(&id)?;
+        let granted = partition.grant?.epoch;
+        let (reign, received) = self.with_replica(partition.primary, id, |replica| (replica.reign, replica.epoch))?;
+        let received = received.filter(|epoch| epoch.number >= granted.number && *epoch != granted)?;
+        (reign < partition.reign).then(|| {
+            Command::NamePrimary(NamePrimary {
+                partition: id,
+                reign: partition.reign,
+                version: partition.version,
+                primary: partition.primary,
+                members: partition.members.clone(),
+                nonce: rand::random(),
+                received_epoch: received.number,
+                loss: Loss::None,
             })
-        };
-        state.partitions.iter().filter_map(behind).collect()
+        })
     }
 
     /// After a change to SYNC DURABILITY: once everything that a primary held when it had obeyed is on disk everywhere, its
     /// members are such that a restart takes nothing from.
     fn confirmed(&self, state: &State) -> Vec<Command> {
-        let mut confirming = self.confirming.lock();
-        let open = |id: &PartitionId, partition: &Partition| {
-            !partition.on_disk && state.databases[&id.database].mode.sync_durability
+        let mut watched = self.watched.lock();
+        let open = |id: &PartitionId| {
+            state.partitions.get(id).filter(|partition| is_unconfirmed(state, *id, partition))
         };
-        confirming.retain(|id, _| state.partitions.get(id).is_some_and(|partition| open(id, partition)));
+        watched.confirming.retain(|id, _| open(id).is_some());
         let mut commands = Vec::new();
-        for (id, partition) in state.partitions.iter().filter(|(id, partition)| open(id, partition)) {
+        for (id, confirming) in &mut watched.confirming {
+            let partition = &state.partitions[id];
             let obeys = self.obeyed(partition.primary).is_some_and(|revision| revision >= partition.changed);
             let Some(replica) = self.replica(partition.primary, *id).filter(|_| obeys) else { continue };
             let Some(leading) = replica.leading.filter(|_| replica.reign == partition.reign) else { continue };
-            let (version, held) = *confirming.entry(*id).or_insert((partition.version, replica.appended));
+            let (version, held) = *confirming.get_or_insert((partition.version, replica.appended));
             if version != partition.version {
-                confirming.insert(*id, (partition.version, replica.appended));
+                *confirming = Some((partition.version, replica.appended));
             } else if leading.safe >= held {
                 commands.push(Command::ConfirmDurable { partition: *id, reign: partition.reign, version });
             }
@@ -347,10 +422,14 @@ impl Detector {
         commands
     }
 
-    fn replica(&self, member: Member, partition: PartitionId) -> Option<ReplicaReport> {
+    fn with_replica<T>(&self, member: Member, id: PartitionId, of: impl FnOnce(&ReplicaReport) -> T) -> Option<T> {
         let leaves = self.leaves.lock();
-        let leaf = leaves.get(&member.node).filter(|leaf| leaf.member == member)?;
-        leaf.replicas.iter().find(|replica| replica.partition == partition).cloned()
+        let leaf = leaves.get(&member.node).filter(|leaf| leaf.said.member == member)?;
+        leaf.said.replicas.get(&id).map(of)
+    }
+
+    fn replica(&self, member: Member, partition: PartitionId) -> Option<ReplicaReport> {
+        self.with_replica(member, partition, ReplicaReport::clone)
     }
 
     /// What a partition's primary has said as such in its present reign, having obeyed the catalog up to `obeyed`, and
@@ -366,7 +445,7 @@ impl Detector {
         let node = state.partitions.get(&partition)?.primary.node;
         {
             let leaves = self.leaves.lock();
-            let leaf = leaves.get(&node)?;
+            let leaf = &leaves.get(&node)?.said;
             let after = |round: Round| leaf.round.master == round.master && leaf.round.number >= round.number;
             if leaf.revision < obeyed || !round.is_none_or(after) {
                 return None;
@@ -393,63 +472,56 @@ impl Detector {
             let Some(term) = self.catalog.status().leads.filter(|term| self.enter(*term)) else { continue };
             self.looks.send_modify(|looks| looks.begun += 1);
             let state = self.catalog.state();
-            let mut commands = {
-                let heard = self.heard.lock();
-                failover::decide(&state, &heard, self.now(), self.failure_nanos(), &mut rand::random::<u64>)
+            let (mut commands, wanted) = {
+                let (heard, now, timeout) = (self.heard.lock(), self.now(), self.failure_nanos());
+                let commands = failover::decide(&state, &heard, now, timeout, &mut rand::random::<u64>);
+                (commands, failover::reports_wanted(&state, &heard, now, timeout))
             };
+            self.want_ends(wanted);
+            self.watch(&state);
             commands.extend(self.regranted(&state));
             commands.extend(self.confirmed(&state));
             commands.extend(self.moving(&state));
-            self.decide_all(term, commands).await;
+            for together in commands.chunks(DECIDED_AT_ONCE) {
+                // In their order, and in one write: a leaf that is lost led hundreds of partitions.
+                let decided = join_all(together.iter().map(|command| self.decide(term, command))).await;
+                if decided.contains(&false) {
+                    break;
+                }
+            }
             self.looks.send_modify(|looks| looks.ended = looks.begun);
         }
     }
 
-    /// Proposes all at once: they share the raft log's writes. What fails is decided anew by the next look.
-    async fn decide_all(&self, term: u64, commands: Vec<Command>) {
-        let proposals = commands.into_iter().map(|command| async move {
-            match self.catalog.decide(term, command.clone()).await {
-                Ok(Ok(outcome)) if !outcome.already => tracing::info!(?command, "decided"),
-                Ok(_) => {}
-                Err(error) => tracing::warn!(%error, "the catalog cannot decide at the moment"),
+    async fn decide(&self, term: u64, command: &Command) -> bool {
+        match self.catalog.decide(term, command.clone()).await {
+            Ok(Ok(outcome)) if !outcome.already => tracing::info!(?command, "decided"),
+            Ok(_) => {}
+            Err(error) => {
+                tracing::warn!(%error, "the catalog cannot decide at the moment");
+                return false;
             }
-        });
-        futures::future::join_all(proposals).await;
+        }
+        true
+    }
+
+    fn want_ends(&self, wanted: Vec<(Member, PartitionId)>) {
+        let mut by_node: BTreeMap<NodeId, Vec<PartitionId>> = BTreeMap::new();
+        for (member, id) in wanted {
+            by_node.entry(member.node).or_default().push(id);
+        }
+        *self.ends_wanted.lock() = by_node;
     }
 }
 
-/// Views that a node knows and is told again. ASYNC REPLICATION: a primary may answer only for as long after such a word
-/// as nobody else is named by the standing order.
-fn leased(state: &State, node: NodeId, obeyed: Revision) -> Vec<View> {
-    let waits = |database: DatabaseId| !state.databases[&database].mode.sync_replication;
-    let known = |partition: &Partition| partition.primary.node == node && partition.changed <= obeyed;
-    let leased = state.partitions.iter().filter(|(id, partition)| known(partition) && waits(id.database));
-    leased.filter_map(|(id, _)| state.view(*id)).collect()
+/// A partition whose members may have in memory alone what they acknowledged, although its database wants it on disk.
+fn is_unconfirmed(state: &State, id: PartitionId, partition: &Partition) -> bool {
+    !partition.on_disk && state.databases[&id.database].mode.sync_durability
 }
 
-/// Of all sealed databases whose end is known.
-fn finals(state: &State) -> Vec<(DatabaseId, Timestamp)> {
-    let known = |(id, database): (&DatabaseId, &Database)| Some((*id, database.fenced.finals.as_ref()?.time));
-    state.databases.iter().filter_map(known).collect()
-}
-
-fn orders(state: &State, node: NodeId, sent: u64, obeyed: types::Revision) -> Orders {
-    let others = state.nodes.iter().filter(|(id, other)| **id != node && other.holds_replicas());
-    let peers = others.map(|(id, other)| Peer {
-        member: Member { node: *id, incarnation: other.incarnation },
-        rpc: other.addresses.rpc.clone(),
-    });
-    let mut views = state.views_since(node, obeyed);
-    views.extend(leased(state, node, obeyed));
-    Orders {
-        sent,
-        revision: state.revision,
-        views,
-        news: state.news_since(node, obeyed),
-        removals: state.removals_of(node),
-        finals: finals(state),
-        peers: peers.collect(),
-        aggregators: state.group().map(|(_, node)| node.addresses.rpc.clone()).collect(),
-        ..Orders::default()
+fn named(command: &Command) -> Option<PartitionId> {
+    match command {
+        Command::NamePrimary(naming) => Some(naming.partition),
+        _ => None,
     }
 }

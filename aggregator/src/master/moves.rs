@@ -39,10 +39,10 @@ pub(super) fn pace(options: &DetectorOptions) -> Pace {
 
 /// What a leaf says of one of its copies.
 fn copy(leaf: &LeafState, partition: PartitionId) -> Option<Copy> {
-    let replica = leaf.replicas.iter().find(|replica| replica.partition == partition)?;
+    let replica = leaf.said.replicas.get(&partition)?;
     let leading = replica.leading.as_ref();
     Some(Copy {
-        obeyed: leaf.revision,
+        obeyed: leaf.said.revision,
         reign: replica.reign,
         epoch: replica.epoch,
         appended: replica.appended,
@@ -59,7 +59,7 @@ impl Detector {
     pub(super) fn moving(&self, state: &State) -> Vec<Command> {
         let (heard, leaves) = (self.heard.lock(), self.leaves.lock());
         let said = |id: PartitionId, member: Member| {
-            leaves.get(&member.node).filter(|leaf| leaf.member == member).and_then(|leaf| copy(leaf, id))
+            leaves.get(&member.node).filter(|leaf| leaf.said.member == member).and_then(|leaf| copy(leaf, id))
         };
         let ear = Ear { heard: &heard, copy: &said, now: self.now() };
         decide(state, &ear, &mut self.moves.lock(), &pace(&self.options), &mut rand::random::<u64>)

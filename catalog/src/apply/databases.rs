@@ -186,16 +186,17 @@ impl State {
         }
         let ids: Vec<PartitionId> = self.partitions_of(database).map(|(id, _)| id).collect();
         for id in ids {
-            let partition = self.partitions.get_mut(&id).expect("it was listed above");
-            if !new.sync_replication {
-                let primary = partition.primary;
-                partition.members.retain(|member| member.node == primary.node);
-            }
-            // What was prepared counts on the mode as it was.
-            partition.handover = None;
-            if old.sync_durability != new.sync_durability {
-                partition.on_disk = false;
-            }
+            self.partitions.change(id, |partition| {
+                if !new.sync_replication {
+                    let primary = partition.primary;
+                    partition.members.retain(|member| member.node == primary.node);
+                }
+                // What was prepared counts on the mode as it was.
+                partition.handover = None;
+                if old.sync_durability != new.sync_durability {
+                    partition.on_disk = false;
+                }
+            });
         }
         self.touch_database(database);
     }
@@ -212,9 +213,10 @@ impl State {
                 reason: "is still being deleted from an earlier time".into(),
             });
         }
-        let partition = self.partitions.get_mut(&id).expect("it was looked up above");
-        partition.replicas.insert(node);
-        partition.version.0 += 1;
+        self.partitions.change(id, |partition| {
+            partition.replicas.insert(node);
+            partition.version.0 += 1;
+        });
         self.touch(id);
         self.touch_news(id.database);
         DONE
@@ -241,9 +243,10 @@ impl State {
                 reason: "is being moved there".into(),
             });
         }
-        let partition = self.partitions.get_mut(&id).expect("it was looked up above");
-        partition.replicas.remove(&node);
-        partition.version.0 += 1;
+        self.partitions.change(id, |partition| {
+            partition.replicas.remove(&node);
+            partition.version.0 += 1;
+        });
         self.touch(id);
         self.removals.insert((node, id), self.revision);
         DONE

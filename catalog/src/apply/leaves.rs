@@ -77,14 +77,13 @@ impl State {
 
     /// Whether a leaf that is being removed holds nothing any more.
     pub fn is_drained(&self, id: NodeId) -> bool {
-        let holds = self.partitions.values().any(|held| held.replicas.contains(&id));
-        matches!(self.nodes[&id].standing, Standing::Draining { .. }) && !holds
+        matches!(self.nodes[&id].standing, Standing::Draining { .. }) && self.partitions.count_held_by(id) == 0
     }
 
     /// Those that are fed, or are no longer, are another set than before.
     fn touch_replicas_of(&mut self, node: NodeId) {
         let held: Vec<PartitionId> =
-            self.partitions.iter().filter(|(_, held)| held.replicas.contains(&node)).map(|(id, _)| *id).collect();
+            self.partitions.held_by(node).map(|(id, _)| id).collect();
         for id in held {
             self.partitions.get_mut(&id).expect("it was listed above").version.0 += 1;
             self.touch(id);
@@ -107,7 +106,7 @@ impl State {
 
     /// Refuses what gives up a partition's last copy. `at_once`: before there are new ones.
     fn check_last_copies(&self, leaf: NodeId, object: &str, at_once: bool) -> Result<(), Refusal> {
-        let last = self.partitions.iter().filter(|(id, held)| {
+        let last = self.partitions.held_by(leaf).filter(|(id, held)| {
             // Without SYNC REPLICATION the set is the primary alone: how far others are only a hand-over finds out.
             let others = match self.databases[&id.database].mode.sync_replication {
                 true => self.others(held, leaf),
@@ -115,9 +114,9 @@ impl State {
                     held.replicas.iter().filter(|node| self.stays(**node, leaf) && !self.is_added(id, node)).count()
                 }
             };
-            at_once && held.replicas.contains(&leaf) && (others == 0 || held.incomplete && held.primary.node == leaf)
+            at_once && (others == 0 || held.incomplete && held.primary.node == leaf)
         });
-        let named = self.named_partitions(last.map(|(id, _)| *id).collect());
+        let named = self.named_partitions(last.map(|(id, _)| id).collect());
         if named.is_empty() {
             return Ok(());
         }
@@ -130,11 +129,11 @@ impl State {
 
     /// Without FORCE nothing is detached on which writes would stop.
     fn check_min_in_sync(&self, leaf: NodeId, object: &str, force: bool) -> Result<(), Refusal> {
-        let short = self.partitions.iter().filter(|(id, held)| {
+        let short = self.partitions.held_by(leaf).filter(|(id, held)| {
             let wanted = usize::from(self.databases[&id.database].options.min_in_sync);
             held.members.iter().any(|member| member.node == leaf) && self.others(held, leaf) < wanted
         });
-        let named = self.named_partitions(short.map(|(id, _)| *id).collect());
+        let named = self.named_partitions(short.map(|(id, _)| id).collect());
         if named.is_empty() || force {
             return Ok(());
         }

@@ -88,9 +88,10 @@ impl State {
         let wanted = self.moves.get_mut(&id).expect("it was looked up above");
         (wanted.begun, wanted.added) = (Some(clock), missing.clone());
         if !missing.is_empty() {
-            let partition = self.partitions.get_mut(&id).expect("it was looked up above");
-            partition.replicas.extend(missing);
-            partition.version.0 += 1;
+            self.partitions.change(id, |partition| {
+                partition.replicas.extend(missing);
+                partition.version.0 += 1;
+            });
             self.touch(id);
             self.touch_news(id.database);
         }
@@ -141,9 +142,10 @@ impl State {
     }
 
     fn set_handover(&mut self, id: PartitionId, handover: Option<Handover>) {
-        let partition = self.partitions.get_mut(&id).expect("the caller has looked it up");
-        partition.handover = handover;
-        partition.version.0 += 1;
+        self.partitions.change(id, |partition| {
+            partition.handover = handover;
+            partition.version.0 += 1;
+        });
         self.touch(id);
     }
 
@@ -163,12 +165,14 @@ impl State {
         }
         let wanted = self.moves.remove(&id).expect("it was looked up above");
         let revision = self.revision;
-        let partition = self.partitions.get_mut(&id).expect("it was looked up above");
-        let gone: BTreeSet<NodeId> = partition.replicas.difference(&wanted.replicas).copied().collect();
-        partition.replicas = wanted.replicas;
-        let replicas = &partition.replicas;
-        partition.members.retain(|member| replicas.contains(&member.node));
-        partition.version.0 += 1;
+        let held = &self.partitions[&id].replicas;
+        let gone: BTreeSet<NodeId> = held.difference(&wanted.replicas).copied().collect();
+        self.partitions.change(id, |partition| {
+            partition.replicas = wanted.replicas;
+            let replicas = &partition.replicas;
+            partition.members.retain(|member| replicas.contains(&member.node));
+            partition.version.0 += 1;
+        });
         self.touch(id);
         self.removals.extend(gone.iter().map(|node| ((*node, id), revision)));
         self.forget_strangers_handover(id);
@@ -207,24 +211,25 @@ impl State {
 
     /// Nobody is handed a partition of which he holds no copy any more.
     fn forget_strangers_handover(&mut self, id: PartitionId) {
-        let partition = self.partitions.get_mut(&id).expect("the caller has looked it up");
-        let replicas = &partition.replicas;
-        partition.handover = partition.handover.filter(|handover| replicas.contains(&handover.to));
+        let Partition { replicas, handover, .. } = &self.partitions[&id];
+        if handover.is_some_and(|handover| !replicas.contains(&handover.to)) {
+            self.partitions.change(id, |partition| partition.handover = None);
+        }
     }
 
     /// Who has joined stays, so that no set shrinks; who has not holds nothing that others do not.
     fn undo_move(&mut self, id: PartitionId, reason: &str) {
         let Some(wanted) = self.moves.remove(&id) else { return };
         let revision = self.revision;
-        let partition = self.partitions.get_mut(&id).expect("a move is of a known partition");
-        let joined = |node: &NodeId| partition.members.iter().any(|member| member.node == *node);
+        let members = &self.partitions[&id].members;
+        let joined = |node: &NodeId| members.iter().any(|member| member.node == *node);
         let undone: Vec<NodeId> = wanted.added.iter().filter(|node| !joined(node)).copied().collect();
-        for node in &undone {
-            partition.replicas.remove(node);
-            self.removals.insert((*node, id), revision);
-        }
+        self.removals.extend(undone.iter().map(|node| ((*node, id), revision)));
         if wanted.begun.is_some() {
-            partition.version.0 += 1;
+            self.partitions.change(id, |partition| {
+                partition.replicas.retain(|node| !undone.contains(node));
+                partition.version.0 += 1;
+            });
             self.touch(id);
         }
         self.forget_strangers_handover(id);

@@ -99,7 +99,7 @@ impl State {
         let concerned =
             |partition: &crate::partition::Partition| partition.on_disk && partition.members.iter().any(stale);
         let ids: Vec<PartitionId> =
-            self.partitions.iter().filter(|(_, partition)| concerned(partition)).map(|(id, _)| *id).collect();
+            self.partitions.held_by(member.node).filter(|(_, partition)| concerned(partition)).map(|(id, _)| id).collect();
         for id in ids {
             let partition = self.partitions.get_mut(&id).expect("it was listed above");
             let primary = partition.primary;
@@ -131,7 +131,7 @@ impl State {
             Some(node) if node.removed => return ALREADY,
             Some(_) => {}
         }
-        let held = self.partitions.values().filter(|partition| partition.replicas.contains(&id)).count();
+        let held = self.partitions.count_held_by(id);
         if held > 0 {
             return Err(Refusal::DoFirst {
                 object: format!("node {id}"),

@@ -124,15 +124,16 @@ impl State {
         let (writable, start_above) = (!database.is_sink(), database.start_above);
         let grant = writable.then(|| Grant { epoch: self.mint(nonce), start_above });
         let revision = self.revision;
-        let partition = self.partitions.get_mut(&id).expect("only a known partition gets a reign");
         assert!(members.contains(&primary), "primary {primary} of {id} is not in {members:?}");
-        partition.reign.0 += 1;
-        partition.reign_revision = revision;
-        partition.version.0 += 1;
-        partition.primary = primary;
-        partition.members = members;
-        partition.grant = grant;
-        partition.handover = None;
+        self.partitions.change(id, |partition| {
+            partition.reign.0 += 1;
+            partition.reign_revision = revision;
+            partition.version.0 += 1;
+            partition.primary = primary;
+            partition.members = members;
+            partition.grant = grant;
+            partition.handover = None;
+        });
         self.touch(id);
     }
 

@@ -109,6 +109,9 @@ pub fn evacuate(state: &State, leaf: NodeId, there: &BTreeSet<NodeId>) -> Result
     let mut moves = Vec::new();
     let takes = |node: &NodeId| there.contains(node) && state.nodes[node].takes_replicas() && *node != leaf;
     for (id, database) in &state.databases {
+        if state.partitions.held_of(leaf, *id).next().is_none() {
+            continue;
+        }
         let mut plan = Plan::new(state, *id, takes);
         let (wanted, mut least) = (usize::from(database.options.redundancy), Vec::new());
         for part in &mut plan.parts {
@@ -128,8 +131,8 @@ pub fn evacuate(state: &State, leaf: NodeId, there: &BTreeSet<NodeId>) -> Result
 
 /// Partitions of a leaf of which nobody who is there holds a copy: nothing can be moved.
 pub fn stranded(state: &State, leaf: NodeId, there: &BTreeSet<NodeId>) -> Vec<PartitionId> {
-    let held = state.partitions.iter().filter(|(_, held)| held.replicas.contains(&leaf));
-    held.filter(|(_, held)| held.replicas.is_disjoint(there)).map(|(id, _)| *id).collect()
+    let held = state.partitions.held_by(leaf);
+    held.filter(|(_, held)| held.replicas.is_disjoint(there)).map(|(id, _)| id).collect()
 }
 
 impl<'a> Plan<'a> {
@@ -141,10 +144,15 @@ impl<'a> Plan<'a> {
             Some(wanted) => (wanted.replicas.clone(), wanted.primary, wanted.begun.is_some()),
             None => (state.partitions[id].replicas.clone(), state.partitions[id].primary.node, false),
         };
-        for other in state.partitions.keys().filter(|other| other.database != id) {
-            aim(other).0.iter().for_each(|node| {
-                loads.entry(*node).and_modify(|load| load.all += 1);
-            });
+        for (node, load) in &mut loads {
+            load.all = state.partitions.count_held_by(*node) as i64 - state.partitions.held_of(*node, id).count() as i64;
+        }
+        for (other, wanted) in state.moves.iter().filter(|(other, _)| other.database != id) {
+            let change = |loads: &mut BTreeMap<NodeId, Load>, nodes: &BTreeSet<NodeId>, by: i64| {
+                nodes.iter().for_each(|node| drop(loads.entry(*node).and_modify(|load| load.all += by)));
+            };
+            change(&mut loads, &state.partitions[other].replicas, -1);
+            change(&mut loads, &wanted.replicas, 1);
         }
         let part = |(partition, held): (PartitionId, &crate::partition::Partition)| {
             let (replicas, primary, fixed) = aim(&partition);

@@ -70,26 +70,26 @@ pub fn decide(state: &State, heard: &Heard, now: u64, failure_timeout: u64, bits
     }
     let mut named: BTreeMap<DatabaseId, Vec<Named>> = BTreeMap::new();
     let mut unknown = BTreeSet::new();
-    for (id, partition) in &state.partitions {
-        let database = &state.databases[&id.database];
-        match judge(state, *id, partition, heard, now, failure_timeout) {
-            Verdict::Rest => commands.extend(damaged_member(*id, partition, heard)),
+    for id in suspects(state, heard, now, failure_timeout) {
+        let (partition, database) = (&state.partitions[&id], &state.databases[&id.database]);
+        match judge(state, id, partition, heard, now, failure_timeout) {
+            Verdict::Rest => commands.extend(damaged_member(id, partition, heard)),
             Verdict::Wait | Verdict::Ask(_) => {
                 // While it is in the set its process is one that lives, and nobody else is asked what it holds.
-                commands.extend(damaged_member(*id, partition, heard));
+                commands.extend(damaged_member(id, partition, heard));
                 unknown.insert(id.database);
             }
             Verdict::Living(living) => {
                 let chosen = bits() % living.len() as u64;
                 let primary = *living.iter().nth(chosen as usize).expect("the index is below the length");
-                commands.push(name(*id, partition, primary, living, Loss::None, None, bits()));
+                commands.push(name(id, partition, primary, living, Loss::None, None, bits()));
             }
             Verdict::Longest(report, loss @ (Loss::Recovery | Loss::Kept)) if !database.is_sink() => {
-                named.entry(id.database).or_default().push((*id, report, loss));
+                named.entry(id.database).or_default().push((id, report, loss));
             }
             Verdict::Longest(report, loss) => {
                 let set = [report.member].into();
-                commands.push(name(*id, partition, report.member, set, loss, Some(&report), bits()));
+                commands.push(name(id, partition, report.member, set, loss, Some(&report), bits()));
             }
         }
     }
@@ -130,14 +130,22 @@ fn go_on(
     }
 }
 
+/// The partitions that need a look: those whose primary may be gone, and those that somebody has reported as damaged. Of all
+/// others nothing is decided, so a look costs as much as there are processes that lead, not as there are partitions.
+pub fn suspects(state: &State, heard: &Heard, now: u64, failure_timeout: u64) -> BTreeSet<PartitionId> {
+    let silent = state.partitions.leaders().filter(|(primary, _)| !heard.may_live(*primary, now, failure_timeout));
+    let silent = silent.flat_map(|(_, led)| led.iter().copied());
+    silent.chain(heard.damaged_ids()).filter(|id| state.partitions.contains_key(id)).collect()
+}
+
 /// Whom the leader must ask where their logs end, before it can decide.
 pub fn reports_wanted(state: &State, heard: &Heard, now: u64, failure_timeout: u64) -> Vec<(Member, PartitionId)> {
     let mut wanted = vec![];
     let mut recovering: BTreeMap<DatabaseId, u64> = BTreeMap::new();
-    for (id, partition) in &state.partitions {
-        let database = &state.databases[&id.database];
-        match judge(state, *id, partition, heard, now, failure_timeout) {
-            Verdict::Ask(members) => wanted.extend(members.into_iter().map(|member| (member, *id))),
+    for id in suspects(state, heard, now, failure_timeout) {
+        let (partition, database) = (&state.partitions[&id], &state.databases[&id.database]);
+        match judge(state, id, partition, heard, now, failure_timeout) {
+            Verdict::Ask(members) => wanted.extend(members.into_iter().map(|member| (member, id))),
             Verdict::Longest(report, Loss::Recovery) if !database.is_sink() => {
                 let since = recovering.entry(id.database).or_insert(report.at);
                 *since = report.at.min(*since);

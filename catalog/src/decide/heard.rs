@@ -87,6 +87,11 @@ impl Heard {
         self.damaged.get(&(partition, member)).copied()
     }
 
+    /// Partitions of which a replica is damaged.
+    pub fn damaged_ids(&self) -> impl Iterator<Item = PartitionId> {
+        self.damaged.keys().map(|(id, _)| *id)
+    }
+
     /// A replica said where its log ends.
     pub fn report(&mut self, partition: PartitionId, report: Report) {
         self.epoch(report.end.epoch_number);

@@ -7,6 +7,7 @@ pub mod balance;
 pub mod failover;
 pub mod heard;
 pub mod moves;
+pub mod orders;
 pub mod placement;
 
 pub use heard::{Heard, Report};

@@ -179,7 +179,7 @@ impl Look<'_, '_> {
     fn drain(&mut self, leaf: NodeId, kill: bool) {
         let state = self.state;
         let moves = |id: &PartitionId| state.moves.get(id).is_some_and(|wanted| !wanted.replicas.contains(&leaf));
-        if state.partitions.iter().all(|(id, held)| !held.replicas.contains(&leaf) || moves(id)) {
+        if state.partitions.held_by(leaf).all(|(id, _)| moves(&id)) {
             return;
         }
         let there = there(state, self.ear.heard, self.ear.now, self.pace.failure_timeout);
@@ -198,22 +198,22 @@ impl Look<'_, '_> {
     /// Nobody waits for a leaf any more; with `forget`, it holds nothing any more.
     fn let_go(&mut self, leaf: NodeId, kill: bool, forget: bool) {
         let state = self.state;
-        for (id, partition) in state.partitions.iter().filter(|(_, held)| held.replicas.contains(&leaf)) {
+        for (id, partition) in state.partitions.held_by(leaf) {
             if partition.primary.node == leaf {
-                if let Some(to) = self.successor(*id, partition) {
-                    self.hand_over(*id, partition, to, kill);
+                if let Some(to) = self.successor(id, partition) {
+                    self.hand_over(id, partition, to, kill);
                 }
                 continue;
             }
             match partition.members.iter().find(|member| member.node == leaf) {
                 Some(member) => self.commands.push(Command::ProposeSet {
-                    partition: *id,
+                    partition: id,
                     reign: partition.reign,
                     version: partition.version,
                     change: SetChange::Remove(*member),
                 }),
                 None if forget && partition.handover.is_none_or(|handover| handover.to != leaf) => {
-                    self.commands.push(Command::RemoveReplica { partition: *id, node: leaf });
+                    self.commands.push(Command::RemoveReplica { partition: id, node: leaf });
                 }
                 None => {}
             }
@@ -225,7 +225,7 @@ impl Look<'_, '_> {
         if let Some(handover) = partition.handover.filter(|handover| self.may_lead(id, partition, handover.to)) {
             return Some(handover.to);
         }
-        let leads = |node: NodeId| self.state.partitions.values().filter(|held| held.primary.node == node).count();
+        let leads = |node: NodeId| self.state.partitions.count_led_on(node);
         let others = partition.replicas.iter().copied().filter(|node| self.may_lead(id, partition, *node));
         others.min_by_key(|node| (leads(*node), *node))
     }
@@ -311,9 +311,9 @@ impl Look<'_, '_> {
 
     /// Hand-overs that nobody wants any more: the move was given up, or the leaf stays after all.
     fn strays(&mut self) {
-        for (id, partition) in &self.state.partitions {
-            if partition.handover.is_some() && !self.led.contains(id) {
-                self.commands.push(Command::AbandonHandover { partition: *id });
+        for (id, _) in self.state.partitions.handed_over() {
+            if !self.led.contains(&id) {
+                self.commands.push(Command::AbandonHandover { partition: id });
             }
         }
     }

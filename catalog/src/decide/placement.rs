@@ -29,15 +29,9 @@ pub fn candidates(state: &State) -> Vec<Candidate> {
         .filter(|(_, node)| node.takes_replicas())
         .map(|(id, node)| (*id, Candidate { node: *id, group: node.group, primaries: 0, copies: 0 }))
         .collect();
-    for partition in state.partitions.values() {
-        if let Some(candidate) = found.get_mut(&partition.primary.node) {
-            candidate.primaries += 1;
-        }
-        for node in &partition.replicas {
-            if let Some(candidate) = found.get_mut(node) {
-                candidate.copies += 1;
-            }
-        }
+    for (node, candidate) in &mut found {
+        candidate.primaries = state.partitions.count_led_on(*node) as u64;
+        candidate.copies = state.partitions.count_held_by(*node) as u64;
     }
     found.into_values().collect()
 }

@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use aggregator::protocol::{EndReport, LeafEvent, MasterAnswer, MasterRequest, Orders, ReplicaReport, Report, Round};
 use catalog::event::Severity;
+use catalog::heartbeat::Teller;
 use catalog::node::Roles;
 use replication::{Input, Instant};
 use tokio::sync::oneshot;
-use types::{DatabaseId, PartitionId, Revision, Timestamp};
+use types::{DatabaseId, NodeId, PartitionId, Revision, Timestamp, View};
 
 use super::Leaf;
 use super::heal;
@@ -24,6 +25,25 @@ struct Debts {
     round: Round,
     ends: Vec<EndReport>,
     removed: Vec<PartitionId>,
+    /// What the master knows of the replicas.
+    teller: Teller,
+    /// ASYNC REPLICATION: the views of partitions that are led here. A primary may answer only for as long after the
+    /// catalog's word as nobody else is named by the standing order; orders without another view are that word again.
+    leased: BTreeMap<PartitionId, View>,
+}
+
+impl Debts {
+    /// Views that are new, and those that are the catalog's word again.
+    fn with_leased(&mut self, views: Vec<View>, removals: &[PartitionId], own: NodeId) -> Vec<View> {
+        self.leased.retain(|id, _| !removals.contains(id));
+        for view in &views {
+            self.leased.remove(&view.partition);
+        }
+        let again: Vec<View> = self.leased.values().cloned().collect();
+        let leads = |view: &&View| !view.mode.sync_replication && view.primary.node == own;
+        self.leased.extend(views.iter().filter(leads).map(|view| (view.partition, view.clone())));
+        views.into_iter().chain(again).collect()
+    }
 }
 
 /// Runs until the process ends.
@@ -74,7 +94,8 @@ fn report(leaf: &Leaf, debts: &mut Debts, sent: Instant) -> Report {
         let (upstream, downstream) = leaf.shared.links.reports(*id);
         ReplicaReport { upstream, downstream, damaged: leaf.damages.has(*id), ..handle.report(*id) }
     };
-    let replicas = leaf.partitions.read().iter().map(with_streams).collect();
+    let replicas = leaf.partitions.read().iter().map(|held| (*held.0, with_streams(held))).collect();
+    let (replicas, whole, closed) = debts.teller.tell(replicas);
     let disk = disk(&leaf.options.data_dir);
     if let Some(turn) = leaf.rules.set_free(disk.1) {
         say_disk(leaf, turn, disk.1);
@@ -87,6 +108,8 @@ fn report(leaf: &Leaf, debts: &mut Debts, sent: Instant) -> Report {
         ends: std::mem::take(&mut debts.ends),
         removed: std::mem::take(&mut debts.removed),
         replicas,
+        whole,
+        closed,
         disk,
         disk_full: leaf.rules.is_full(),
         sync_p99_us: leaf.shared.log.status().sync_p99.map(|p99| p99.as_micros() as u64),
@@ -104,7 +127,10 @@ fn say_disk(leaf: &Leaf, turn: DiskTurn, free: u64) {
 }
 
 async fn obey(leaf: &Leaf, debts: &mut Debts, orders: Orders) {
-    leaf.shared.peers.set(&orders.peers);
+    debts.teller.answered(&orders);
+    if let Some(peers) = &orders.peers {
+        leaf.shared.peers.set(peers);
+    }
     leaf.shared.master.learn_addresses(orders.aggregators);
     leaf.rules.learn(orders.news);
     leaf.rules.learn_pins(orders.pins);
@@ -114,7 +140,7 @@ async fn obey(leaf: &Leaf, debts: &mut Debts, orders: Orders) {
     }
     let sent = Instant(orders.sent);
     let mut obeyed = Vec::new();
-    for view in orders.views {
+    for view in debts.with_leased(orders.views, &orders.removals, leaf.options.member.node) {
         match leaf.open(view.partition) {
             Ok(handle) => {
                 let (done, told) = oneshot::channel();

@@ -39,6 +39,8 @@ async fn report(detector: &Detector, member: Member, gone: &[Member]) -> Orders 
         ends: vec![],
         removed: vec![],
         replicas: vec![],
+        whole: true,
+        closed: vec![],
         disk: (0, 0),
         disk_full: false,
         sync_p99_us: None,
