@@ -10,7 +10,7 @@
 //! - A master that has heard nothing of a process yet, for it has just been elected, asks for all.
 //! - What arrives after something that was sent later counts for nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use types::{
@@ -21,7 +21,7 @@ use types::{
 use crate::view::DatabaseNews;
 
 /// A leaf's heartbeat to the master.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Report {
     /// Who.
     pub member: Member,
@@ -29,7 +29,7 @@ pub struct Report {
     pub sent: u64,
     /// Its replicas have obeyed the catalog up to here.
     pub revision: Revision,
-    /// Processes that it has proved gone.
+    /// Processes that it has proved gone, unless it has told of them.
     pub gone: Vec<Member>,
     /// Where logs end that the master asked about; synced before they are reported.
     pub ends: Vec<EndReport>,
@@ -204,25 +204,31 @@ pub struct Teller {
     told: Option<BTreeMap<PartitionId, ReplicaReport>>,
     /// What the report on its way says.
     telling: BTreeMap<PartitionId, ReplicaReport>,
+    /// The same of processes that are gone.
+    told_gone: BTreeSet<Member>,
+    telling_gone: BTreeSet<Member>,
 }
 
 impl Teller {
-    /// What is to be told: the replicas that are in a report, whether they are all, and those that are no longer there.
-    pub fn tell(&mut self, now: BTreeMap<PartitionId, ReplicaReport>) -> (Vec<ReplicaReport>, bool, Vec<PartitionId>) {
+    /// Puts into a report what is to be told of these replicas, and of these processes that are gone.
+    pub fn tell(&mut self, report: &mut Report, now: BTreeMap<PartitionId, ReplicaReport>, gone: BTreeSet<Member>) {
         let empty = BTreeMap::new();
         let told = self.told.take();
         let known = told.as_ref().unwrap_or(&empty);
         let news = now.iter().filter(|(id, replica)| known.get(*id) != Some(*replica));
-        let news = news.map(|(_, replica)| replica.clone()).collect();
-        let closed = known.keys().filter(|id| !now.contains_key(*id)).copied().collect();
-        self.telling = now;
-        (news, told.is_none(), closed)
+        report.replicas = news.map(|(_, replica)| replica.clone()).collect();
+        report.closed = known.keys().filter(|id| !now.contains_key(*id)).copied().collect();
+        report.whole = told.is_none();
+        let told_gone = if report.whole { BTreeSet::new() } else { std::mem::take(&mut self.told_gone) };
+        report.gone = gone.difference(&told_gone).copied().collect();
+        (self.telling, self.telling_gone) = (now, gone);
     }
 
     /// The report was answered. Until then nothing counts as told.
     pub fn answered(&mut self, orders: &Orders) {
         let telling = std::mem::take(&mut self.telling);
         self.told = (!orders.tell_all).then_some(telling);
+        self.told_gone = std::mem::take(&mut self.telling_gone);
     }
 }
 

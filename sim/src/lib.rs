@@ -18,6 +18,7 @@
 //! - `checks` what must hold; one property a file
 //! - `run` many seeds; `shrink` a failing one with as few faults as it needs
 //! - `scenarios` histories that the rules exist for, each shown to fail without its rule
+//! - `scale` the control plane of a large region, counted
 //!
 //! # What is not simulated
 //!
@@ -41,6 +42,7 @@ pub mod options;
 mod process;
 pub mod region;
 pub mod run;
+pub mod scale;
 pub mod scenarios;
 pub mod script;
 pub mod sessions;

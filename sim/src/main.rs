@@ -3,6 +3,7 @@
 //! ```text
 //! perennial-sim --seeds N [--from S] [--scale region|regions] [--planted NAME] [--shrink]
 //! perennial-sim --seed K [-v] [--scale region|regions] [--planted NAME] [--shrink | --script FAULTS]
+//! perennial-sim scale [--leaves 1000] [--partitions 100000] [--lost 200] [--active] [--silent]
 //! ```
 //!
 //! `--shrink` leaves out what a failing seed does not need of its faults, and prints the rest in the words of `--script`.
@@ -13,6 +14,7 @@ use std::time::Instant;
 use perennial_sim::options::{Planted, Scale};
 use perennial_sim::run::{Report, run_seeds, scale_of};
 use perennial_sim::script::{Strike, from_words, in_words};
+use perennial_sim::scale::{self, Count, Found, Traffic, Wanted as Region, Work};
 use perennial_sim::shrink::Play;
 
 /// Lines of a failed history that are shown.
@@ -61,12 +63,16 @@ impl Wanted {
 }
 
 fn main() -> ExitCode {
+    if std::env::args().nth(1).as_deref() == Some("scale") {
+        return scale_command();
+    }
     let wanted = match read_arguments() {
         Ok(wanted) => wanted,
         Err(problem) => {
             eprintln!(
                 "{problem}\nusage: perennial-sim --seeds N [--from S] | --seed K [-v] [--script FAULTS]  \
-                 [--scale region|regions] [--planted NAME] [--shrink]"
+                 [--scale region|regions] [--planted NAME] [--shrink] | scale [--leaves N] [--partitions N] \
+                 [--lost N] [--active] [--silent]"
             );
             return ExitCode::from(2);
         }
@@ -134,4 +140,91 @@ fn read_arguments() -> Result<Wanted, String> {
         }
     }
     Ok(wanted)
+}
+
+// ---- the control plane of a large region
+
+fn scale_command() -> ExitCode {
+    let region = match read_region() {
+        Ok(region) => region,
+        Err(problem) => {
+            eprintln!("{problem}");
+            return ExitCode::from(2);
+        }
+    };
+    let began = Instant::now();
+    let clock = || u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
+    show_region(&region, &scale::run(region, &clock));
+    ExitCode::SUCCESS
+}
+
+fn read_region() -> Result<Region, String> {
+    let mut region = Region { leaves: 1000, partitions: 100_000, lost: 200, ..Region::default() };
+    let mut arguments = std::env::args().skip(2);
+    while let Some(argument) = arguments.next() {
+        let mut number = || {
+            let value = arguments.next().ok_or(format!("{argument} needs a value"))?;
+            value.parse::<u32>().map_err(|error| format!("{argument} {value}: {error}"))
+        };
+        match argument.as_str() {
+            "--leaves" => region.leaves = number()?.into(),
+            "--partitions" => region.partitions = number()?,
+            "--lost" => region.lost = number()? as usize,
+            "--active" => region.active = true,
+            "--silent" => region.refused = false,
+            other => return Err(format!("{other} is not known")),
+        }
+    }
+    Ok(region)
+}
+
+fn show_region(region: &Region, found: &Found) {
+    let millis = |nanos: u64| nanos as f64 / 1e6;
+    let Region { leaves, partitions, delay, commit, .. } = region;
+    println!(
+        "{leaves} leaves, {partitions} partitions with 2 copies, {}; {} ms one way, {} ms to decide",
+        if region.active { "all written to all the time" } else { "none written to" },
+        millis(*delay),
+        millis(*commit)
+    );
+    println!("catalog: {} bytes as a snapshot, encoded in {:.0} ms", found.snapshot, millis(found.encoding));
+    println!("CREATE DATABASE: {:.0} ms to place all partitions", millis(found.placing));
+    let beats = found.pairs * 1000 * 1_000_000 / scale::RENEW;
+    println!(
+        "pairs of leaves: {} of them, {} messages and {} bytes a second in the region, {:.0} messages a second at a leaf",
+        found.pairs / 2,
+        2 * beats,
+        beats * found.pair_bytes,
+        2.0 * beats as f64 / *leaves as f64
+    );
+    println!("at rest, in a second:");
+    show_traffic(&found.rest, &found.rest_work);
+    println!("  partitions that a look judged: {} at most", found.judged_at_rest);
+    let how = if region.refused { "its process ends" } else { "its machine falls silent" };
+    println!("a leaf is lost that led {} partitions and followed {}: {how}", found.lost.0, found.lost.1);
+    println!("  {:.1} ms until all are named, {:.1} ms until all those have been told, {:.1} ms until no set names it",
+        millis(found.named_after), millis(found.told_after), millis(found.sets_after));
+    show_traffic(&found.failover, &found.failover_work);
+    println!("  commands refused because something had changed: {}", found.refused);
+}
+
+fn show_traffic(traffic: &Traffic, work: &Work) {
+    let line = |name: &str, count: Count| println!("  {name:<28}{:>8} of them, {:>10} bytes", count.messages, count.bytes);
+    line("reports to the master", traffic.reports);
+    println!("  {:<28}{:>8}", "  replicas in them", traffic.replicas_told);
+    line("orders to leaves", traffic.orders);
+    line("  views in them", traffic.views);
+    println!("  {:<28}{:>8}", "  peers in them", traffic.peers_told);
+    line("changes of sets proposed", traffic.proposals);
+    line("entries of the catalog's log", traffic.entries);
+    println!("  {:<28}{:>8}", "writes of it", traffic.appends);
+    let millis = |nanos: u64| nanos as f64 / 1e6;
+    println!(
+        "  the master's work: {} looks {:.1} ms, reports {:.1} ms, commands {:.1} ms, copies of the state {:.1} ms",
+        work.looked,
+        millis(work.looks),
+        millis(work.reports),
+        millis(work.apply),
+        millis(work.copies)
+    );
 }

@@ -95,26 +95,25 @@ fn report(leaf: &Leaf, debts: &mut Debts, sent: Instant) -> Report {
         ReplicaReport { upstream, downstream, damaged: leaf.damages.has(*id), ..handle.report(*id) }
     };
     let replicas = leaf.partitions.read().iter().map(|held| (*held.0, with_streams(held))).collect();
-    let (replicas, whole, closed) = debts.teller.tell(replicas);
     let disk = disk(&leaf.options.data_dir);
     if let Some(turn) = leaf.rules.set_free(disk.1) {
         say_disk(leaf, turn, disk.1);
     }
-    Report {
+    let mut report = Report {
         member: leaf.options.member,
         sent: sent.0,
         revision: debts.revision,
-        gone: leaf.shared.leases.lock().proved_gone().collect(),
         ends: std::mem::take(&mut debts.ends),
         removed: std::mem::take(&mut debts.removed),
-        replicas,
-        whole,
-        closed,
         disk,
         disk_full: leaf.rules.is_full(),
         sync_p99_us: leaf.shared.log.status().sync_p99.map(|p99| p99.as_micros() as u64),
         round: debts.round,
-    }
+        ..Report::default()
+    };
+    let gone = leaf.shared.leases.lock().proved_gone().collect();
+    debts.teller.tell(&mut report, replicas, gone);
+    report
 }
 
 fn say_disk(leaf: &Leaf, turn: DiskTurn, free: u64) {
