@@ -12,7 +12,7 @@ FROM ?= 0
 MINUTES ?= 30
 BENCH_DIR ?= $(shell dirname "$$(scripts/cargo.sh --target-dir)")/bench
 
-.PHONY: help setup binary demo compare failback chaos hostile test lint bench sim drill failover rebalance restart clients
+.PHONY: help setup binary demo compare failback chaos hostile test lint bench sim scale drill failover rebalance restart clients
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -53,6 +53,10 @@ lint: setup ## formatting, clippy, and the checks of the repository
 sim: setup ## the simulator: make sim SEEDS=10000 [FROM=0]
 	@$(CARGO) build --release --workspace --locked
 	@"$$($(CARGO) --target-dir)/release/perennial-sim" --seeds $(SEEDS) --from $(FROM)
+
+scale: setup ## the control plane of a large region, counted: make scale [SCALE="--leaves 1000 --partitions 100000 --lost 200"]
+	@$(CARGO) build --release --workspace --locked
+	@"$$($(CARGO) --target-dir)/release/perennial-sim" scale $(SCALE)
 
 drill: setup ## random faults on a cluster of real processes: make drill [MINUTES=30] [DRILL="--seed 7"]
 	@$(CARGO) build --release --workspace --locked

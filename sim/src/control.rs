@@ -24,6 +24,8 @@ use crate::world::{Event, World};
 pub struct Control {
     /// Ends and time read at the start of a drain: a planted bug reports them.
     early: BTreeMap<usize, Finals>,
+    /// An order said that transactions in the way are rolled back.
+    pub kills: bool,
     /// The region that stays writable at the end.
     pub winner: Option<usize>,
 }

@@ -64,6 +64,9 @@ impl World {
     /// A record of one of its partitions rots. It is found by a scrub, or when the process starts again.
     pub(crate) fn rot(&mut self, index: usize, which: u64, scrubbed: bool, rest: u64) {
         let ids: Vec<PartitionId> = self.nodes[index].disks.keys().copied().collect();
+        if ids.is_empty() {
+            return;
+        }
         let id = ids[which as usize % ids.len()];
         if !self.may_rot(index, id) || self.nodes[index].process.is_none() {
             return;
@@ -97,7 +100,7 @@ impl World {
         let partition = &self.regions[node.region].catalog.partitions[&id];
         let whole = |member: &&Member| {
             let other = self.node_of(node.region, member.node);
-            other != index && !self.nodes[other].disks[&id].rotten
+            other != index && self.nodes[other].disks.get(&id).is_some_and(|disk| !disk.rotten)
         };
         let primary_alone = partition.primary.node == node.id && partition.members.len() == 1;
         !node.disks[&id].rotten
@@ -149,7 +152,10 @@ impl World {
     /// Whether a partition has lost every copy that its set counts on: it refuses for good, and says so.
     pub(crate) fn has_lost_all(&self, region: usize, id: PartitionId) -> bool {
         let partition = &self.regions[region].catalog.partitions[&id];
-        let lost = |member: &Member| self.nodes[self.node_of(region, member.node)].disks[&id].rotten;
+        let lost = |member: &Member| {
+            let disks = &self.nodes[self.node_of(region, member.node)].disks;
+            disks.get(&id).is_some_and(|disk| disk.rotten)
+        };
         partition.members.iter().all(lost)
     }
 
@@ -178,7 +184,7 @@ impl World {
         for op in node.journal.unsynced(to) {
             let end = match &op.entry {
                 Entry::Record(record) => record.lsn,
-                _ => node.disks[&op.partition].log.end(),
+                _ => node.disks.get(&op.partition).map_or(types::Lsn::ZERO, |disk| disk.log.end()),
             };
             let known = ends.entry(op.partition).or_insert((end, op.notes));
             *known = (known.0.max(end), op.notes);

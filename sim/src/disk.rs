@@ -159,6 +159,12 @@ impl Journal {
         self.ops.drain(..count).collect()
     }
 
+    /// A partition's copy is deleted: what is on its way of it is of nobody.
+    pub fn forget(&mut self, id: PartitionId) {
+        let nobody = PartitionId { database: types::DatabaseId(u64::MAX), ordinal: Ordinal(0) };
+        self.ops.iter_mut().filter(|op| op.partition == id).for_each(|op| op.partition = nobody);
+    }
+
     /// The process ended: what was not written is gone.
     pub fn kill(&mut self) {
         self.ops.truncate((self.written - self.durable) as usize);

@@ -93,8 +93,9 @@ impl World {
                 self.peer_up(index, from);
             }
             Packet::Refused(probe) => process.leases.on_refused(probe),
-            Packet::Catalog { to, sent, revision, views, gone, finals } if to == me => {
+            Packet::Catalog { to, sent, revision, views, gone, finals, removals } if to == me => {
                 gone.into_iter().for_each(|member| process.leases.mark_gone(member));
+                self.place(index, revision, &views, &removals);
                 for view in views {
                     self.heed(index, &view);
                     self.feed(index, view.partition, Input::View { view, sent });
@@ -321,7 +322,8 @@ impl World {
         let node = &mut self.nodes[index];
         let mut ends = std::collections::BTreeMap::new();
         for op in node.journal.sync(to) {
-            let disk = node.disks.entry(op.partition).or_default();
+            // What was on its way of a copy that was deleted is of nobody.
+            let Some(disk) = node.disks.get_mut(&op.partition) else { continue };
             disk.take(&op.entry);
             ends.insert(op.partition, (disk.log.end(), op.notes));
         }

@@ -13,6 +13,7 @@
 //! - `clients` transactions and reads; `definitions` what they are planned with
 //! - `sessions` streams between regions
 //! - `control` what persons and leaders do to databases that follow each other
+//! - `moves` partitions that move, leaves that come and go
 //! - `script` which faults strike, when and whom
 //! - `nemesis` what they do
 //! - `checks` what must hold; one property a file
@@ -36,6 +37,7 @@ pub mod definitions;
 pub mod disk;
 mod host;
 mod keep;
+pub mod moves;
 pub mod nemesis;
 pub mod node;
 pub mod options;

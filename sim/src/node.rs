@@ -98,6 +98,10 @@ pub struct Process {
     pub log_failed: bool,
     /// Replicas of which it reports that they are damaged.
     pub damaged: BTreeSet<PartitionId>,
+    /// The newest orders of the catalog that it has obeyed.
+    pub seen: types::Revision,
+    /// Copies that it has deleted, as ordered.
+    pub removed: BTreeSet<PartitionId>,
 }
 
 /// A machine.

@@ -137,6 +137,10 @@ pub enum Planted {
     PowerUnnoticed,
     /// After a loss each partition goes on from the end of its own log, marks or not.
     UncutRecovery,
+    /// A partition changes hands although transactions are under way at its primary.
+    HandOverBusy,
+    /// ASYNC REPLICATION: it changes hands although its primary may hold more.
+    HandOverUnsealed,
 }
 
 impl Planted {
@@ -201,6 +205,8 @@ impl Planted {
             Planted::KillIsPowerLoss,
             Planted::PowerUnnoticed,
             Planted::UncutRecovery,
+            Planted::HandOverBusy,
+            Planted::HandOverUnsealed,
         ];
         rules.into_iter().map(Planted::Replica).chain(own).collect()
     }
@@ -253,6 +259,8 @@ pub struct Options {
     pub copy_records_min: u64,
     /// Transactions are planned with definitions, and these change.
     pub definitions: bool,
+    /// Partitions have two copies, and move; leaves come and go.
+    pub moves: bool,
     /// Regions tell each other who has claimed the database.
     pub guard: bool,
     /// Persons give orders at random: promotions, other sources, fences.
@@ -286,6 +294,7 @@ impl Options {
         // What was added later is drawn apart, so that it changes nothing that a seed made before.
         let mut more = ChaCha8Rng::seed_from_u64(seed ^ 0x7a3d_90e1);
         faults.extend(FAULTS[FIRST_FAULTS..].iter().filter(|_| more.random_bool(0.4)));
+        let mut latest = ChaCha8Rng::seed_from_u64(seed ^ 0x33c9_51ab);
         Options {
             seed,
             scale,
@@ -306,6 +315,7 @@ impl Options {
             copy_records_min: *[u64::MAX, u64::MAX, 40].choose(&mut more).expect("not empty"),
             definitions: more.random_bool(0.4),
             guard: more.random_bool(0.5),
+            moves: scale == Scale::Region && latest.random_bool(0.4),
             orders: true,
             planted,
         }
@@ -359,7 +369,7 @@ impl fmt::Display for Options {
         write!(
             f,
             "seed {} {:?} leaves {:?} partitions {} {} REPLICATION {} DURABILITY lossy {}/1000 slow {}/1000 faults {:?} \
-             every {} ms control every {} ms wide {}% keep {:?} copies above {} definitions {} guard {} planted {:?}",
+             every {} ms control every {} ms wide {}% keep {:?} copies above {} definitions {} guard {} moves {} planted {:?}",
             self.seed,
             self.scale,
             self.leaves,
@@ -376,6 +386,7 @@ impl fmt::Display for Options {
             self.copy_records_min,
             self.definitions,
             self.guard,
+            self.moves,
             self.planted
         )
     }

@@ -35,7 +35,9 @@ impl World {
         // What the operating system still holds is synced before anything else.
         let written = node.journal.written;
         for op in node.journal.sync(written) {
-            node.disks.entry(op.partition).or_default().take(&op.entry);
+            if let Some(disk) = node.disks.get_mut(&op.partition) {
+                disk.take(&op.entry);
+            }
         }
         node.disks.values_mut().for_each(|disk| disk.laid = None);
         node.process = Some(Process {
@@ -48,6 +50,8 @@ impl World {
             syncing: None,
             log_failed: false,
             damaged: BTreeSet::new(),
+            seen: types::Revision(0),
+            removed: BTreeSet::new(),
         });
         say!(self, "{} starts", self.label(index));
         let partitions: Vec<PartitionId> = self.nodes[index].disks.keys().copied().collect();
@@ -182,7 +186,8 @@ impl World {
         }
         let catalog = Place::Catalog(self.nodes[index].region);
         let (from, damaged) = (self.nodes[index].member(), self.damaged(index));
-        self.send(Place::Node(index), catalog, Packet::Report { from, sent: now, gone, damaged });
+        let told = self.told(index);
+        self.send(Place::Node(index), catalog, Packet::Report { from, sent: now, gone, damaged, told });
         for id in partitions {
             self.ask_timestamps(index, id);
             self.feed(index, id, Input::Tick);

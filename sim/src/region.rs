@@ -30,6 +30,10 @@ pub struct Region {
     pub catalog: State,
     /// What its leader has heard.
     pub heard: Heard,
+    /// What leaves have said of their copies to this leader.
+    pub said: std::collections::BTreeMap<NodeId, (Member, crate::moves::Told)>,
+    /// How long what moves takes, under this leader.
+    pub moves: catalog::decide::moves::Memory,
     /// Whether its nodes reach it.
     pub reachable: bool,
     /// The last timestamp handed out.
@@ -83,6 +87,8 @@ impl World {
             leaves,
             catalog,
             heard: Heard::new(0),
+            said: Default::default(),
+            moves: Default::default(),
             reachable: true,
             last_timestamp: Timestamp::ZERO,
             skew,
@@ -94,8 +100,12 @@ impl World {
     /// A database as the region's catalog is told of it; all nodes hold all partitions.
     pub(crate) fn describe_database(&mut self, index: usize) -> CreateDatabase {
         let leaves = self.regions[index].leaves as u64;
+        let moves = self.options.moves;
+        // Where partitions move the last leaf is new: it holds nothing.
+        let placed = if moves { (leaves - 1).max(2).min(leaves) } else { leaves };
+        let copies = if moves { placed.min(crate::moves::COPIES as u64) } else { leaves };
         let placement = (0..=self.options.partitions as u64)
-            .map(|turn| (0..leaves).map(|leaf| NodeId(1 + (leaf + turn) % leaves)).collect())
+            .map(|turn| (0..copies).map(|leaf| NodeId(1 + (leaf + turn) % placed)).collect())
             .collect();
         let options = DatabaseOptions { async_failover_after_millis: Some(ASYNC_AFTER), ..DatabaseOptions::default() };
         CreateDatabase {
@@ -126,7 +136,8 @@ impl World {
         let region = &self.regions[index];
         let ids: Vec<PartitionId> = region.catalog.partitions.keys().copied().collect();
         for node in region.first_node..region.first_node + region.leaves {
-            for id in &ids {
+            let name = self.nodes[node].id;
+            for id in ids.iter().filter(|id| region.catalog.partitions[id].replicas.contains(&name)) {
                 self.nodes[node].disks.insert(*id, Disk::default());
             }
         }
@@ -156,8 +167,14 @@ impl World {
 
     pub(crate) fn on_catalog(&mut self, index: usize, from: Place, packet: Packet) {
         match packet {
-            Packet::Report { from: member, sent, gone, damaged } => {
+            Packet::Report { from: member, sent, gone, damaged, told } => {
                 let now = self.now;
+                if self.regions[index].catalog.nodes.get(&member.node).is_none_or(|node| node.removed) {
+                    return;
+                }
+                if let Some(told) = told {
+                    self.hear_told(index, member, *told);
+                }
                 let heard = &mut self.regions[index].heard;
                 heard.damaged(member, damaged, now);
                 self.on_report(index, from, member, sent, &gone);
@@ -211,7 +228,8 @@ impl World {
         if self.options.has(Planted::EpochReused) {
             views.iter_mut().for_each(|view| self.rename_epoch(index, member, view));
         }
-        let packet = Packet::Catalog { to: member, sent, revision, views, gone, finals };
+        let removals = self.regions[index].catalog.removals_of(member.node);
+        let packet = Packet::Catalog { to: member, sent, revision, views, gone, finals, removals };
         self.send(Place::Catalog(index), from, packet);
     }
 
@@ -280,6 +298,7 @@ impl World {
             }
         }
         self.renew_epochs(index);
+        self.lead_moves(index);
         let region = &self.regions[index];
         let wanted = failover::reports_wanted(&region.catalog, &region.heard, now, timeout);
         for (to, partition) in wanted {
@@ -326,7 +345,7 @@ impl World {
         }
     }
 
-    fn name_primary(&mut self, index: usize, command: &Command) {
+    pub(crate) fn name_primary(&mut self, index: usize, command: &Command) {
         let namings = match command {
             Command::NamePrimary(naming) => std::slice::from_ref(naming),
             Command::RecoverToCut(recover) => &recover.named[..],
@@ -366,6 +385,8 @@ impl World {
     /// Another leader: it has heard nobody.
     pub fn new_leader(&mut self, index: usize) {
         self.regions[index].heard = Heard::new(self.now);
+        self.regions[index].said.clear();
+        self.regions[index].moves = Default::default();
     }
 }
 

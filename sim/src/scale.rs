@@ -300,7 +300,7 @@ fn pair_bytes() -> u64 {
 /// leads as many partitions as are to be lost, and follows as many.
 fn build(wanted: &Wanted, clock: &dyn Fn() -> u64) -> (State, u64) {
     let mut state = State::new(ClusterId(1));
-    let mut apply = |state: &mut State, command: &Command| {
+    let apply = |state: &mut State, command: &Command| {
         state.apply(UnixMillis(1), command).unwrap_or_else(|refusal| panic!("{refusal}"));
     };
     for number in 1..=wanted.leaves {

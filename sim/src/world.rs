@@ -55,6 +55,8 @@ pub enum Packet {
         gone: Vec<Member>,
         /// Its replicas that hold nothing, whatever the set counts on.
         damaged: BTreeSet<PartitionId>,
+        /// Where partitions move: what its replicas are.
+        told: Option<Box<crate::moves::Told>>,
     },
     /// The answer.
     Catalog {
@@ -70,6 +72,8 @@ pub enum Packet {
         gone: Vec<Member>,
         /// Final timestamps of sealed databases.
         finals: Vec<(PartitionId, Timestamp)>,
+        /// Copies to delete.
+        removals: Vec<PartitionId>,
     },
     /// A primary proposes a change of its set.
     Propose {
@@ -245,6 +249,8 @@ pub enum Event {
     Control(usize),
     /// Sessions between regions are looked after.
     Sessions,
+    /// Somebody orders a region's partitions or leaves elsewhere, perhaps.
+    Mover(usize),
 }
 
 /// Everything.
@@ -367,6 +373,9 @@ impl World {
         for strike in self.nemesis.script.clone() {
             self.after(strike.at * MILLI, Event::Strike(strike));
         }
+        if self.options.moves && self.options.orders {
+            (0..self.regions.len()).for_each(|region| self.after(100 * MILLI, Event::Mover(region)));
+        }
         if self.regions.len() > 1 {
             self.after(MILLI, Event::Sessions);
             for region in 0..self.regions.len() {
@@ -469,6 +478,7 @@ impl World {
             Event::Act(act) => self.on_act(act),
             Event::Control(region) => self.on_control(region),
             Event::Sessions => self.on_sessions(),
+            Event::Mover(region) => self.on_mover(region),
         }
     }
 

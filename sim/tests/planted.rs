@@ -30,6 +30,7 @@ struct Hunt {
     control_gap: Option<u64>,
     keep: Option<Keep>,
     definitions: Option<bool>,
+    moves: bool,
 }
 
 fn hunt(planted: Planted, scale: Scale, checks: &'static [&'static str]) -> Hunt {
@@ -46,6 +47,7 @@ fn hunt(planted: Planted, scale: Scale, checks: &'static [&'static str]) -> Hunt
         control_gap: None,
         keep: None,
         definitions: None,
+        moves: false,
     }
 }
 
@@ -76,6 +78,7 @@ impl Hunt {
         options.control_gap = self.control_gap.unwrap_or(options.control_gap);
         options.keep = self.keep.unwrap_or(options.keep);
         options.definitions = self.definitions.unwrap_or(options.definitions);
+        options.moves = self.moves;
     }
 
     fn run(&self) {
@@ -207,6 +210,15 @@ mod hunts {
         vec![missing(Rule::MemberAwaitsCopy), missing(Rule::CopyForPromoted)]
     }
 
+    pub(super) fn moves() -> Vec<Hunt> {
+        let busy = hunt(Planted::HandOverBusy, Scale::Region, &["hand_over_quiet"]);
+        let unsealed = hunt(Planted::HandOverUnsealed, Scale::Region, &["acked_write_survives", "no_fork"]);
+        vec![
+            Hunt { moves: true, faults: &[Kill, Pause], leaves: Some(3), mode: Some(SYNC), ..busy },
+            Hunt { moves: true, faults: &[Kill, Block], leaves: Some(3), mode: Some(ASYNC_REPLICATION), ..unsealed },
+        ]
+    }
+
     pub(super) fn hand_over() -> Vec<Hunt> {
         vec![
             regions(Rule::MarksAfterSeal, &["cut_is_consistent", "fence"]),
@@ -227,7 +239,7 @@ macro_rules! groups {
     };
 }
 
-groups! { in_sync_sets durability recoveries leases failures transactions cuts_and_promotions names_and_states disks copies hand_over }
+groups! { in_sync_sets durability recoveries leases failures transactions cuts_and_promotions names_and_states disks copies hand_over moves }
 
 /// A bug that nothing looks for would be a rule that nothing protects.
 #[test]

@@ -72,16 +72,25 @@ impl World {
                 self.later(index, 20 * MILLI, crate::world::Local::Connected(peer));
             }
         }
+        if self.options.moves {
+            (0..self.regions.len()).for_each(|region| self.attach_all(region));
+        }
         self.heal_regions();
     }
 
     /// Where two replicas of a partition are not alike yet, or the world is not at rest.
     fn differs(&self) -> Option<String> {
+        if let Some(moving) = (0..self.regions.len()).find_map(|region| self.moving(region)) {
+            return Some(moving);
+        }
         for ordinal in self.ordinals() {
             let mut first: Option<(usize, &crate::node::Hosted)> = None;
             for (index, node) in self.nodes.iter().enumerate() {
                 let region = &self.regions[node.region];
                 let id = types::PartitionId { database: region.database, ordinal };
+                if !region.catalog.partitions[&id].replicas.contains(&node.id) {
+                    continue;
+                }
                 let Some(hosted) = node.hosted(id) else { return Some(format!("{} does not run", self.label(index))) };
                 let status = hosted.replica.cursors();
                 if hosted.rewind.is_some() || hosted.copying.is_some() || status.applied < hosted.log.end() {

@@ -15,6 +15,7 @@
 //! | `compare_and_set` | a set changes only from the version that the proposer knew (in `region`) | every proposal |
 //! | `state_is_function_of_prefix` | state kept by apply and undo = state made anew from the records | starts, rewinds, at the end, now and then |
 //! | `whole_after_loss` | nothing is given up that a machine with power has; a cut is above what sinks served; whole transactions | every naming with a loss, the end |
+//! | `hand_over_quiet` | a planned hand-over breaks off nothing that was under way | every naming by a hand-over |
 //! | `whole_is_named` | who is known to be damaged is not named | every naming |
 //! | `between` | between regions: marks, cuts, promotions, set-aside files, SYNC, fences, one writer | where they happen |
 //! | `history` | the tree of terms that those compare with | |
@@ -26,6 +27,7 @@ pub mod commit_is_in_sync_min;
 pub mod convergence;
 pub mod cursor_order;
 pub mod definitions;
+pub mod hand_over_quiet;
 pub mod history;
 pub mod longest_log;
 pub mod no_fork;
@@ -77,6 +79,8 @@ pub struct Checks {
     pub history: history::History,
     /// What the checks between regions remember.
     pub between: between::Between,
+    /// By node: since when a primary has had transactions under way without a break.
+    pub busy: BTreeMap<(usize, PartitionId), u64>,
     /// Promotions so far.
     pub promotions: u64,
     /// Acknowledged transactions so far.
@@ -105,6 +109,7 @@ impl Checks {
 impl World {
     /// A replica has taken a step.
     pub(crate) fn check_replica(&mut self, index: usize, id: PartitionId) {
+        self.note_busy(index, id);
         let node = &self.nodes[index];
         let (Some(hosted), Some(disk)) = (node.hosted(id), node.disks.get(&id)) else { return };
         if disk.rotten || hosted.copying.as_ref().is_some_and(Copying::is_taken) {

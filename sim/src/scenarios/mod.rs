@@ -1,6 +1,7 @@
 //! The **Sim** histories of `protocol.md` that random faults meet too seldom, or that should be seen by name. Clients work
 //! all the time; the faults are directed. Each is run with several seeds: with the rule none fails, without it one does.
 
+mod moves;
 mod region;
 mod regions;
 
@@ -29,7 +30,7 @@ pub struct Scenario {
 
 /// All of them.
 pub fn all() -> Vec<Scenario> {
-    region::all().into_iter().chain(regions::all()).collect()
+    region::all().into_iter().chain(regions::all()).chain(moves::all()).collect()
 }
 
 impl Scenario {
@@ -43,6 +44,7 @@ impl Scenario {
             options.slow = 0;
             options.guard = false;
             options.definitions = false;
+            options.moves = false;
             (options.keep, options.copy_records_min) = (Keep::All, u64::MAX);
             (self.options)(options);
         };

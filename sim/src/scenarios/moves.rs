@@ -1,0 +1,83 @@
+//! Histories of partitions that move (`docs/protocol.md`, section 16).
+
+use catalog::command::LeafChange;
+use catalog::decide::balance::Aim;
+use types::{Mode, NodeId};
+
+use super::Scenario;
+use crate::options::{Options, Planted, Scale};
+use crate::world::World;
+
+pub(super) fn all() -> Vec<Scenario> {
+    vec![
+        Scenario {
+            name: "a rebalance ends although a leaf dies in the middle",
+            scale: Scale::Region,
+            options: |options| sized(options, 4, true),
+            play: rebalance_and_death,
+            rule: None,
+        },
+        Scenario {
+            name: "a leaf is removed although a member is cut off",
+            scale: Scale::Region,
+            options: |options| sized(options, 4, true),
+            play: removal_and_cut,
+            rule: None,
+        },
+        Scenario {
+            name: "a hand-over without SYNC REPLICATION waits until the next primary has everything",
+            scale: Scale::Region,
+            options: |options| sized(options, 3, false),
+            play: hand_overs,
+            rule: Some((Planted::HandOverUnsealed, &["acked_write_survives", "no_fork"])),
+        },
+        Scenario {
+            name: "a hand-over waits for the transactions that are under way",
+            scale: Scale::Region,
+            options: |options| sized(options, 3, true),
+            play: hand_overs,
+            rule: Some((Planted::HandOverBusy, &["hand_over_quiet"])),
+        },
+    ]
+}
+
+fn sized(options: &mut Options, leaves: usize, sync_replication: bool) {
+    options.leaves = vec![leaves];
+    options.partitions = 3;
+    options.mode = Mode { sync_replication, sync_durability: true };
+    options.sync_max = 10;
+    options.moves = true;
+}
+
+/// The last leaf is new, and is to get its share. While that is made one that gives loses its process, and then the new one.
+fn rebalance_and_death(world: &mut World) {
+    world.pass(300);
+    world.order_rebalance(0, Aim::Balance, false);
+    world.pass(30);
+    world.stop_for(0, false, 400);
+    world.pass(500);
+    world.order_rebalance(0, Aim::Full, false);
+    world.pass(20);
+    world.stop_for(3, true, 300);
+    world.pass(900);
+}
+
+/// A leaf is to be emptied; one that shares partitions with it sees nobody for longer than silence is failure.
+fn removal_and_cut(world: &mut World) {
+    world.pass(300);
+    world.order_removal(0, NodeId(1), false, false);
+    world.pass(20);
+    world.isolate(1, 700);
+    world.pass(900);
+    world.order_leaf(0, NodeId(3), LeafChange::Detach { force: true, kill: false });
+    world.pass(500);
+}
+
+/// Every partition changes hands again and again, while clients write.
+fn hand_overs(world: &mut World) {
+    world.pass(300);
+    for _ in 0..6 {
+        world.order_other_primaries(0);
+        world.pass(300);
+    }
+}
