@@ -34,7 +34,7 @@ const LOOK: Duration = Duration::from_millis(20);
 pub fn sheet(region: &Region, state: &State) -> Sheet {
     let heard = region.detector.leaves();
     let leaves = state.nodes.iter().filter(|(_, node)| node.holds_replicas());
-    let rows = leaves.map(|(id, node)| row(region, state, *id, node, heard.get(id))).collect();
+    let rows = leaves.map(|(id, node)| row(region, state, *id, node, heard.get(id).map(|leaf| &**leaf))).collect();
     let names = [
         ("node_id", true),
         ("host", false),

@@ -238,7 +238,9 @@ impl Detector {
         let (node, sent, obeyed) = (report.member.node, report.sent, report.revision);
         let is_new = report.round.master != self.office.lock().round.master;
         let removed = report.removed.clone();
+        let told: Vec<PartitionId> = report.replicas.iter().map(|replica| replica.partition).collect();
         let (gone, tell_all) = self.hear(report);
+        self.watched.lock().fresh.extend(told);
         self.looked().await;
         for partition in removed {
             let confirmed = self.catalog.decide(term, Command::ReplicaGone { partition, node }).await;
@@ -310,7 +312,6 @@ impl Detector {
             heard.damaged(report.member, damaged.collect(), now);
         }
         self.links.hear(report.member, &report.replicas);
-        self.watched.lock().fresh.extend(report.replicas.iter().map(|replica| replica.partition));
     }
 
     /// Down to where history is kept for other regions: the cut that a sink or a parted side last reported as durable,
