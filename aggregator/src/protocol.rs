@@ -26,8 +26,8 @@ use serde::{Deserialize, Serialize};
 use sql::cluster::{Scan, WriteBatch, Written};
 use types::txn::{Answer, Refusal, Touch, TxnRequest};
 use types::{
-    ClusterId, DatabaseId, Incarnation, Lineage, LinkId, Lsn, Mark, NodeId, PartitionId, Promotion, Reign, SchemaVersion,
-    SetVersion, Timestamp, TxnId,
+    ClusterId, DatabaseId, Incarnation, Lineage, LinkId, Lsn, Mark, NodeId, PartitionId, Promotion, Reign, Revision,
+    SchemaVersion, SetVersion, Timestamp, TxnId,
 };
 
 /// To the master aggregator. Any other one answers [`MasterAnswer::NotMaster`].
