@@ -13,8 +13,8 @@ use std::time::Instant;
 
 use perennial_sim::options::{Planted, Scale};
 use perennial_sim::run::{Report, run_seeds, scale_of};
-use perennial_sim::script::{Strike, from_words, in_words};
 use perennial_sim::scale::{self, Count, Found, Traffic, Wanted as Region, Work};
+use perennial_sim::script::{Strike, from_words, in_words};
 use perennial_sim::shrink::Play;
 
 /// Lines of a failed history that are shown.
@@ -202,14 +202,19 @@ fn show_region(region: &Region, found: &Found) {
     println!("  partitions that a look judged: {} at most", found.judged_at_rest);
     let how = if region.refused { "its process ends" } else { "its machine falls silent" };
     println!("a leaf is lost that led {} partitions and followed {}: {how}", found.lost.0, found.lost.1);
-    println!("  {:.1} ms until all are named, {:.1} ms until all those have been told, {:.1} ms until no set names it",
-        millis(found.named_after), millis(found.told_after), millis(found.sets_after));
+    println!(
+        "  {:.1} ms until all are named, {:.1} ms until all those have been told, {:.1} ms until no set names it",
+        millis(found.named_after),
+        millis(found.told_after),
+        millis(found.sets_after)
+    );
     show_traffic(&found.failover, &found.failover_work);
     println!("  commands refused because something had changed: {}", found.refused);
 }
 
 fn show_traffic(traffic: &Traffic, work: &Work) {
-    let line = |name: &str, count: Count| println!("  {name:<28}{:>8} of them, {:>10} bytes", count.messages, count.bytes);
+    let line =
+        |name: &str, count: Count| println!("  {name:<28}{:>8} of them, {:>10} bytes", count.messages, count.bytes);
     line("reports to the master", traffic.reports);
     println!("  {:<28}{:>8}", "  replicas in them", traffic.replicas_told);
     line("orders to leaves", traffic.orders);

@@ -115,7 +115,8 @@ impl World {
             }
         }
         let said = &mut self.regions[region].said;
-        let late = said.get(&member.node).is_some_and(|(of, known)| *of > member || *of == member && known.at > told.at);
+        let late =
+            said.get(&member.node).is_some_and(|(of, known)| *of > member || *of == member && known.at > told.at);
         if !late {
             said.insert(member.node, (member, told));
         }

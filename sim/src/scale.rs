@@ -78,15 +78,7 @@ pub struct Count {
 
 impl Default for Wanted {
     fn default() -> Wanted {
-        Wanted {
-            leaves: 50,
-            partitions: 1000,
-            lost: 40,
-            active: false,
-            refused: true,
-            delay: MILLI,
-            commit: 5 * MILLI,
-        }
+        Wanted { leaves: 50, partitions: 1000, lost: 40, active: false, refused: true, delay: MILLI, commit: 5 * MILLI }
     }
 }
 

@@ -403,9 +403,8 @@ impl Detector {
     /// members are such that a restart takes nothing from.
     fn confirmed(&self, state: &State) -> Vec<Command> {
         let mut watched = self.watched.lock();
-        let open = |id: &PartitionId| {
-            state.partitions.get(id).filter(|partition| is_unconfirmed(state, *id, partition))
-        };
+        let open =
+            |id: &PartitionId| state.partitions.get(id).filter(|partition| is_unconfirmed(state, *id, partition));
         watched.confirming.retain(|id, _| open(id).is_some());
         let mut commands = Vec::new();
         for (id, confirming) in &mut watched.confirming {

@@ -82,8 +82,7 @@ impl State {
 
     /// Those that are fed, or are no longer, are another set than before.
     fn touch_replicas_of(&mut self, node: NodeId) {
-        let held: Vec<PartitionId> =
-            self.partitions.held_by(node).map(|(id, _)| id).collect();
+        let held: Vec<PartitionId> = self.partitions.held_by(node).map(|(id, _)| id).collect();
         for id in held {
             self.partitions.get_mut(&id).expect("it was listed above").version.0 += 1;
             self.touch(id);

@@ -98,8 +98,12 @@ impl State {
         let stale = |old: &Member| old.node == member.node && old.incarnation < member.incarnation;
         let concerned =
             |partition: &crate::partition::Partition| partition.on_disk && partition.members.iter().any(stale);
-        let ids: Vec<PartitionId> =
-            self.partitions.held_by(member.node).filter(|(_, partition)| concerned(partition)).map(|(id, _)| id).collect();
+        let ids: Vec<PartitionId> = self
+            .partitions
+            .held_by(member.node)
+            .filter(|(_, partition)| concerned(partition))
+            .map(|(id, _)| id)
+            .collect();
         for id in ids {
             let partition = self.partitions.get_mut(&id).expect("it was listed above");
             let primary = partition.primary;

@@ -145,7 +145,8 @@ impl<'a> Plan<'a> {
             None => (state.partitions[id].replicas.clone(), state.partitions[id].primary.node, false),
         };
         for (node, load) in &mut loads {
-            load.all = state.partitions.count_held_by(*node) as i64 - state.partitions.held_of(*node, id).count() as i64;
+            load.all =
+                state.partitions.count_held_by(*node) as i64 - state.partitions.held_of(*node, id).count() as i64;
         }
         for (other, wanted) in state.moves.iter().filter(|(other, _)| other.database != id) {
             let change = |loads: &mut BTreeMap<NodeId, Load>, nodes: &BTreeSet<NodeId>, by: i64| {
