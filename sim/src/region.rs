@@ -287,6 +287,7 @@ impl World {
         let (now, timeout) = (self.now, FAILURE * MILLI);
         let rng = &mut self.rng;
         let region = &self.regions[index];
+        check_suspects(region, now, timeout);
         let commands = failover::decide(&region.catalog, &region.heard, now, timeout, &mut || rng.random());
         for command in commands {
             match command {
@@ -403,4 +404,15 @@ fn final_times(catalog: &State) -> Vec<(PartitionId, Timestamp)> {
             finals.positions.keys().map(move |ordinal| (PartitionId { database, ordinal: *ordinal }, time))
         })
         .collect()
+}
+
+/// A look for failures is about suspects alone: of every other partition the primary may live, and no copy is damaged.
+fn check_suspects(region: &Region, now: u64, timeout: u64) {
+    let (catalog, heard) = (&region.catalog, &region.heard);
+    let suspects = failover::suspects(catalog, heard, now, timeout);
+    for (id, partition) in catalog.partitions.iter().filter(|(id, _)| !suspects.contains(id)) {
+        assert!(heard.may_live(partition.primary, now, timeout), "nobody looks at {id}, whose primary may be gone");
+        let damaged = partition.members.iter().find(|member| heard.damaged_since(*id, **member).is_some());
+        assert!(damaged.is_none(), "nobody looks at {id}, of which {damaged:?} has a damaged copy");
+    }
 }

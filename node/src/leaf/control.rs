@@ -33,8 +33,12 @@ struct Debts {
 }
 
 impl Debts {
-    /// Views that are new, and those that are the catalog's word again.
-    fn with_leased(&mut self, views: Vec<View>, removals: &[PartitionId], own: NodeId) -> Vec<View> {
+    /// Views that are new, and those that are the catalog's word again: these orders are of a catalog that has reached `to`.
+    fn with_leased(&mut self, views: Vec<View>, to: Revision, removals: &[PartitionId], own: NodeId) -> Vec<View> {
+        if to < self.revision {
+            // Of a catalog that was restored: what it does not name does not count there.
+            self.leased.clear();
+        }
         self.leased.retain(|id, _| !removals.contains(id));
         for view in &views {
             self.leased.remove(&view.partition);
@@ -139,7 +143,7 @@ async fn obey(leaf: &Leaf, debts: &mut Debts, orders: Orders) {
     }
     let sent = Instant(orders.sent);
     let mut obeyed = Vec::new();
-    for view in debts.with_leased(orders.views, &orders.removals, leaf.options.member.node) {
+    for view in debts.with_leased(orders.views, orders.revision, &orders.removals, leaf.options.member.node) {
         match leaf.open(view.partition) {
             Ok(handle) => {
                 let (done, told) = oneshot::channel();
