@@ -14,8 +14,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use types::{
-    DatabaseId, Epoch, Incarnation, LinkId, LogEnd, Lsn, Mark, Member, Ordinal, PartitionId, Promotion, Reign, Revision, Timestamp,
-    View,
+    DatabaseId, Epoch, Incarnation, LinkId, LogEnd, Lsn, Mark, Member, Ordinal, PartitionId, Promotion, Reign,
+    Revision, Timestamp, View,
 };
 
 use crate::view::DatabaseNews;
