@@ -132,9 +132,9 @@ impl World {
     /// Whether a partition shows what a transaction has committed there at a time.
     fn is_alive(&self, region: usize, part: &Part, txn: TxnId, ts: Timestamp) -> bool {
         let id = self.partition(region, part.ordinal);
-        let held = &self.regions[region];
-        // Where partitions move not every node holds each of them; those that do are equal by now.
-        let hosted = (held.first_node..held.first_node + held.leaves).find_map(|node| self.nodes[node].hosted(id));
+        // Where partitions move not every node holds each of them, and one that was removed may have kept what it held.
+        let primary = self.regions[region].catalog.partitions[&id].primary;
+        let hosted = self.nodes[self.node_of(region, primary.node)].hosted(id);
         let alive =
             |hosted: &Hosted| part.keys.iter().any(|key| hosted.state.wrote(key, txn, ts, &hosted.log.summary.lineage));
         hosted.is_some_and(alive)
