@@ -169,16 +169,18 @@ impl Detector {
             return office.term == term;
         }
         *office = Office { term, since: Instant::now(), round: Round { master: rand::random(), number: 1 } };
-        *self.heard.lock() = Heard::new(self.now());
-        self.leaves.lock().clear();
         *self.moves.lock() = Memory::default();
         *self.watched.lock() = Watched::default();
         *self.peerage.lock() = Peerage::default();
         *self.pins.lock() = None;
         self.ends_wanted.lock().clear();
         self.served.clear();
-        self.links.clear();
         self.fronts.clear();
+        // At once, as a report is heard: what one office has taken of a report is not missing in the next, which asks for all.
+        let (mut heard, mut leaves) = (self.heard.lock(), self.leaves.lock());
+        *heard = Heard::new(self.now());
+        leaves.clear();
+        self.links.clear();
         true
     }
 
@@ -228,11 +230,11 @@ impl Detector {
         u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX)
     }
 
-    /// Takes a heartbeat and answers it. `None`: the node is not in the catalog with this process yet.
+    /// Takes a heartbeat and answers it. `None`: the node is not in the catalog with this process yet, or was removed.
     pub async fn on_report(&self, report: Report) -> Result<Option<Orders>, CatalogError> {
         let term = self.office().await?;
         let state = self.catalog.state();
-        if state.member(report.member.node) != Some(report.member) {
+        if !is_known(&state, report.member) {
             return Ok(None);
         }
         let (node, sent, obeyed) = (report.member.node, report.sent, report.revision);
@@ -288,7 +290,10 @@ impl Detector {
         let tell_all = said.is_none();
         if let Some(said) = said {
             heard.heartbeat(report.member, now);
-            self.hear_replicas(&mut heard, &said, &report, now);
+            // What arrives after something that was said later tells nothing.
+            if said.sent == report.sent {
+                self.hear_replicas(&mut heard, &said, &report, now);
+            }
             let Report { disk, disk_full, sync_p99_us, .. } = report;
             leaves.insert(node, Arc::new(LeafState { said, disk, disk_full, sync_p99_us, at: Instant::now() }));
         }
@@ -512,6 +517,12 @@ impl Detector {
         }
         *self.ends_wanted.lock() = by_node;
     }
+}
+
+/// Whether it may do what the catalog says. A node that was removed has nothing; it may not have heard of all that it has lost,
+/// and would take an answer for the catalog's word that it leads it still.
+fn is_known(state: &State, member: Member) -> bool {
+    state.nodes.get(&member.node).is_some_and(|node| !node.removed && node.incarnation == member.incarnation)
 }
 
 /// A partition whose members may have in memory alone what they acknowledged, although its database wants it on disk.

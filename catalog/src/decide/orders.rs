@@ -24,7 +24,8 @@ impl Peerage {
     /// Looks at the catalog, if it has changed. Afterwards a leaf that has obeyed less than what is returned here need know
     /// something else of others.
     pub fn look(&mut self, state: &State) -> Revision {
-        if self.seen == state.revision && self.changed > Revision(0) {
+        // Of an older state, too: who is answered with that has not obeyed what changed last, and is told with the next answer.
+        if state.revision <= self.seen && self.changed > Revision(0) {
             return self.changed;
         }
         let of = |(node, known): (&NodeId, &crate::node::Node)| {

@@ -63,7 +63,9 @@ pub(super) async fn run(leaf: Leaf) {
             () = leaf.shared.hurry.beat() => {}
         }
         if leaf.views_forgotten.swap(false, Ordering::AcqRel) {
+            // All is told again: what is not is not led here.
             debts.revision = Revision::default();
+            debts.leased.clear();
         }
         heal::look(&leaf);
         let sent = clock::now();
@@ -131,6 +133,9 @@ fn say_disk(leaf: &Leaf, turn: DiskTurn, free: u64) {
 
 async fn obey(leaf: &Leaf, debts: &mut Debts, orders: Orders) {
     debts.teller.answered(&orders);
+    if orders.tell_all {
+        leaf.shared.hurry.asked();
+    }
     if let Some(peers) = &orders.peers {
         leaf.shared.peers.set(peers);
     }

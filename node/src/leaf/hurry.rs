@@ -22,6 +22,11 @@ impl Hurry {
         self.beat.notify_one();
     }
 
+    /// A new master counts this process as not heard before it has told all.
+    pub fn asked(&self) {
+        self.beat.notify_one();
+    }
+
     /// Returns when the master is to be told, and asked, at once.
     pub async fn beat(&self) {
         self.beat.notified().await;
