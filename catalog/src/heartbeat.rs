@@ -5,9 +5,9 @@
 //! partition when the catalog has changed it, and of other leaves when one of them is not the process that it was
 //! ([`crate::decide::orders`]). A replica at rest, and a peer that lives, are in no heartbeat.
 //!
-//! - What a report says is kept by its receiver alone if the answer arrives: where one is lost the next report tells all. So
-//!   what the master keeps is what the last report said that it took.
-//! - A master that has heard nothing of a process yet, for it has just been elected, asks for all.
+//! - What was reported counts as told when the answer has arrived; where one is lost the next report tells all. A report of
+//!   changes names the one since which they are, and a master that has taken another one last, or none, for it has just been
+//!   elected, asks for all. So what the master keeps is what the replicas were when the last report that it took was made.
 //! - What arrives after something that was sent later counts for nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -38,8 +38,9 @@ pub struct Report {
     /// What its replicas are, for SHOW statements and decisions: all of them, or those that are not as the last report
     /// that was answered said.
     pub replicas: Vec<ReplicaReport>,
-    /// It tells of all replicas; what was said before counts no longer.
-    pub whole: bool,
+    /// The report since which these have changed: when it was sent. `None`: it tells of all replicas, and what was said before
+    /// counts no longer.
+    pub since: Option<u64>,
     /// Replicas that were told of and are no longer there.
     pub closed: Vec<PartitionId>,
     /// Bytes used and free on its disk.
@@ -200,35 +201,37 @@ pub struct Peer {
 /// What a process of a leaf has told of its replicas.
 #[derive(Clone, Debug, Default)]
 pub struct Teller {
-    /// What the last report said, if it was answered.
-    told: Option<BTreeMap<PartitionId, ReplicaReport>>,
-    /// What the report on its way says.
-    telling: BTreeMap<PartitionId, ReplicaReport>,
-    /// The same of processes that are gone.
-    told_gone: BTreeSet<Member>,
-    telling_gone: BTreeSet<Member>,
+    /// As of the last report, if it was answered.
+    told: Option<Tale>,
+    /// As of the report on its way.
+    telling: Tale,
+}
+
+/// What one report made known, with those before.
+#[derive(Clone, Debug, Default)]
+struct Tale {
+    sent: u64,
+    replicas: BTreeMap<PartitionId, ReplicaReport>,
+    gone: BTreeSet<Member>,
 }
 
 impl Teller {
     /// Puts into a report what is to be told of these replicas, and of these processes that are gone.
     pub fn tell(&mut self, report: &mut Report, now: BTreeMap<PartitionId, ReplicaReport>, gone: BTreeSet<Member>) {
-        let empty = BTreeMap::new();
         let told = self.told.take();
-        let known = told.as_ref().unwrap_or(&empty);
-        let news = now.iter().filter(|(id, replica)| known.get(*id) != Some(*replica));
+        report.since = told.as_ref().map(|told| told.sent);
+        let known = told.unwrap_or_default();
+        let news = now.iter().filter(|(id, replica)| known.replicas.get(*id) != Some(*replica));
         report.replicas = news.map(|(_, replica)| replica.clone()).collect();
-        report.closed = known.keys().filter(|id| !now.contains_key(*id)).copied().collect();
-        report.whole = told.is_none();
-        let told_gone = if report.whole { BTreeSet::new() } else { std::mem::take(&mut self.told_gone) };
-        report.gone = gone.difference(&told_gone).copied().collect();
-        (self.telling, self.telling_gone) = (now, gone);
+        report.closed = known.replicas.keys().filter(|id| !now.contains_key(*id)).copied().collect();
+        report.gone = gone.difference(&known.gone).copied().collect();
+        self.telling = Tale { sent: report.sent, replicas: now, gone };
     }
 
     /// The report was answered. Until then nothing counts as told.
     pub fn answered(&mut self, orders: &Orders) {
         let telling = std::mem::take(&mut self.telling);
-        self.told = (!orders.tell_all).then_some(telling);
-        self.told_gone = std::mem::take(&mut self.telling_gone);
+        self.told = (!orders.tell_all && orders.sent == telling.sent).then_some(telling);
     }
 }
 
@@ -248,16 +251,16 @@ pub struct Said {
 }
 
 impl Said {
-    /// Takes a report. `None`: it tells what has changed, and nothing is known of before. What was sent earlier than what is
-    /// known changes nothing.
+    /// Takes a report. `None`: it tells what has changed since something else than what is known. What was sent no later than
+    /// that changes nothing.
     pub fn take(known: Option<Said>, report: &Report) -> Option<Said> {
         let same = known.filter(|known| known.member == report.member);
-        if same.as_ref().is_some_and(|known| known.sent > report.sent) {
+        if same.as_ref().is_some_and(|known| known.sent >= report.sent) {
             return same;
         }
-        let mut replicas = match (report.whole, same) {
-            (true, _) => BTreeMap::new(),
-            (false, same) => same?.replicas,
+        let mut replicas = match report.since {
+            None => BTreeMap::new(),
+            Some(since) => same.filter(|known| known.sent == since)?.replicas,
         };
         for id in &report.closed {
             replicas.remove(id);

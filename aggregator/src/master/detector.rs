@@ -312,7 +312,7 @@ impl Detector {
             heard.report(end.partition, heard_end);
         }
         report.replicas.iter().filter_map(|replica| replica.epoch).for_each(|epoch| heard.epoch(epoch.number));
-        if report.whole || !report.replicas.is_empty() || !report.closed.is_empty() {
+        if report.since.is_none() || !report.replicas.is_empty() || !report.closed.is_empty() {
             let damaged = said.replicas.values().filter(|replica| replica.damaged).map(|replica| replica.partition);
             heard.damaged(report.member, damaged.collect(), now);
         }

@@ -39,7 +39,7 @@ async fn report(detector: &Detector, member: Member, gone: &[Member]) -> Orders 
         ends: vec![],
         removed: vec![],
         replicas: vec![],
-        whole: true,
+        since: None,
         closed: vec![],
         disk: (0, 0),
         disk_full: false,
