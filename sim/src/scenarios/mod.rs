@@ -70,6 +70,16 @@ impl World {
         self.run_until(self.now + millis * MILLI);
     }
 
+    /// Lets time pass until something is so, but no more than so many milliseconds.
+    fn pass_until(&mut self, millis: u64, is_so: impl Fn(&World) -> bool) {
+        for _ in 0..millis {
+            if is_so(self) {
+                break;
+            }
+            self.pass(1);
+        }
+    }
+
     /// In so many milliseconds a link carries nothing, for so many more.
     fn cut_later(&mut self, after: u64, one: Place, other: Place, duration: u64) {
         self.after(after * MILLI, Event::Act(Act::Block(vec![(one, other)], duration)));

@@ -75,6 +75,13 @@ fn failures() -> Vec<Scenario> {
             play: power_of_all,
             rule: Some((Planted::Replica(Rule::FlushBeforeSync), &["cursor_order"])),
         },
+        Scenario {
+            name: "a member that took over a copy is believed only when it is out of its set",
+            scale: Scale::Region,
+            options: |options| sized(options, 3, true, true),
+            play: copied_member,
+            rule: Some((Planted::Replica(Rule::MemberByCopy), &["commit_is_in_sync_min", "acked_write_survives"])),
+        },
     ]
 }
 
@@ -212,6 +219,27 @@ fn paused_reader(world: &mut World) {
         world.pass(30);
         world.pause(primary, 800);
         world.pass(900);
+    }
+}
+
+/// A member acknowledges what another one does not hear of, is found to be damaged, and takes over a copy that ends below.
+/// Meanwhile nobody sees the catalog, and half of all frames are lost: those, too, that say that a copy is missing. Then
+/// the other one is back, and the primary commits.
+fn copied_member(world: &mut World) {
+    for _ in 0..3 {
+        world.pass(400);
+        let (first, id) = (primary(world), world.partition(0, types::Ordinal(0)));
+        let [second, third] = world.peers(first)[..] else { panic!("three leaves") };
+        world.block(vec![(Place::Node(first), Place::Node(third))], 120);
+        world.pass(20);
+        world.options.lossy = 500;
+        world.rot(second, 1, true, 5);
+        world.pass_until(90, |world| world.nodes[second].hosted(id).is_some_and(|hosted| hosted.copying.is_some()));
+        world.inflict(Fault::Catalog, first, 0);
+        world.pass_until(150, |world| !world.nodes[second].disks[&id].rotten);
+        world.pass(30);
+        world.options.lossy = 0;
+        world.pass(600);
     }
 }
 
