@@ -78,6 +78,8 @@ impl State {
             role: self.role(database, partition),
             losses: partition.losses,
             fence: fence(database, partition),
+            hands_over: !database.mode.sync_replication
+                && partition.handover.is_some_and(|handover| handover.sealed.is_some()),
             mode: database.mode,
         })
     }

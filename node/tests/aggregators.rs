@@ -283,7 +283,7 @@ fn rows_are_not_lost_in_tables_that_others_have_emptied() {
             region.sql_at(0, 2, "TRUNCATE TABLE app.t");
             last = begun.load(Ordering::SeqCst);
         }
-        std::thread::sleep(Duration::from_millis(500));
+        region.wait("the writers have written since", || begun.load(Ordering::SeqCst) > last + 10);
         stop.store(true, Ordering::SeqCst);
         writers.into_iter().for_each(|writer| writer.join().expect("every write is acknowledged"));
         let (all, there) =

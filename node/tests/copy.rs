@@ -171,9 +171,11 @@ fn what_a_copy_of_another_history_replaces_is_set_aside() {
     pair.sql(1, &format!("REPLICATE DATABASE app FROM root@127.0.0.1:{}/app", pair.port(0)));
     let shared = rows(&pair);
     pair.wait("the sink shows its source", || pair.try_sql(1, ROWS).stdout.trim_ascii_end() == shared.as_bytes());
-    pair.sql(1, "STOP REPLICATING app");
+    // What east alone has: the claim must find it when it comes back.
+    pair.sql(1, "PAUSE REPLICATING app");
     insert(&pair, 1000..1010);
     pair.sql(0, "UPDATE app.t SET v = 'east alone' WHERE id = 3");
+    pair.sql(1, "STOP REPLICATING app");
     pair.sql(1, "ALTER DATABASE app SET OPTIONS (failback_retention_bytes = '1MB')");
     let long = "x".repeat(500);
     for batch in 0..40 {

@@ -70,6 +70,14 @@ impl Feed {
         *self = Feed { member: self.member, born: self.born, ..Feed::new(self.id, from, now) };
     }
 
+    /// The follower was taken out of the set, perhaps because its replica was found to be damaged: nothing that it has
+    /// acknowledged counts before it has answered again. It is asked until it does.
+    pub fn ask_anew(&mut self, now: Instant) {
+        let from = self.base.max(self.ack.matched);
+        let (born, suspended, lacks) = (self.born, self.suspended, self.lacks);
+        *self = Feed { born, suspended, lacks, ..Feed::new(self.id, from, now) };
+    }
+
     /// Counts an acknowledgement. A new process of the same node starts from nothing.
     pub fn acknowledge(&mut self, member: Option<Member>, ack: Ack, now: Instant) {
         if self.member != member {

@@ -121,7 +121,12 @@ impl Leading {
     pub fn on_set(&mut self, view: &View, sent: Instant, options: &ReplicaOptions) {
         if view.version > self.version {
             self.version = view.version;
-            self.members = view.members.clone();
+            let before = std::mem::replace(&mut self.members, view.members.clone());
+            for member in before.difference(&self.members) {
+                if let Some(feed) = self.feeds.get_mut(&member.node).filter(|feed| feed.member == Some(*member)) {
+                    feed.ask_anew(sent);
+                }
+            }
         }
         let asked = self.pending.and_then(|pending| Some((pending.version?, pending.asked)));
         if asked.is_some_and(|(version, asked)| {

@@ -606,9 +606,11 @@ impl Replica {
 
     // ---- questions
 
-    /// Whether a value that was read after `Answer::Settled` may be shown now: every member's lease still holds.
+    /// Whether a value that was read after `Answer::Settled` may be shown now: every member's lease still holds, and nobody
+    /// outside of the set is about to be named.
     pub fn may_read(&self, now: Instant, leases: &Leases) -> bool {
-        self.is_serving() && self.may_answer(now) && self.holds_leases(now, leases)
+        let hands_over = self.view.as_ref().is_some_and(|view| view.hands_over);
+        !hands_over && self.is_serving() && self.may_answer(now) && self.holds_leases(now, leases)
     }
 
     /// Whether every member that is waited for grants this primary its lease: nobody else has accepted a later reign.

@@ -79,6 +79,7 @@ impl Host {
             role: Role::Sink { link: LINK, forced: false, broken: false },
             losses: 0,
             fence: Fence::None,
+            hands_over: false,
             mode: Mode { sync_durability, sync_replication },
         };
         Host {

@@ -1,5 +1,6 @@
 //! Seeds of both scales break no rule, and the same seed is the same history.
 
+use perennial_sim::options::Scale;
 use perennial_sim::run::{run_seed, run_seeds, scale_of};
 
 #[test]
@@ -19,4 +20,11 @@ fn the_same_seed_is_the_same_history() {
         assert!(one.trace.len() > 500, "seed {seed} has a history of {} lines", one.trace.len());
         assert_eq!(one.trace, two.trace, "seed {seed}");
     }
+}
+
+/// A primary that was sealed for a hand-over, and heard no more of the catalog, went on showing what it had.
+#[test]
+fn a_primary_that_hands_over_shows_nothing() {
+    let report = run_seed(715_266, Scale::Region, None, false);
+    assert_eq!(report.violation, None);
 }

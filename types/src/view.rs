@@ -37,6 +37,9 @@ pub struct View {
     pub losses: u64,
     /// The user's fence, as of this view.
     pub fence: Fence,
+    /// ASYNC REPLICATION: the primary is sealed for another one, which may be named without its knowing. It shows nothing
+    /// that was read any more.
+    pub hands_over: bool,
     /// How the database is kept.
     pub mode: Mode,
 }

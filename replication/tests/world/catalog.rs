@@ -39,6 +39,7 @@ impl Catalog {
             role: writable(cluster, 0, StartKind::Failover, 0),
             losses: 0,
             fence: Fence::None,
+            hands_over: false,
             mode,
         };
         Catalog { view, revision: Revision(0) }

@@ -67,7 +67,7 @@ pub enum Command {
         #[arg(key)]
         region: Option<u64>,
     },
-    /// `fence draining`, `fence sealed` or `fence none`.
+    /// `fence draining`, `fence sealed`, `fence handover` (sealed, for another primary) or `fence none`.
     Fence {
         state: String,
         #[arg(key)]

@@ -20,9 +20,10 @@ impl World {
             Command::Fence { state, region } => {
                 let state = state.clone();
                 self.change(region.unwrap_or(1), |catalog| {
+                    catalog.view.hands_over = state == "handover";
                     catalog.view.fence = match state.as_str() {
                         "draining" => types::Fence::Draining(catalog.revision),
-                        "sealed" => types::Fence::Sealed(catalog.revision),
+                        "sealed" | "handover" => types::Fence::Sealed(catalog.revision),
                         _ => types::Fence::None,
                     }
                 })

@@ -149,8 +149,8 @@ struct Tail<'a> {
     state: &'a PartitionState,
     /// Shares whose Prepare the state has not applied.
     prepared: BTreeMap<TxnId, Vec<Write>>,
-    /// Rows that records above the state have written.
-    rows: BTreeMap<Bytes, Option<Bytes>>,
+    /// Rows that records above the state have written, and when.
+    rows: BTreeMap<Bytes, BTreeMap<Timestamp, Option<Bytes>>>,
 }
 
 impl Tail<'_> {
@@ -183,6 +183,17 @@ impl Tail<'_> {
         }
     }
 
+    /// What a row was before a record wrote it. Times need not have the order of the log.
+    fn before(&self, key: &Bytes, ts: Timestamp, lsn: Lsn) -> Result<Option<Bytes>, RewindError> {
+        let applied = self.state.version_before(key, ts, lsn)?;
+        let above = self.rows.get(key).and_then(|versions| versions.range(..ts).next_back());
+        Ok(match (applied, above) {
+            (Some(applied), Some((at, _))) if applied.ts > *at => applied.value,
+            (_, Some((_, value))) => value.clone(),
+            (applied, None) => applied.and_then(|applied| applied.value),
+        })
+    }
+
     fn rows(
         &mut self,
         writer: &mut DivergenceWriter,
@@ -193,12 +204,9 @@ impl Tail<'_> {
         let commits = about.stage == Stage::Commit;
         let before = if commits { about.ts } else { Timestamp::MAX };
         for write in writes {
-            let old = match self.rows.get(&write.key) {
-                Some(old) => old.clone(),
-                None => self.state.before(&write.key, before, record.lsn)?,
-            };
+            let old = self.before(&write.key, before, record.lsn)?;
             if commits && record.lsn > self.state.applied() {
-                self.rows.insert(write.key.clone(), write.value.clone());
+                self.rows.entry(write.key.clone()).or_default().insert(about.ts, write.value.clone());
             }
             writer.entry(&about.entry(record.lsn, record.epoch, write.clone(), old))?;
         }

@@ -70,11 +70,15 @@ impl PartitionState {
     /// What a row was just before a record at `lsn` wrote it at `ts`: the newest version below both, by the lineage
     /// of that time.
     pub fn before(&self, row: &[u8], ts: Timestamp, lsn: Lsn) -> Result<Option<Bytes>, StateError> {
+        Ok(self.version_before(row, ts, lsn)?.and_then(|latest| latest.value))
+    }
+
+    /// The same with its time and position, deletions included.
+    pub(crate) fn version_before(&self, row: &[u8], ts: Timestamp, lsn: Lsn) -> Result<Option<Latest>, StateError> {
         let (snapshot, position) = self.snapshot();
         let mut then = Lineage::clone(&position.lineage);
         then.cut(lsn.prev());
-        let found = newest(&snapshot, row, ts.prev(), |ts, at| at < lsn && !then.is_dead(ts, at))?;
-        Ok(found.and_then(|latest| latest.value))
+        newest(&snapshot, row, ts.prev(), |ts, at| at < lsn && !then.is_dead(ts, at))
     }
 
     /// The transactions that are prepared and undecided, in the order of their Prepares.
