@@ -9,6 +9,7 @@ use types::Mode;
 pub(super) fn all() -> Vec<Scenario> {
     let mut all = failures();
     all.extend(recoveries());
+    all.extend(copies());
     all
 }
 
@@ -75,14 +76,18 @@ fn failures() -> Vec<Scenario> {
             play: power_of_all,
             rule: Some((Planted::Replica(Rule::FlushBeforeSync), &["cursor_order"])),
         },
-        Scenario {
-            name: "a member that took over a copy is believed only when it is out of its set",
-            scale: Scale::Region,
-            options: |options| sized(options, 3, true, true),
-            play: copied_member,
-            rule: Some((Planted::Replica(Rule::MemberByCopy), &["commit_is_in_sync_min", "acked_write_survives"])),
-        },
     ]
+}
+
+/// Replicas that take over copies.
+fn copies() -> Vec<Scenario> {
+    vec![Scenario {
+        name: "a member that took over a copy is believed only when it is out of its set",
+        scale: Scale::Region,
+        options: |options| sized(options, 3, true, true),
+        play: copied_member,
+        rule: Some((Planted::Replica(Rule::MemberByCopy), &["commit_is_in_sync_min", "acked_write_survives"])),
+    }]
 }
 
 /// All processes of a region are gone at once, with ASYNC DURABILITY.

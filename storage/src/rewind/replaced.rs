@@ -49,7 +49,8 @@ pub fn set_aside_replaced(
         return Ok(done);
     }
     let mut writer = DivergenceWriter::create(aside.dir, &header)?;
-    let mut lsn = common.max(trimmed).next();
+    // What the state has not applied is read from there, also where both histories have it: rows before are told by it.
+    let mut lsn = common.min(state.applied()).max(trimmed).next();
     let ends = read_ends(log, lsn, end)?;
     for entry in known_by_state(replaced, common, &ends)? {
         writer.entry(&entry?)?;
@@ -57,7 +58,7 @@ pub fn set_aside_replaced(
     let mut tail = Tail { state, prepared: BTreeMap::new(), rows: BTreeMap::new() };
     while lsn <= end {
         let record = log.record(lsn).map_err(failed("reading a record to set aside"))?;
-        tail.write(&mut writer, &record, &ends)?;
+        tail.write((lsn > common).then_some(&mut writer), &record, &ends)?;
         lsn = lsn.next();
     }
     let (file, summary) = writer.finish()?;
@@ -154,7 +155,13 @@ struct Tail<'a> {
 }
 
 impl Tail<'_> {
-    fn write(&mut self, writer: &mut DivergenceWriter, record: &Record, ends: &Ends) -> Result<(), RewindError> {
+    /// Learns from one record, and sets aside what it did, if there is a writer.
+    fn write(
+        &mut self,
+        writer: Option<&mut DivergenceWriter>,
+        record: &Record,
+        ends: &Ends,
+    ) -> Result<(), RewindError> {
         match &record.body {
             Body::Commit { txn, ts, writes } => {
                 let about = About { stage: Stage::Commit, txn: *txn, ts: *ts, first: None };
@@ -196,7 +203,7 @@ impl Tail<'_> {
 
     fn rows(
         &mut self,
-        writer: &mut DivergenceWriter,
+        mut writer: Option<&mut DivergenceWriter>,
         record: &Record,
         about: &About,
         writes: &[Write],
@@ -208,7 +215,9 @@ impl Tail<'_> {
             if commits && record.lsn > self.state.applied() {
                 self.rows.entry(write.key.clone()).or_default().insert(about.ts, write.value.clone());
             }
-            writer.entry(&about.entry(record.lsn, record.epoch, write.clone(), old))?;
+            if let Some(writer) = &mut writer {
+                writer.entry(&about.entry(record.lsn, record.epoch, write.clone(), old))?;
+            }
         }
         Ok(())
     }
