@@ -23,6 +23,7 @@ mod replaced;
 
 use std::path::{Path, PathBuf};
 
+use bytes::Bytes;
 use thiserror::Error;
 use types::entry::Intent;
 use types::state::Prepared;
@@ -203,14 +204,23 @@ fn set_aside_tail(
     }
     catch_up(state, log, end)?;
     let mut writer = DivergenceWriter::create(aside.dir, &header(state.lineage().epoch_at(intent.to)))?;
-    let mut lsn = intent.to.next();
-    while lsn <= end {
-        let record = log.record(lsn).map_err(failed("reading a record to set aside"))?;
-        write_record(state, &mut writer, &record)?;
-        lsn = lsn.next();
-    }
+    for_each_record(log, (intent.to.next(), end), |record| write_record(state, &mut writer, record))?;
     let (file, summary) = writer.finish()?;
     Ok(SetAside { file: Some(file), summary })
+}
+
+/// Reads the records from the first to the last position, in their order.
+fn for_each_record(
+    log: &impl RecordSource,
+    (first, last): (Lsn, Lsn),
+    mut each: impl FnMut(&Record) -> Result<(), RewindError>,
+) -> Result<(), RewindError> {
+    let mut lsn = first;
+    while lsn <= last {
+        each(&log.record(lsn).map_err(failed("reading a record to set aside"))?)?;
+        lsn = lsn.next();
+    }
+    Ok(())
 }
 
 /// Sets aside what one record above the point did.
@@ -250,6 +260,14 @@ struct About {
     first: Option<Ordinal>,
 }
 
+impl About {
+    /// One write of it, by the record at `lsn`, over what the row was before.
+    fn entry(&self, lsn: Lsn, epoch: Epoch, write: Write, old: Option<Bytes>) -> Entry {
+        let About { stage, txn, ts, first } = *self;
+        Entry { stage, txn, ts, lsn, epoch, first, key: write.key, old, new: write.value }
+    }
+}
+
 fn write_rows(
     state: &PartitionState,
     writer: &mut DivergenceWriter,
@@ -260,17 +278,8 @@ fn write_rows(
     // A prepared write would have replaced whatever was newest.
     let before = if about.stage == Stage::Commit { about.ts } else { Timestamp::MAX };
     for write in writes {
-        writer.entry(&Entry {
-            stage: about.stage,
-            txn: about.txn,
-            ts: about.ts,
-            lsn: record.lsn,
-            epoch: record.epoch,
-            first: about.first,
-            key: write.key.clone(),
-            old: state.before(&write.key, before, record.lsn)?,
-            new: write.value.clone(),
-        })?;
+        let old = state.before(&write.key, before, record.lsn)?;
+        writer.entry(&about.entry(record.lsn, record.epoch, write.clone(), old))?;
     }
     Ok(())
 }

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use types::state::{self, Space, Version};
 use types::{Body, Epoch, Lineage, Lsn, Record, Timestamp, TxnId, Write};
 
-use super::{About, Aside, RecordSource, RewindError, SetAside, already_set_aside, failed};
+use super::{About, Aside, RecordSource, RewindError, SetAside, already_set_aside, for_each_record};
 use crate::divergence::{DivergenceWriter, Entry, Reason, Stage, Summary};
 use crate::state::{PartitionState, StateError};
 
@@ -50,17 +50,19 @@ pub fn set_aside_replaced(
     }
     let mut writer = DivergenceWriter::create(aside.dir, &header)?;
     // What the state has not applied is read from there, also where both histories have it: rows before are told by it.
-    let mut lsn = common.min(state.applied()).max(trimmed).next();
-    let ends = read_ends(log, lsn, end)?;
+    let rest = (common.min(state.applied()).max(trimmed).next(), end);
+    let mut ends = Ends::new();
+    for_each_record(log, rest, |record| {
+        if let Body::Outcome { txn, decision, .. } = record.body {
+            ends.insert(txn, decision);
+        }
+        Ok(())
+    })?;
     for entry in known_by_state(replaced, common, &ends)? {
         writer.entry(&entry?)?;
     }
     let mut tail = Tail { state, prepared: BTreeMap::new(), rows: BTreeMap::new() };
-    while lsn <= end {
-        let record = log.record(lsn).map_err(failed("reading a record to set aside"))?;
-        tail.write((lsn > common).then_some(&mut writer), &record, &ends)?;
-        lsn = lsn.next();
-    }
+    for_each_record(log, rest, |record| tail.write((record.lsn > common).then_some(&mut writer), record, &ends))?;
     let (file, summary) = writer.finish()?;
     if summary.records == 0 {
         super::remove(&file)?;
@@ -105,7 +107,8 @@ fn known_by_state<'a>(
         }
         told.sort();
     }
-    let mut open = state.open_prepared()?;
+    // Without a part that is missing there is nothing to look for.
+    let mut open = if common < trimmed { state.open_prepared()? } else { vec![] };
     open.retain(|prepared| is_gone(prepared.lsn) && !ends.contains_key(&prepared.txn));
     let open = open.into_iter().flat_map(move |prepared| {
         let (stage, first) = (Stage::Prepared, Some(prepared.first));
@@ -131,19 +134,6 @@ fn known_by_state<'a>(
 
 /// How the transactions ended that the walk over the log meets: `None` is an abort.
 type Ends = BTreeMap<TxnId, Option<Timestamp>>;
-
-/// How transactions end in this part of the log.
-fn read_ends(log: &impl RecordSource, first: Lsn, end: Lsn) -> Result<Ends, RewindError> {
-    let (mut ends, mut lsn) = (Ends::new(), first);
-    while lsn <= end {
-        let record = log.record(lsn).map_err(failed("reading a record to set aside"))?;
-        if let Body::Outcome { txn, decision, .. } = record.body {
-            ends.insert(txn, decision);
-        }
-        lsn = lsn.next();
-    }
-    Ok(ends)
-}
 
 /// What is known of the part of the log that is read, as far as it is read.
 struct Tail<'a> {
@@ -220,12 +210,5 @@ impl Tail<'_> {
             }
         }
         Ok(())
-    }
-}
-
-impl About {
-    fn entry(&self, lsn: Lsn, epoch: Epoch, write: Write, old: Option<Bytes>) -> Entry {
-        let About { stage, txn, ts, first } = *self;
-        Entry { stage, txn, ts, lsn, epoch, first, key: write.key, old, new: write.value }
     }
 }
