@@ -32,6 +32,12 @@ use crate::writable;
 const STEP_TIME: Duration = Duration::from_secs(10);
 /// Between two attempts where a leaf has not heard yet that a fence was lifted.
 const RETRY_TIME: Duration = Duration::from_millis(20);
+/// How long a participant may take to write the rows of one transaction, and to copy them to its set.
+const PREPARE_TIME: Duration = Duration::from_secs(60);
+/// How often participants hear of a coordinator that is not done: several times before they ask how it ended.
+const ALIVE_TIME: Duration = Duration::from_millis(200);
+/// How long one of them may keep the others from hearing it.
+const ALIVE_LIMIT: Duration = Duration::from_millis(400);
 /// How often a participant is told a decision before the inquiry of its primary is relied on.
 const TELL_TRIES: u32 = 20;
 
@@ -294,12 +300,38 @@ impl Transaction {
         }
     }
 
-    /// Two-phase commit: the first participant's log holds the decision.
+    /// Two-phase commit. While it lasts the participants hear that their coordinator lives: preparing many rows, or
+    /// waiting for the next master's timestamps, takes longer than a failure does to be noticed.
     async fn commit_all(&self, written: &[(PartitionId, Touch)]) -> Result<Timestamp, Error> {
+        tokio::select! {
+            ended = self.prepare_and_decide(written) => ended,
+            never = self.say_alive(written) => never,
+        }
+    }
+
+    async fn say_alive<T>(&self, written: &[(PartitionId, Touch)]) -> T {
+        let request = TxnRequest::Alive { txn: self.id };
+        loop {
+            tokio::time::sleep(ALIVE_TIME).await;
+            // One that is not prepared refuses, one that cannot be reached asks how it ended: both are as they should be.
+            join_all(written.iter().map(|(partition, _)| {
+                let request = LeafRequest::Txn { partition: *partition, request: request.clone() };
+                async move {
+                    let said = self.region.leaves.ask(*partition, &request, ALIVE_LIMIT, false);
+                    drop(tokio::time::timeout(ALIVE_LIMIT, said).await);
+                }
+            }))
+            .await;
+        }
+    }
+
+    /// The first participant's log holds the decision.
+    async fn prepare_and_decide(&self, written: &[(PartitionId, Touch)]) -> Result<Timestamp, Error> {
         let first = written[0].0;
         let prepares = written.iter().map(|(partition, touch)| {
             let request = TxnRequest::Prepare { txn: self.id, touch: *touch, first: first.ordinal };
-            async move { (*partition, self.step(*partition, request, false).await) }
+            let request = LeafRequest::Txn { partition: *partition, request };
+            async move { (*partition, self.region.leaves.ask(*partition, &request, PREPARE_TIME, false).await) }
         });
         let mut failure = None;
         for (partition, answer) in join_all(prepares).await {

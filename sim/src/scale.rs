@@ -555,7 +555,7 @@ impl<'a> Region<'a> {
         let wanted = failover::reports_wanted(state, heard, *now, FAILURE);
         assert!(wanted.is_empty(), "every lost partition has a living member");
         let ear = Ear { heard, copy: &|_, _| None, now: *now };
-        commands.extend(moves::decide(state, &ear, &mut self.memory, &pace(), &mut || rng.random()));
+        commands.extend(moves::decide(state, &ear, &mut self.memory, &Pace::new(4, FAILURE), &mut || rng.random()));
         self.work.looks += (self.clock)() - started;
         self.work.looked += 1;
         self.looked = commands.into();
@@ -639,18 +639,5 @@ impl<'a> Region<'a> {
         let (lost, _) = self.lost.expect("a leaf was lost");
         let named = self.unnamed.is_empty() && self.untold.is_empty();
         named && self.state.partitions.held_by(lost.node).all(|(_, held)| !held.members.contains(&lost))
-    }
-}
-
-fn pace() -> Pace {
-    Pace {
-        at_once: 4,
-        failure_timeout: FAILURE,
-        drain: 3000 * MILLI,
-        kill_after: 1000 * MILLI,
-        rest: 5000 * MILLI,
-        give_up: 60_000 * MILLI,
-        near: 1000,
-        planted: None,
     }
 }

@@ -132,8 +132,8 @@ fn check_chains(tokens: &[Token]) -> Result<()> {
             kind if joins(kind) => {
                 let (all, computing) = levels.last_mut().expect("the first level is never left");
                 (*all, *computing) = (*all + 1, *computing + usize::from(computes(kind)));
-                let exceeded = if *computing > MAX_SUMMANDS { Some(MAX_SUMMANDS) } else { None };
-                if let Some(most) = exceeded.or((*all > MAX_CHAIN).then_some(MAX_CHAIN)) {
+                let limits = [(*computing, MAX_SUMMANDS), (*all, MAX_CHAIN)];
+                if let Some((_, most)) = limits.into_iter().find(|(count, most)| count > most) {
                     let text =
                         format!("More than {most} operators follow each other; split the statement or use brackets");
                     return Err(Error::new(1436, text));

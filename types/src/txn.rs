@@ -106,6 +106,11 @@ pub enum TxnRequest {
         /// These definitions.
         version: SchemaVersion,
     },
+    /// The coordinator of a prepared transaction is at work: nobody need ask yet how it ended.
+    Alive {
+        /// The transaction.
+        txn: TxnId,
+    },
 }
 
 /// The end of a request.
@@ -150,6 +155,8 @@ pub enum Answer {
     Refused(Refusal),
     /// It may or may not have been done: the reign ended while it was under way.
     Unknown,
+    /// It is prepared, and waits for the decision.
+    Waiting,
 }
 
 /// Why a request was not done.
@@ -198,6 +205,7 @@ impl fmt::Display for Answer {
             Answer::Required { version } => write!(f, "schema {version} is required"),
             Answer::Refused(refusal) => write!(f, "refused: {refusal}"),
             Answer::Unknown => f.write_str("unknown"),
+            Answer::Waiting => f.write_str("waiting"),
         }
     }
 }
@@ -224,6 +232,7 @@ impl fmt::Display for TxnRequest {
             TxnRequest::Settle { view, .. } if *view == Timestamp::MAX => f.write_str("settle latest"),
             TxnRequest::Settle { view, .. } => write!(f, "settle view {view}"),
             TxnRequest::Require { version } => write!(f, "require schema {version}"),
+            TxnRequest::Alive { txn } => write!(f, "t{txn} has a coordinator"),
         }
     }
 }

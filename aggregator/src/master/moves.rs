@@ -18,23 +18,12 @@ use super::catalog::CatalogError;
 use super::detector::{DetectorOptions, LeafState};
 use crate::protocol::PlanOrder;
 
-/// Nanoseconds of a millisecond.
-const MILLI: u64 = 1_000_000;
 /// How often a plan is made anew because something moved meanwhile.
 const PLANS: usize = 10;
 
-/// How fast partitions move. A partition drains for less time than statements wait for a primary.
+/// How fast partitions move.
 pub(super) fn pace(options: &DetectorOptions) -> Pace {
-    Pace {
-        at_once: options.moves_at_once,
-        failure_timeout: u64::try_from(options.failure_timeout.as_nanos()).unwrap_or(u64::MAX),
-        drain: 3000 * MILLI,
-        kill_after: 1000 * MILLI,
-        rest: 5000 * MILLI,
-        give_up: 60_000 * MILLI,
-        near: 1000,
-        planted: None,
-    }
+    Pace::new(options.moves_at_once, u64::try_from(options.failure_timeout.as_nanos()).unwrap_or(u64::MAX))
 }
 
 /// What a leaf says of one of its copies.

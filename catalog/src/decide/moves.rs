@@ -53,6 +53,23 @@ pub struct Pace {
     pub planted: Option<Planted>,
 }
 
+impl Pace {
+    /// What a region goes by. `failure_timeout` is in nanoseconds.
+    pub fn new(at_once: usize, failure_timeout: u64) -> Pace {
+        const SECOND: u64 = 1_000_000_000;
+        Pace {
+            at_once,
+            failure_timeout,
+            drain: 3 * SECOND,
+            kill_after: SECOND,
+            rest: 5 * SECOND,
+            give_up: 60 * SECOND,
+            near: 1000,
+            planted: None,
+        }
+    }
+}
+
 /// A rule left out on purpose: the tests of moves must notice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Planted {

@@ -32,8 +32,8 @@ enum Stage {
     Active,
     /// Waits for its commit timestamp, which will be above the bound.
     Registered { bound: Timestamp },
-    /// Its Prepare is in the log; its commit timestamp will be above the bound.
-    Prepared { bound: Timestamp, since: Instant, asked: Instant },
+    /// Its Prepare is in the log; its commit timestamp will be above the bound. Its coordinator was `heard` of then.
+    Prepared { bound: Timestamp, heard: Instant, asked: Instant },
     /// Its commit or outcome is in the log.
     Ending { lsn: Lsn },
 }
@@ -135,7 +135,7 @@ impl Txns {
             txns.txns.insert(
                 prepared.txn,
                 Txn {
-                    stage: Stage::Prepared { bound: prepared.bound, since: now, asked: now },
+                    stage: Stage::Prepared { bound: prepared.bound, heard: now, asked: now },
                     locks: keys,
                     writes: BTreeMap::new(),
                     count: 0,
@@ -188,6 +188,7 @@ impl Txns {
                 Err(refusal) => Some(Answer::Refused(refusal)),
             },
             TxnRequest::Require { version } => self.require(ticket, version),
+            TxnRequest::Alive { txn } => Some(self.alive(txn, context.now)),
         };
         if let Some(answer) = answer {
             context.answer(ticket, answer);
@@ -356,9 +357,20 @@ impl Txns {
         let lsn = context.log.mint(self.epoch, body, context.effects);
         let known = self.txns.get_mut(&txn).expect("it was active");
         known.first = Some(first);
-        known.stage = Stage::Prepared { bound: self.latest, since: context.now, asked: context.now };
+        known.stage = Stage::Prepared { bound: self.latest, heard: context.now, asked: context.now };
         self.answer_at(lsn, ticket, Answer::Prepared);
         None
+    }
+
+    /// Its coordinator still waits for other participants, or for a timestamp: many rows take their time.
+    fn alive(&mut self, txn: TxnId, now: Instant) -> Answer {
+        match self.txns.get_mut(&txn).map(|known| &mut known.stage) {
+            Some(Stage::Prepared { heard, .. }) => {
+                *heard = now;
+                Answer::Waiting
+            }
+            _ => Answer::Refused(Refusal::Stale),
+        }
     }
 
     fn decide(
@@ -586,13 +598,13 @@ impl Txns {
         over.into_iter().for_each(|settle| context.answer(settle.ticket, settle.answer));
     }
 
-    /// Transactions that have been prepared for long: asks their first participant, or decides as it.
+    /// Prepared transactions whose coordinator is silent: asks their first participant, or decides as it.
     pub fn on_tick(&mut self, context: &mut Context) {
         let after = self.options.failure_timeout;
         let mut own = vec![];
         for (txn, known) in &mut self.txns {
-            if let Stage::Prepared { since, asked, .. } = &mut known.stage
-                && context.now.since(*since) > after
+            if let Stage::Prepared { heard, asked, .. } = &mut known.stage
+                && context.now.since(*heard) > after
                 && context.now.since(*asked) > self.options.renew
             {
                 *asked = context.now;

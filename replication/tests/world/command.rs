@@ -221,6 +221,8 @@ pub enum Command {
     Finish { node: u64, txn: Txn, first: i32, ts: Option<u64> },
     /// To the deciding partition: how did it end?
     Inquire { node: u64, txn: Txn },
+    /// Its coordinator is at work.
+    Alive { node: u64, txn: Txn },
     /// Lets go.
     Rollback { node: u64, txn: Txn },
     /// Decisions that need not be kept.

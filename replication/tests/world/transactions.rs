@@ -55,6 +55,7 @@ impl World {
                 self.request(*node, txn.0, TxnRequest::Finish { txn: txn.0, first, decision: ts.map(Timestamp) })
             }
             Inquire { node, txn } => self.request(*node, txn.0, TxnRequest::Inquire { txn: txn.0 }),
+            Alive { node, txn } => self.request(*node, txn.0, TxnRequest::Alive { txn: txn.0 }),
             Rollback { node, txn } => self.request(*node, txn.0, TxnRequest::Rollback { txn: txn.0 }),
             Forget { node, txns } => {
                 let txns: Vec<TxnId> = txns.iter().map(|txn| txn.0).collect();
