@@ -93,6 +93,8 @@ pub struct ReplicaReport {
     pub applied: Lsn,
     /// Bytes of state.
     pub bytes: u64,
+    /// Row versions of state, about.
+    pub rows: u64,
     /// A rewind or copy is under way.
     pub repairing: bool,
     /// Its files cannot be believed: it has to be rebuilt from another replica.

@@ -53,6 +53,7 @@ fn replica(partition: PartitionId) -> ReplicaReport {
         durable: Lsn(0),
         applied: Lsn(0),
         bytes: 0,
+        rows: 0,
         repairing: false,
         damaged: false,
         received: Timestamp::ZERO,

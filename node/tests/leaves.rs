@@ -156,6 +156,8 @@ fn a_leaf_is_added_gets_its_share_and_an_old_one_goes_while_clients_write() {
 #[test]
 fn a_leaf_that_is_lost_is_replaced_and_removed_by_force() {
     let region = region(3, "OPTIONS (redundancy = 2)");
+    let counted = "SELECT SUM(`rows`) >= 5000 FROM information_schema.PERENNIAL_PARTITIONS WHERE role = 'primary'";
+    region.wait("leaves tell how many rows they hold", || region.sql(0, counted) == "1");
     let lost = leaf(&region, 2);
     region.kill("east-leaf-2");
     region.wait("it is missed", || database_state(&region) == "degraded" && state_of(&region, &lost) == "offline");
@@ -283,6 +285,39 @@ fn a_database_with_async_replication_moves_without_a_loss() {
     expect_rows(&region, written);
     let losses = "SELECT COUNT(*) FROM information_schema.PERENNIAL_CLUSTER_EVENTS WHERE event = 'loss'";
     assert_eq!(region.sql(0, losses), "0");
+}
+
+/// Of an aggregator and a leaf that slept meanwhile, one believes that the other leads what others have written since.
+#[test]
+fn who_slept_through_a_removal_shows_and_acknowledges_nothing() {
+    let region = Playground::start_group(&["east"], 3, 3);
+    fill(&region, "WITH ASYNC REPLICATION OPTIONS (redundancy = 2)");
+    let lost = leaf(&region, 0);
+    assert!(held(&region, &lost).is_some_and(|(primaries, _)| primaries > 0));
+    let asleep = if region.master(0, 0) == 1 { 2 } else { 1 };
+    let count = "SELECT COUNT(*) FROM app.t WHERE v = id";
+    assert_eq!(region.sql_at(0, asleep, count), "5000");
+    let sleepers = ["east-leaf-0".to_string(), format!("east-aggregator-{asleep}")];
+    sleepers.iter().for_each(|name| region.signal(name, "STOP"));
+    region.wait("others lead", || held(&region, &lost).is_some_and(|(primaries, _)| primaries == 0));
+    let removed = region.sql(0, &format!("REMOVE LEAF '{lost}' FORCE"));
+    assert!(removed.ends_with("removed"), "{removed}");
+    region.sql(0, "UPDATE app.t SET v = v + 1");
+    sleepers.iter().for_each(|name| region.signal(name, "CONT"));
+
+    let (begun, mut id, mut acknowledged) = (Instant::now(), 0, 0);
+    while begun.elapsed() < Duration::from_secs(5) {
+        let old = region.try_sql_at(0, asleep, count);
+        if old.status.success() {
+            assert_eq!(String::from_utf8_lossy(&old.stdout).trim(), "0", "it shows what was overwritten");
+        }
+        id += 1;
+        let written = region.try_sql_at(0, asleep, &format!("INSERT INTO app.t VALUES ({id}, {id} + 1)"));
+        acknowledged += u64::from(written.status.success());
+    }
+    assert!(acknowledged > 0, "it never heard of the others");
+    let there: u64 = region.sql(0, &format!("SELECT COUNT(*) FROM app.t WHERE id <= {id}")).parse().expect("a count");
+    assert!(there >= acknowledged, "{there} of {acknowledged} acknowledged rows are there");
 }
 
 #[test]

@@ -413,7 +413,7 @@ pub const STATEMENTS: &[Entry] = &[
         "SHOW PARTITIONS",
         "SHOW PARTITIONS [ON db]",
         "–",
-        "Replicas, where they lie, how far they are.",
+        "Replicas, where they lie, how far they are. `rows` and `bytes` are about, with older versions that are still kept.",
         "SHOW PARTITIONS ON d",
     ),
     now("SHOW CLUSTER STATUS", "SHOW CLUSTER STATUS", "–", "One row a region.", "SHOW CLUSTER STATUS"),

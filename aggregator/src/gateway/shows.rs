@@ -167,6 +167,7 @@ fn partitions(region: &Region, state: &State, client: &Client, database: Option<
             let state = match replica {
                 None => "offline",
                 Some(replica) if replica.repairing => "recovering",
+                Some(replica) if replica.damaged => "damaged",
                 Some(_) if primary || joined => "online",
                 Some(_) => "catching up",
             };
@@ -189,7 +190,7 @@ fn partitions(region: &Region, state: &State, client: &Client, database: Option<
                 number(|r| r.appended.0),
                 number(|r| r.durable.0),
                 number(|r| r.applied.0),
-                Datum::Null,
+                number(|r| r.rows),
                 number(|r| r.bytes),
             ]);
         }

@@ -126,7 +126,7 @@ impl PartitionHandle {
 
     /// The partition for heartbeats.
     pub fn report(&self, partition: PartitionId) -> ReplicaReport {
-        let status = self.status.borrow().clone();
+        let (status, state) = (self.status.borrow().clone(), self.state.get());
         let leading = status.leading.as_ref().map(|leading| LeadingReport {
             serving: leading.serving,
             safe: leading.safe,
@@ -144,7 +144,8 @@ impl PartitionHandle {
             appended: status.appended,
             durable: status.cursors.durable,
             applied: status.cursors.applied,
-            bytes: self.state.get().size(),
+            bytes: state.size(),
+            rows: state.rows(),
             repairing: status.repairing,
             damaged: false,
             received: status.received,

@@ -172,6 +172,11 @@ impl PartitionState {
         self.store.memtable_bytes()
     }
 
+    /// Row versions, about.
+    pub fn rows(&self) -> u64 {
+        self.store.entries()
+    }
+
     /// Bytes on disk and in memory, about.
     pub fn size(&self) -> u64 {
         self.store.size()

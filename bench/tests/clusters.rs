@@ -1,0 +1,36 @@
+//! The drill and the failover figures in short, on real processes: what they start works, and they find nothing.
+
+use std::process::{Command, Output};
+
+/// Runs the benchmark; beside its binary lies the daemon, for the whole workspace is built.
+fn bench(arguments: &[&str]) -> Output {
+    // Where there are no namespaces: ports that other tests do not use.
+    let port = (24_000 + std::process::id() % 400 * 20).to_string();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_perennial-bench"));
+    command.args(arguments).args(["--port-base", &port]).output().expect("the benchmark starts")
+}
+
+fn said(output: &Output) -> String {
+    let text = [&output.stdout[..], &output.stderr[..]].concat();
+    String::from_utf8_lossy(&text).into_owned()
+}
+
+#[test]
+fn a_short_drill_finds_nothing() {
+    let output = bench(&["drill", "--minutes", "0.4", "--seed", "4"]);
+    let text = said(&output);
+    assert!(output.status.success(), "{text}");
+    let last = text.lines().rev().find(|line| line.starts_with("drill: seed 4")).unwrap_or_default();
+    assert!(last.ends_with("0 lost, 0 duplicated, 0 violations"), "{text}");
+}
+
+#[test]
+fn writes_go_on_after_every_kind_of_loss() {
+    let output = bench(&["failover", "--trials", "1", "--partitions", "6"]);
+    let text = said(&output);
+    assert!(output.status.success(), "{text}");
+    for kind in ["SIGKILL of a leaf", "SIGSTOP of a leaf", "SIGKILL of the master"] {
+        let line = text.lines().rev().find(|line| line.starts_with(kind)).unwrap_or_default();
+        assert!(!line.is_empty() && !line.contains("GIVEN UP"), "{text}");
+    }
+}
