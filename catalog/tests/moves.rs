@@ -13,6 +13,7 @@ use catalog::event::UnixMillis;
 use catalog::movement::Reason;
 use catalog::node::Standing;
 use catalog::outcome::Refusal;
+use catalog::partition::Partition;
 use catalog::state::State;
 use perennial_catalog as catalog;
 use proptest::prelude::*;
@@ -108,8 +109,9 @@ impl World {
         let obeyed = *self.lives.get(&member.node)?;
         let (held, end) = (&self.state.partitions[&id], Lsn(self.end(id, member.node)));
         let leads = self.leads(id, member);
-        let busy = self.open.contains(&id);
         let sealed = held.handover.and_then(|handover| handover.sealed).is_some_and(|since| obeyed >= since);
+        // The seal rolls back what is open.
+        let busy = self.open.contains(&id) && !sealed;
         let epoch = held.grant.map(|grant| grant.epoch);
         Some(Copy {
             obeyed,
@@ -209,6 +211,10 @@ impl World {
             if old.handover.is_some() && held.reign != old.reign && self.lives.contains_key(&old.primary.node) {
                 let (from, to) = (self.end(*id, old.primary.node), self.end(*id, held.primary.node));
                 assert_eq!(from, to, "{command:?} loses what {} held of {id}", old.primary);
+            }
+            let sealed = |held: &Partition| held.handover.is_some_and(|handover| handover.sealed.is_some());
+            let named = old.handover.is_some() && held.reign != old.reign && !sealed(old);
+            if (named || sealed(held) && !sealed(old)) && self.lives.contains_key(&old.primary.node) {
                 let killed =
                     before.nodes.values().any(|node| matches!(node.standing, Standing::Draining { kill: true, .. }));
                 let lived = before.member(old.primary.node) == Some(old.primary);
@@ -376,8 +382,10 @@ fn a_leaf_that_was_started_later_waits_for_add_leaf() {
 
 #[test]
 fn transactions_that_stay_open_hold_a_hand_over_up_until_they_are_killed() {
-    for (kill, moved) in [(false, false), (true, true)] {
-        let mut world = World::new(3, 2, 2, support::SYNC);
+    let cases =
+        [(false, false, support::SYNC), (true, true, support::SYNC), (false, false, ASYNC), (true, true, ASYNC)];
+    for (kill, moved, mode) in cases {
+        let mut world = World::new(3, 2, 2, mode);
         world.open = world.state.partitions.keys().copied().collect();
         world.standing(1, LeafChange::Remove { force: false, kill }).unwrap();
         (0..400).for_each(|_| world.step());

@@ -234,7 +234,7 @@ impl Replica {
             Input::Rewound { to } => self.on_rewound(now, to, effects),
             Input::Installed { lineage, end } => self.on_installed(now, lineage, end, effects),
             Input::Timestamps { request, first, count } => self.on_timestamps(now, request, first, count, effects),
-            Input::Prepared { reign, open } => self.on_prepared(now, reign, open),
+            Input::Prepared { reign, open } => self.on_prepared(now, reign, open, effects),
             Input::Outcome { reign, txn, outcome } => self.with_txns(now, effects, |txns, context| {
                 txns.on_outcome(reign, txn, outcome, context);
             }),
@@ -291,15 +291,13 @@ impl Replica {
         }
         let mut turned = false;
         if let Office::Leading(leading) = &mut self.office {
-            if let Some(txns) = &mut leading.txns {
-                txns.set_fence(fence);
-            }
             let following = leading.upstream.as_ref().map(|upstream| upstream.link);
             if link.is_some() && following != link {
                 leading.upstream = link.map(|link| Upstream::new(link, now));
             }
             turned = leading.promotions != self.mark.promotions;
         }
+        self.with_txns(now, effects, |txns, context| txns.set_fence(fence, context));
         if turned {
             self.turn(now);
         }
@@ -413,7 +411,13 @@ impl Replica {
         self.log.mint(epoch, types::Body::EpochStart { start_ts, kind }, effects);
     }
 
-    fn on_prepared(&mut self, now: Instant, reign: Reign, open: Vec<types::state::Prepared>) {
+    fn on_prepared(
+        &mut self,
+        now: Instant,
+        reign: Reign,
+        open: Vec<types::state::Prepared>,
+        effects: &mut Vec<Effect>,
+    ) {
         let Some(view) = &self.view else { return };
         let fence = view.fence;
         let start_ts = self.log.lineage.last().map_or(Timestamp::ZERO, |entry| entry.start_ts);
@@ -423,9 +427,8 @@ impl Replica {
             && leading.reign == reign
             && leading.txns.is_none()
         {
-            let mut txns = Txns::new(reign, epoch, ordinal, options, start_ts, open, now);
-            txns.set_fence(fence);
-            leading.txns = Some(txns);
+            leading.txns = Some(Txns::new(reign, epoch, ordinal, options, start_ts, open, now));
+            self.with_txns(now, effects, |txns, context| txns.set_fence(fence, context));
         }
     }
 

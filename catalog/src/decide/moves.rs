@@ -17,7 +17,8 @@
 //! obeyed, that no transaction is under way, another member of its set is named; it lacks nothing, for nothing commits
 //! without it. If transactions stay open, the hand-over is abandoned before anybody loses patience, and tried again later;
 //! with KILL the next primary is named all the same, and they are rolled back. With ASYNC REPLICATION the next one is not in
-//! the set: the partition is sealed as well, and the next one is named when it holds all up to the final position.
+//! the set: the partition is sealed as well, which with KILL rolls them back, and the next one is named when it holds all up
+//! to the final position.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -364,14 +365,15 @@ impl Look<'_, '_> {
         let primary = primary.filter(|copy| copy.obeyed >= obeyed && copy.reign == reign);
         let ignored = self.pace.planted == Some(Planted::HandOverBusy);
         let quiet = primary.is_some_and(|copy| copy.busy == Some(false) || ignored);
+        let killed = kill && lasts > self.pace.kill_after;
         let command = match primary {
-            Some(_) if sync && (quiet || kill && lasts > self.pace.kill_after) => {
+            Some(_) if sync && (quiet || killed) => {
                 Some(self.name(id, partition, handover.to, self.living(id, partition)))
             }
             Some(primary) if !sync && self.holds_all(id, primary, handover.to) && quiet => {
                 Some(self.name(id, partition, handover.to, BTreeSet::new()))
             }
-            Some(_) if !sync && quiet && handover.sealed.is_none() => {
+            Some(_) if !sync && handover.sealed.is_none() && (quiet || killed) => {
                 Some(Command::SealHandover { partition: id, reign })
             }
             _ => None,

@@ -147,8 +147,15 @@ impl Txns {
         txns
     }
 
-    pub fn set_fence(&mut self, fence: Fence) {
+    /// Nothing begins to commit under a seal: what has merely written lets go of its locks.
+    pub fn set_fence(&mut self, fence: Fence, context: &mut Context) {
+        let sealed = self.sealed();
         self.fence = fence;
+        if self.sealed() && !sealed {
+            let active = |(txn, known): (&TxnId, &Txn)| (known.stage == Stage::Active).then_some(*txn);
+            let active: Vec<TxnId> = self.txns.iter().filter_map(active).collect();
+            active.into_iter().for_each(|txn| drop(self.rollback(txn, context)));
+        }
     }
 
     /// Whether a transaction holds a lock or is prepared: a drain is not over.
