@@ -4,9 +4,11 @@
 //!   promise is on disk before anything is acknowledged under it.
 //! - Records are taken only where the log contains the record before them. Otherwise the secondary says what its log
 //!   consists of, and the answer lets it rewind to the common point: the only way in which a log shrinks.
+//! - Marks under a stream only rise, whatever comes late: the set's cut counts on what each member has on disk, and the
+//!   member may be named and its region promoted.
 //! - Rewinding below `committed` is allowed only after the catalog has announced a loss, or where two regions parted.
 
-use types::{Lineage, Lsn, Member, StartKind, Timestamp};
+use types::{Lineage, Lsn, Mark, Member, StartKind, Timestamp};
 
 use crate::copy::Origin;
 use crate::message::MISSING;
@@ -173,21 +175,8 @@ impl Replica {
                 self.log.append(record, effects);
             }
         }
-        // The first mark under a stream counts even if it is lower than one of another primary; after it, only frames that
-        // come out of order bring a lower one.
-        let first = self.following().is_some_and(|following| following.mark.is_none());
-        let rises = |mark: &types::Mark| first || mark.promotions != self.mark.promotions || mark.ts >= self.mark.ts;
-        let (reached, rises) = (last.max(self.matched()), append.mark.as_ref().is_some_and(rises));
-        if let Some(mark) = append.mark.filter(|mark| mark.lsn <= reached && rises) {
-            if mark != self.mark {
-                self.mark = mark;
-                self.mark_durable = self.mark_durable.min(self.mark.ts);
-                self.note_mark(effects);
-            }
-            let noted = (self.mark_note, self.mark.ts);
-            if let Some(following) = self.following() {
-                following.mark = Some(noted);
-            }
+        if let Some(mark) = append.mark.filter(|mark| mark.lsn <= last.max(self.matched())) {
+            self.take_mark(mark, effects);
         }
         let Some(following) = self.following() else { return };
         following.matched = following.matched.max(Some(last));
@@ -197,6 +186,32 @@ impl Replica {
             self.losses = self.losses.max(append.losses);
         }
         self.commit_as_secondary(effects);
+    }
+
+    /// Takes a mark of the primary whose records are here. The first one under a stream counts even if it is lower than one of
+    /// another primary; after it, only frames that come late bring a lower one. A primary that does not know the present
+    /// list of promotions sends marks of the one before: they are worth what both histories have. Under a reign that the
+    /// catalog has ended none is taken, for its cut counts no longer.
+    fn take_mark(&mut self, mut mark: Mark, effects: &mut Vec<Effect>) {
+        let Office::Following(following) = &self.office else { return };
+        let late = self.options.has(Planted::LateFrames);
+        let first = following.mark.is_none() || late && mark.promotions != self.mark.promotions;
+        let ended = self.view.as_ref().is_some_and(|view| view.reign > following.stream.reign) && !late;
+        if !first {
+            mark = mark.lowered_to(&self.mark.promotions);
+        }
+        if ended || !first && mark.ts < self.mark.ts {
+            return;
+        }
+        if mark != self.mark {
+            self.mark = mark;
+            self.mark_durable = self.mark_durable.min(self.mark.ts);
+            self.note_mark(effects);
+        }
+        let noted = (self.mark_note, self.mark.ts);
+        if let Some(following) = self.following() {
+            following.mark = Some(noted);
+        }
     }
 
     fn matched(&self) -> Lsn {

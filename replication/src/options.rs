@@ -93,6 +93,10 @@ pub enum Planted {
     MarksSurvive,
     /// A sink accepts a mark that was published before the promotion it follows now, and a source that has not heard of it.
     LateMarks,
+    /// A secondary takes a lower mark if it is of another list of promotions, also under a reign that has ended.
+    LateFrames,
+    /// A replica that has joined a promoted region has no mark of the promotion that is in its log.
+    CutForgotten,
     /// A sink serves a cut that it would forget in a crash.
     ServeVolatile,
     /// ASYNC DURABILITY: a mark leaves the region before every member has it on disk.

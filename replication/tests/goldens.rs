@@ -98,6 +98,8 @@ const PLANTED: &[Planted] = &[
     Planted::FailoverAborts,
     Planted::MarksSurvive,
     Planted::LateMarks,
+    Planted::LateFrames,
+    Planted::CutForgotten,
     Planted::ServeVolatile,
     Planted::MarkBeforeHeld,
     Planted::IdleMarks,

@@ -174,6 +174,8 @@ impl Planted {
             Rule::FailoverAborts,
             Rule::MarksSurvive,
             Rule::LateMarks,
+            Rule::LateFrames,
+            Rule::CutForgotten,
             Rule::ServeVolatile,
             Rule::MarkBeforeHeld,
             Rule::IdleMarks,

@@ -6,7 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Epoch, Lsn, PromotionId, Timestamp};
+use crate::{Epoch, Lsn, Mark, Promotion, PromotionId, Timestamp};
 
 /// Why an epoch began.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -86,6 +86,20 @@ impl Lineage {
         self.entries.iter().any(|entry| match entry.kind {
             StartKind::Failover => false,
             StartKind::Promotion { cut, .. } => cut < ts && ts < entry.start_ts && lsn < entry.start_lsn,
+        })
+    }
+
+    /// The mark that the last promotion of a history is, among those that this log has carried out: every commit at or
+    /// below its cut is in the log before its `EpochStart`.
+    pub fn promoted(&self, promotions: &[Promotion]) -> Option<Mark> {
+        let carried_out = |promotion: &Promotion| {
+            let kind = StartKind::Promotion { id: promotion.id, cut: promotion.cut };
+            self.entries.iter().find(|entry| entry.kind == kind)
+        };
+        promotions.iter().enumerate().rev().find_map(|(index, promotion)| {
+            let lsn = carried_out(promotion)?.start_lsn.prev();
+            let mark = Mark { promotions: promotions[..=index].to_vec(), ts: promotion.cut, lsn };
+            Some(mark.lowered_to(promotions))
         })
     }
 

@@ -1,6 +1,8 @@
-//! `common_point` says what a naive comparison of the records says.
+//! `common_point` says what a naive comparison of the records says; `promoted` what a promotion in the log is worth.
 
-use perennial_types::{ClusterId, Epoch, Lineage, LineageEntry, Lsn, StartKind, Timestamp};
+use perennial_types::{
+    ClusterId, Epoch, Lineage, LineageEntry, Lsn, Mark, Promotion, PromotionId, StartKind, Timestamp,
+};
 use proptest::prelude::*;
 
 /// Builds a log: a shared prefix of epochs, then epochs of its own cluster. Returns lineage, records, end.
@@ -40,4 +42,33 @@ proptest! {
             prop_assert_eq!(mine.epoch_at(Lsn(index as u64 + 1)), Some(*epoch));
         }
     }
+}
+
+/// Promotions as the list of a history, and a log that has carried out those at `done`.
+fn promoted(cuts: &[u64], done: &[usize]) -> Option<Mark> {
+    let list: Vec<Promotion> =
+        cuts.iter().zip(1..).map(|(cut, id)| Promotion { id: PromotionId(id), cut: Timestamp(*cut) }).collect();
+    let mut lineage = Lineage::new();
+    for (number, index) in done.iter().enumerate() {
+        let Promotion { id, cut } = list[*index];
+        lineage.push(LineageEntry {
+            epoch: Epoch { number: number as u64 + 1, cluster: ClusterId(0), nonce: 0 },
+            start_lsn: Lsn(10 * (number as u64 + 1)),
+            start_ts: Timestamp(1000 + number as u64),
+            kind: StartKind::Promotion { id, cut },
+        });
+    }
+    let mark = lineage.promoted(&list);
+    assert!(mark.iter().all(|mark| mark.promotions == list));
+    mark
+}
+
+#[test]
+fn a_promotion_that_was_carried_out_is_a_mark() {
+    let worth = |mark: Option<Mark>| mark.map(|mark| (mark.ts.0, mark.lsn.0));
+    assert_eq!(worth(promoted(&[100], &[])), None);
+    assert_eq!(worth(promoted(&[100, 200], &[0, 1])), Some((200, 19)));
+    // What came after it, and is not carried out here, may lie below.
+    assert_eq!(worth(promoted(&[100, 90], &[0])), Some((90, 9)));
+    assert_eq!(worth(promoted(&[100, 200], &[0])), Some((100, 9)));
 }

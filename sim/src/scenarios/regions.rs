@@ -1,5 +1,8 @@
 //! Histories between regions (`protocol.md` sections 5 and 6).
 
+use catalog::Command;
+use catalog::link::{LinkMode, OnSilence};
+
 use super::Scenario;
 use crate::options::{Fault, Keep, Options, Planted, Scale};
 use crate::world::{Place, World};
@@ -80,6 +83,23 @@ fn replaced() -> Vec<Scenario> {
             },
             play: there_and_back,
             rule: Some((Planted::Replica(Rule::MemberAwaitsCopy), &["convergence"])),
+        },
+        Scenario {
+            name: "a promoted region follows anew under a primary that joined while it wrote, and is promoted again",
+            scale: Scale::Regions,
+            options: |options| sized(options, &[1, 2]),
+            play: joined_while_written,
+            rule: Some((Planted::Replica(Rule::CutForgotten), &["sync_link"])),
+        },
+        Scenario {
+            name: "a frame of the sink's last primary comes when its database was promoted, and lowers no mark",
+            scale: Scale::Regions,
+            options: |options| {
+                sized(options, &[1, 2]);
+                options.slow = 150;
+            },
+            play: late_frames,
+            rule: Some((Planted::Replica(Rule::LateFrames), &["sync_link", "cut_is_consistent"])),
         },
         Scenario {
             name: "a replica sleeps through an exchange of the regions and wakes up",
@@ -264,6 +284,59 @@ fn stale_source(world: &mut World) {
         world.stop_for(node, false, 300);
     }
     world.pass(1500);
+}
+
+/// Commits of the first region wait for its sink, as soon as that has caught up.
+fn wait_for_sink(world: &mut World) {
+    let links: Vec<types::LinkId> = world.regions[0].catalog.sources.keys().copied().collect();
+    for link in links {
+        let sync = Command::SetSync { link, sync: true, on_silence: OnSilence::Block };
+        drop(world.decide(0, &sync));
+    }
+    let waits = |world: &World| world.regions[0].catalog.sources.values().any(|link| link.mode == LinkMode::Sync);
+    world.pass_until(1000, waits);
+}
+
+/// The sink's second node is away while commits wait for the first one, joins when the region is promoted, and leads it alone
+/// when it follows anew: what was acknowledged under the link that was SYNC is in its log, and no mark says so.
+fn joined_while_written(world: &mut World) {
+    let first = world.regions[1].first_node;
+    world.pass(300);
+    wait_for_sink(world);
+    world.pass(200);
+    world.stop_for(first + 1, false, 1000);
+    world.pass(800);
+    world.sever_for(0, 1, 1000);
+    stop_replicating(world, 1);
+    world.pass(1000);
+    world.stop_for(first, false, 2000);
+    world.pass(800);
+    come_back(world, 1, 0);
+    world.sever_for(0, 1, 600);
+    stop_replicating(world, 1);
+    world.pass(1500);
+}
+
+/// The sink's first node does not hear that the region was promoted, the second one hears it before the last frames of the
+/// first. It is named when the region follows anew, and the region is promoted again.
+fn late_frames(world: &mut World) {
+    let first = world.regions[1].first_node;
+    world.pass(300);
+    wait_for_sink(world);
+    for _ in 0..4 {
+        world.pass(300);
+        world.block(vec![(Place::Node(first), Place::Catalog(1))], 300);
+        stop_replicating(world, 1);
+        world.pass(50);
+        world.stop_for(first, false, 700);
+        world.pass(100);
+        come_back(world, 1, 0);
+        world.sever_for(0, 1, 500);
+        stop_replicating(world, 1);
+        world.pass(600);
+        come_back(world, 1, 0);
+        wait_for_sink(world);
+    }
 }
 
 fn sleeper(world: &mut World) {
