@@ -182,6 +182,7 @@ impl Planted {
             Rule::StaleTurn,
             Rule::MemberAwaitsCopy,
             Rule::MemberByCopy,
+            Rule::OldLives,
             Rule::CopyForPromoted,
             Rule::SchemaUnchecked,
             Rule::RequiredAtOnce,
