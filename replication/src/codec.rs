@@ -1,8 +1,9 @@
-//! Messages between replicas as bytes. Version 3; all integers little-endian, lists with a `u32` count in front.
+//! Messages between replicas as bytes. Version 4; all integers little-endian, lists with a `u32` count in front.
 //!
 //! | part | layout |
 //! |---|---|
-//! | frame | version u8 = 3, database u64, ordinal i32, from node u64, from incarnation u64, reign u64, turn u32, message |
+//! | frame | version u8 = 4, database u64, ordinal i32, from node u64, from incarnation u64, life u64, reign u64, turn u32, message |
+//! | between regions | version u8 = 4, message |
 //! | Append | tag u8 = 1, prev u64, prev_epoch option, committed u64, reign_revision u64, losses u64, sink u8, mark option, records |
 //! | Differ | tag u8 = 2, end u64, trimmed u64, lineage |
 //! | Resume | tag u8 = 3, end u64, trimmed u64, relay u8, lineage, promotions |
@@ -22,9 +23,9 @@ use types::{
     Ordinal, PartitionId, Promotion, PromotionId, Record, Reign, Revision, StartKind, Timestamp,
 };
 
-use crate::{Ack, Append, Frame, Message, Resume, Stream};
+use crate::{Ack, Append, Frame, Life, Message, Resume, Stream};
 
-const VERSION: u8 = 3;
+const VERSION: u8 = 4;
 
 /// The bytes of a frame.
 pub fn encode_frame(frame: &Frame) -> Bytes {
@@ -34,6 +35,7 @@ pub fn encode_frame(frame: &Frame) -> Bytes {
     out.put_i32_le(frame.partition.ordinal.0);
     out.put_u64_le(frame.from.node.0);
     out.put_u64_le(frame.from.incarnation.0);
+    out.put_u64_le(frame.life.0);
     out.put_u64_le(frame.stream.reign.0);
     out.put_u32_le(frame.stream.turn);
     put_message(&frame.message, &mut out);
@@ -49,10 +51,11 @@ pub fn decode_frame(bytes: Bytes) -> Result<Frame, DecodeError> {
     }
     let partition = PartitionId { database: DatabaseId(input.u64()?), ordinal: Ordinal(input.i32()?) };
     let from = Member { node: NodeId(input.u64()?), incarnation: Incarnation(input.u64()?) };
+    let life = Life(input.u64()?);
     let stream = Stream { reign: Reign(input.u64()?), turn: input.u32()? };
     let message = message(&mut input)?;
     end(&input)?;
-    Ok(Frame { partition, from, stream, message })
+    Ok(Frame { partition, from, life, stream, message })
 }
 
 /// The bytes of a message between regions; link and partition are named by the session.
@@ -360,10 +363,11 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_frame_comes_back_as_it_was(message in any_message(), ids in any::<(u64, i32, u64, u64, u64, u32)>()) {
+        fn a_frame_comes_back_as_it_was(message in any_message(), ids in any::<(u64, i32, u64, u64, u64, u32, u64)>()) {
             let frame = Frame {
                 partition: PartitionId { database: DatabaseId(ids.0), ordinal: Ordinal(ids.1) },
                 from: Member { node: NodeId(ids.2), incarnation: Incarnation(ids.3) },
+                life: Life(ids.6),
                 stream: Stream { reign: Reign(ids.4), turn: ids.5 },
                 message,
             };

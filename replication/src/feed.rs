@@ -78,6 +78,11 @@ impl Feed {
         *self = Feed { born, suspended, lacks, ..Feed::new(self.id, from, now) };
     }
 
+    /// The follower's replica was opened anew: what was acknowledged before is not known to be there.
+    pub fn forget(&mut self) {
+        (self.member, self.ack, self.lacks) = (None, Ack::default(), None);
+    }
+
     /// Counts an acknowledgement. A new process of the same node starts from nothing.
     pub fn acknowledge(&mut self, member: Option<Member>, ack: Ack, now: Instant) {
         if self.member != member {

@@ -61,7 +61,7 @@ impl Following {
 
 impl Replica {
     pub(crate) fn on_frame(&mut self, now: Instant, frame: Frame, leases: &mut Leases, effects: &mut Vec<Effect>) {
-        let Frame { partition, from, stream, message } = frame;
+        let Frame { partition, from, life, stream, message } = frame;
         assert_eq!(partition, self.id, "frame of another partition");
         leases.note(now, from);
         match message {
@@ -76,12 +76,12 @@ impl Replica {
                 }
             }
             Message::Differ { lineage, end, trimmed } => {
-                if self.leads(stream) {
+                if self.leads(stream) && self.hears(from, life) {
                     self.on_follower_differ(now, from, (&lineage, end, trimmed), effects);
                 }
             }
             Message::Ack(ack) => {
-                if self.leads(stream) {
+                if self.leads(stream) && self.hears(from, life) {
                     self.on_follower_ack(now, from, ack);
                 }
             }
@@ -246,11 +246,11 @@ impl Replica {
             }
             _ => Message::Differ { lineage: self.log.lineage.clone(), end: self.log.end, trimmed: self.log.trimmed },
         };
-        let (partition, me, end) = (self.id, self.me, self.log.end);
+        let (partition, me, life, end) = (self.id, self.me, self.life, self.log.end);
         if let Some(following) = self.following() {
             following.differ_sent = Some(now);
             following.differ_end = end;
-            let frame = Frame { partition, from: me, stream: following.stream, message };
+            let frame = Frame { partition, from: me, life, stream: following.stream, message };
             effects.push(Effect::Send { to: following.primary.node, frame });
         }
     }
@@ -306,7 +306,7 @@ impl Replica {
         let sync = self.view.as_ref().is_none_or(|view| view.mode.sync_durability)
             && !self.options.has(Planted::AckBeforeSync);
         let (written, durable, notes) = (self.cursors.written, self.cursors.durable, self.notes_durable);
-        let (partition, me) = (self.id, self.me);
+        let (partition, me, life) = (self.id, self.me, self.life);
         let Some(following) = self.following() else { return };
         let (Some(matched), true) = (following.matched, promised) else { return };
         if let Some((note, ts)) = following.mark
@@ -325,7 +325,7 @@ impl Replica {
             return;
         }
         following.acked = Some(ack);
-        let frame = Frame { partition, from: me, stream: following.stream, message: Message::Ack(ack) };
+        let frame = Frame { partition, from: me, life, stream: following.stream, message: Message::Ack(ack) };
         effects.push(Effect::Send { to: following.primary.node, frame });
     }
 }

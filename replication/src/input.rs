@@ -2,9 +2,9 @@
 
 use types::state::{Outcome, Prepared};
 use types::txn::TxnRequest;
-use types::{Lineage, LinkId, Lsn, Mark, Record, Reign, Timestamp, TxnId, View};
+use types::{Lineage, LinkId, Lsn, Mark, Member, Record, Reign, Timestamp, TxnId, View};
 
-use crate::{Frame, Instant, Message};
+use crate::{Frame, Instant, Life, Message};
 
 /// Names a request of the host, so that its answer finds the way back. Chosen by the host, unique while in use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -19,9 +19,12 @@ pub enum FeedId {
     Sink(u64),
 }
 
-/// What a replica finds on its disk when its process starts.
+/// What a replica finds on its disk when its process opens it.
 #[derive(Clone, Debug, Default)]
 pub struct Recovered {
+    /// Names this opening: above those of all openings of the replica by the same process before, also where it was removed
+    /// in between. The host chooses it; a newer process begins anew, for it is another member.
+    pub life: Life,
     /// The lineage of the log.
     pub lineage: Lineage,
     /// Its last record.
@@ -65,6 +68,13 @@ pub enum Input {
     PeerUp {
         /// The node.
         node: types::NodeId,
+    },
+    /// Another replica of the region asks for a copy of this one. Told before anything of the copy is given.
+    CopyAsked {
+        /// Whose it is.
+        by: Member,
+        /// Which opening of it.
+        life: Life,
     },
     /// The log was trimmed: records at and below `to` are gone.
     Trimmed {

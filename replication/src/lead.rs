@@ -10,7 +10,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use types::{Epoch, Lineage, Lsn, Mark, Member, NodeId, Promotion, Reign, SetVersion, Timestamp, View};
+use types::{Epoch, Incarnation, Lineage, Lsn, Mark, Member, NodeId, Promotion, Reign, SetVersion, Timestamp, View};
 
 use crate::feed::Feed;
 use crate::message::MISSING;
@@ -18,8 +18,8 @@ use crate::replica::{Feeds, Office};
 use crate::sink::Upstream;
 use crate::txn::Txns;
 use crate::{
-    Ack, Answer, Append, Effect, FeedId, Frame, Instant, Leases, Message, Planted, Refusal, Replica, ReplicaOptions,
-    Resume, SetChange, Stream, Ticket,
+    Ack, Answer, Append, Effect, FeedId, Frame, Instant, Leases, Life, Message, Planted, Refusal, Replica,
+    ReplicaOptions, Resume, SetChange, Stream, Ticket,
 };
 
 /// A change of the set that is under way.
@@ -48,6 +48,8 @@ pub(crate) struct Leading {
     pub catalog_lease: Instant,
     pending: Option<Pending>,
     feeds: Feeds,
+    /// The newest life of each node's replica that has said what it holds.
+    lives: BTreeMap<NodeId, (Incarnation, Life)>,
     pub sinks: BTreeMap<u64, Feed>,
     pub txns: Option<Txns>,
     prepared_asked: bool,
@@ -85,6 +87,7 @@ impl Leading {
             catalog_lease: Instant::default(),
             pending: None,
             feeds: others.map(|node| (*node, Feed::new(FeedId::Secondary(*node), from, now))).collect(),
+            lives: BTreeMap::new(),
             sinks: BTreeMap::new(),
             txns: None,
             prepared_asked: false,
@@ -375,6 +378,35 @@ impl Replica {
 
     // ---- frames of followers in the region
 
+    /// Whether what this life of a replica says of itself counts: once a later one has spoken, it does not. What a later
+    /// one says is the first word of a follower that has acknowledged nothing.
+    pub(crate) fn hears(&mut self, from: Member, life: Life) -> bool {
+        if self.options.has(Planted::OldLives) {
+            return true;
+        }
+        let Some(leading) = self.leading() else { return false };
+        let newest = leading.lives.entry(from.node).or_insert((from.incarnation, life));
+        let before = *newest;
+        *newest = before.max((from.incarnation, life));
+        if before < *newest
+            && let Some(feed) = leading.feeds.get_mut(&from.node)
+        {
+            feed.forget();
+        }
+        (from.incarnation, life) == *newest
+    }
+
+    /// Who asks for a copy holds nothing, whether or not its own word of that is heard.
+    pub(crate) fn on_copy_asked(&mut self, now: Instant, by: Member, life: Life, effects: &mut Vec<Effect>) {
+        if self.repair.is_some() || self.options.has(Planted::OldLives) || !self.hears(by, life) {
+            return;
+        }
+        let known = self.leading().and_then(|leading| leading.feeds.get(&by.node)).and_then(|feed| feed.lacks);
+        if known != Some(by) {
+            self.on_follower_differ(now, by, (&Lineage::new(), Lsn::ZERO, MISSING), effects);
+        }
+    }
+
     pub(crate) fn on_follower_differ(
         &mut self,
         now: Instant,
@@ -410,7 +442,8 @@ impl Replica {
             relay: false,
         };
         let (stream, message) = (leading.stream(), Message::Resume(resume));
-        effects.push(Effect::Send { to, frame: Frame { partition: self.id, from: self.me, stream, message } });
+        let frame = Frame { partition: self.id, from: self.me, life: self.life, stream, message };
+        effects.push(Effect::Send { to, frame });
     }
 
     pub(crate) fn on_follower_ack(&mut self, now: Instant, from: Member, ack: Ack) {
@@ -500,8 +533,8 @@ impl Replica {
             losses: view.losses,
             sink: leading.upstream.is_some(),
         };
-        let frame =
-            Frame { partition: self.id, from: self.me, stream: leading.stream(), message: Message::Append(append) };
+        let (stream, message) = (leading.stream(), Message::Append(append));
+        let frame = Frame { partition: self.id, from: self.me, life: self.life, stream, message };
         effects.push(Effect::Send { to: node, frame });
     }
 

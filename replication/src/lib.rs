@@ -43,7 +43,7 @@ pub use cursors::Cursors;
 pub use effect::{Effect, Note, SetChange};
 pub use input::{FeedId, Input, Recovered, Ticket};
 pub use lease::{Granted, Heartbeat, Leases, Probe};
-pub use message::{Ack, Append, Epochs, Frame, Message, Resume, Stream};
+pub use message::{Ack, Append, Epochs, Frame, Life, Message, Resume, Stream};
 pub use options::{OptionsError, Planted, ReplicaOptions};
 pub use replica::{Leadership, Replica, Status};
 pub use time::Instant;

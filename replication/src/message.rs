@@ -21,11 +21,18 @@ pub struct Frame {
     pub partition: PartitionId,
     /// The sender's process.
     pub from: Member,
+    /// Of the sender's replica.
+    pub life: Life,
     /// Under which reign, and after how many rewinds of its primary.
     pub stream: Stream,
     /// What is said.
     pub message: Message,
 }
+
+/// One opening of a replica by its process, which may find it damaged and open it anew: a later one is greater than
+/// every one before it in the same process. What one life has acknowledged the next one need not have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Life(pub u64);
 
 /// A primary's log as its followers see it. A sink's primary that rewinds begins a new turn of its reign: what was
 /// acknowledged before is about another history.

@@ -115,6 +115,8 @@ pub enum Planted {
     MemberAwaitsCopy,
     /// A member is whole as soon as it has its copy.
     MemberByCopy,
+    /// What a replica said before it was opened anew counts after it, and who asks for a copy is not asked what it has.
+    OldLives,
     /// A primary goes on waiting for a copy when its database has become writable.
     CopyForPromoted,
     /// New definitions are required at once, whatever is still committing with older ones.

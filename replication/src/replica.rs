@@ -18,8 +18,8 @@ use crate::log::Log;
 use crate::sink::Upstream;
 use crate::txn::{Context, Txns};
 use crate::{
-    Answer, Cursors, Effect, FeedId, Input, Instant, Leases, Note, Planted, Recovered, Refusal, ReplicaOptions, Ticket,
-    TxnRequest,
+    Answer, Cursors, Effect, FeedId, Input, Instant, Leases, Life, Note, Planted, Recovered, Refusal, ReplicaOptions,
+    Ticket, TxnRequest,
 };
 
 /// What a replica is doing in its region.
@@ -65,6 +65,7 @@ pub(crate) enum Repair {
 pub struct Replica {
     pub(crate) id: PartitionId,
     pub(crate) me: Member,
+    pub(crate) life: Life,
     pub(crate) options: ReplicaOptions,
     pub(crate) log: Log,
     pub(crate) cursors: Cursors,
@@ -167,6 +168,7 @@ impl Replica {
         Replica {
             id,
             me,
+            life: found.life,
             log,
             cursors,
             promised: if forgets { Reign::default() } else { found.promised },
@@ -220,6 +222,7 @@ impl Replica {
             Input::View { view, sent } => self.on_view(now, view, sent, leases, effects),
             Input::Frame(frame) => self.on_frame(now, frame, leases, effects),
             Input::PeerUp { node } => self.on_peer_up(now, node),
+            Input::CopyAsked { by, life } => self.on_copy_asked(now, by, life, effects),
             Input::FromSink { feed, message } => self.on_sink_message(now, feed, message, leases, effects),
             Input::SinkGone { feed } => self.on_sink_gone(feed),
             Input::SourceUp { link } => self.on_source_up(now, link, effects),
@@ -702,6 +705,11 @@ impl Replica {
     /// Which process.
     pub fn member(&self) -> Member {
         self.me
+    }
+
+    /// Which opening of it this is.
+    pub fn life(&self) -> Life {
+        self.life
     }
 
     /// Which partition.

@@ -8,7 +8,7 @@ use std::fmt;
 use types::{Body, Mark, Member, Promotion, Record, Role, StartKind, View};
 
 use crate::message::Epochs;
-use crate::{Effect, FeedId, Frame, Input, Note, SetChange, Status, Stream};
+use crate::{Effect, FeedId, Frame, Input, Life, Note, SetChange, Status, Stream};
 
 /// Things with a blank between them.
 struct List<I>(I);
@@ -83,7 +83,11 @@ impl fmt::Display for Stream {
 
 impl fmt::Display for Frame {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.stream, self.message)
+        write!(f, "{} ", self.stream)?;
+        if self.life > Life::default() {
+            write!(f, "life {} ", self.life.0)?;
+        }
+        write!(f, "{}", self.message)
     }
 }
 
@@ -197,6 +201,7 @@ impl fmt::Display for Input {
             Input::Frame(frame) => write!(f, "{} says {frame}", frame.from),
             Input::FromSink { feed, message } => write!(f, "sink {feed} says {message}"),
             Input::PeerUp { node } => write!(f, "connection to n{node} is new"),
+            Input::CopyAsked { by, life } => write!(f, "{by} life {} asks for a copy", life.0),
             Input::Trimmed { to } => write!(f, "trimmed to {to}"),
             Input::SinkGone { feed } => write!(f, "sink {feed} is gone"),
             Input::SourceUp { link } => write!(f, "source {link} is up"),

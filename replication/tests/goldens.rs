@@ -108,6 +108,7 @@ const PLANTED: &[Planted] = &[
     Planted::StaleTurn,
     Planted::MemberAwaitsCopy,
     Planted::MemberByCopy,
+    Planted::OldLives,
     Planted::CopyForPromoted,
     Planted::SchemaUnchecked,
     Planted::RequiredAtOnce,

@@ -21,8 +21,8 @@ use proptest::prelude::*;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use replication::{
-    Ack, Append, Effect, FeedId, Frame, Granted, Heartbeat, Input, Instant, Leases, Message, Replica, ReplicaOptions,
-    Resume, Stream, Ticket, Touch, TxnRequest,
+    Ack, Append, Effect, FeedId, Frame, Granted, Heartbeat, Input, Instant, Leases, Life, Message, Replica,
+    ReplicaOptions, Resume, Stream, Ticket, Touch, TxnRequest,
 };
 use types::state::Outcome;
 use types::{
@@ -404,7 +404,11 @@ impl Host {
                 let stream =
                     Stream { reign: Reign(reign), turn: if self.chance(80) { turn } else { self.up_to(3) as u32 } };
                 let from = Member { node: NodeId(2 + self.up_to(1)), incarnation: Incarnation(1 + self.up_to(1)) };
-                Input::Frame(Frame { partition: ID, from, stream, message: self.message() })
+                let life = Life(self.up_to(2));
+                match self.chance(2) {
+                    true => Input::CopyAsked { by: from, life },
+                    false => Input::Frame(Frame { partition: ID, from, life, stream, message: self.message() }),
+                }
             }
             1 => Input::FromSink { feed: self.up_to(2), message: self.message() },
             2 => Input::FromSource { link: LINK, message: self.message() },

@@ -105,6 +105,7 @@ impl World {
         match copying.stage {
             Stage::Taking { .. } => return,
             Stage::Asking => {
+                self.ask_copy(index, id, copying.origin);
                 if let Some(offer) = self.offer_copy(index, id, copying.origin) {
                     self.set_stage(index, id, Stage::Coming { offer: Box::new(offer), arrives: None });
                 }
@@ -168,6 +169,14 @@ impl World {
         let leading = replica.status().leading?;
         let may = leading.serving && leading.joined && replica.may_read(self.clock(index), &process.leases);
         may.then(|| Some((replica.reign_led()?, leading.turn)))?
+    }
+
+    /// The question for a copy reaches the primary's replica before anything is given.
+    fn ask_copy(&mut self, index: usize, id: PartitionId, origin: Origin) {
+        let Some(from) = self.giver(index, id, origin).filter(|_| matches!(origin, Origin::Primary(_))) else { return };
+        let Some(replica) = self.nodes[index].replica(id) else { return };
+        let (by, life) = (replica.member(), replica.life());
+        self.feed(from, id, Input::CopyAsked { by, life });
     }
 
     fn offer_copy(&self, index: usize, id: PartitionId, origin: Origin) -> Option<Offer> {

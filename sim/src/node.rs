@@ -117,6 +117,8 @@ pub struct Node {
     pub incarnation: Incarnation,
     /// How often a process has started: names events of one process even where members are named by node only.
     pub starts: u64,
+    /// How often its processes have opened a replica: names each opening.
+    pub openings: u64,
     /// The process that runs.
     pub process: Option<Process>,
     /// Its power failed, or a sync, since the process before ended.

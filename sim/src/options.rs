@@ -184,6 +184,7 @@ impl Planted {
             Rule::StaleTurn,
             Rule::MemberAwaitsCopy,
             Rule::MemberByCopy,
+            Rule::OldLives,
             Rule::CopyForPromoted,
             Rule::SchemaUnchecked,
             Rule::RequiredAtOnce,

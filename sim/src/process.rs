@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use replication::{Effect, Input, Leases, Probe, Recovered, Replica};
+use replication::{Effect, Input, Leases, Life, Probe, Recovered, Replica};
 use types::{Incarnation, Lsn, PartitionId, Timestamp};
 
 use crate::disk::LogImage;
@@ -68,7 +68,8 @@ impl World {
     /// A replica is made of what the disk holds, and the log.
     pub(crate) fn recover(&mut self, index: usize, id: PartitionId, log: LogImage) {
         let options = self.options.replica();
-        let node = &self.nodes[index];
+        let node = &mut self.nodes[index];
+        node.openings += 1;
         let disk = &node.disks[&id];
         let summary = log.summary.clone();
         let whole = !disk.rotten;
@@ -77,6 +78,7 @@ impl World {
             return self.fail("cursor_order", text);
         }
         let found = Recovered {
+            life: Life(node.openings),
             lineage: summary.lineage.clone(),
             end: summary.end,
             trimmed: log.trimmed(),

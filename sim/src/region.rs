@@ -71,6 +71,7 @@ impl World {
                 rate,
                 incarnation: Incarnation(0),
                 starts: 0,
+                openings: 0,
                 process: None,
                 power_lost: false,
                 powered_since: Incarnation(0),

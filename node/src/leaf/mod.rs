@@ -37,7 +37,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use catalog::node::Addresses;
 use parking_lot::{Mutex, RwLock};
-use replication::{Leases, Recovered, Replica, ReplicaOptions};
+use replication::{Leases, Life, Recovered, Replica, ReplicaOptions};
 use storage::log::{LogOptions, NodeLog, Report};
 use storage::state::{StateConfig, StateEnv};
 use thiserror::Error;
@@ -245,7 +245,9 @@ impl Leaf {
         if let Some(reason) = damage {
             heal::note(self, id, reason);
         }
-        let found = recovered(summary, state.applied(), whole);
+        // Later than at every opening before: a process opens a replica again only when the one before has ended.
+        let life = Life(crate::clock::now().0);
+        let found = Recovered { life, ..recovered(summary, state.applied(), whole) };
         let mut effects = Vec::new();
         let options = self.rules.replica_options(id.database, &self.options.replica);
         let replica = Replica::new(id, self.options.member, options, found, &mut effects);

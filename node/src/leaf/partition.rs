@@ -459,7 +459,7 @@ impl PartitionTask {
             Some(job) => drop(job.turn_to(origin)),
             None => {
                 let copies = self.shared.copies.clone();
-                let target = copies.target(self.id, self.dirs.clone());
+                let target = copies.target(self.id, self.replica.life(), self.dirs.clone());
                 let (told, own) = (self.words.told(), self.own.clone());
                 self.job = Some(Job::start(copies, target, origin, told, own));
             }

@@ -116,8 +116,8 @@ pub enum Command {
     Rejoin { node: u64 },
     /// The node's connection to the peer is new.
     PeerUp { node: u64, peer: u64 },
-    /// The node's replica was found to be damaged and opened anew by the same process: it says that a copy is missing.
-    Damaged { node: u64, to: u64 },
+    /// The node asks the other one's host for a copy of its replica.
+    AskCopy { node: u64, to: u64 },
     /// An acknowledgement that no honest node would send.
     ForgeAck {
         from: u64,
@@ -147,6 +147,8 @@ pub enum Command {
     Installed { node: u64, from: u64 },
     /// Damage: the log and what was promised of it end at `end`, and the process starts again.
     ForgetLog { node: u64, end: u64 },
+    /// The node's replica is found to be damaged, and the same process opens it anew: a copy is missing.
+    Damaged { node: u64 },
     /// The log is trimmed.
     Trim { node: u64, to: u64 },
     /// The log was read for the followers that asked.

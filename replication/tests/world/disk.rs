@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use replication::{Note, Recovered};
+use replication::{Life, Note, Recovered};
 use types::state::{self, Get, Outcome, Prepared};
 use types::{Lineage, Lsn, Mark, Record, Reign, StartKind, TxnId};
 
@@ -152,6 +152,7 @@ impl Disk {
         (self.written, self.durable) = (self.end(), self.end());
         self.mark.lsn = self.mark.lsn.min(self.end());
         Recovered {
+            life: Life::default(),
             lineage: self.lineage.clone(),
             end: self.end(),
             trimmed: self.trimmed,

@@ -16,7 +16,9 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::error::Error;
 use std::fmt::Write as _;
 
-use replication::{Effect, Granted, Heartbeat, Input, Instant, Leases, Planted, Probe, Replica, ReplicaOptions, Touch};
+use replication::{
+    Effect, Granted, Heartbeat, Input, Instant, Leases, Life, Planted, Probe, Replica, ReplicaOptions, Touch,
+};
 use types::{Lsn, Member, Reign, TxnId};
 
 use self::catalog::Catalog;
@@ -50,6 +52,8 @@ pub struct World {
 /// One process and its disk.
 struct Node {
     member: Member,
+    /// How often this process has opened its replica anew.
+    life: Life,
     region: u64,
     options: ReplicaOptions,
     leases: Leases,
@@ -120,7 +124,7 @@ impl World {
             | Rejoin { .. }
             | PeerUp { .. }
             | ForgeAck { .. }
-            | Damaged { .. } => self.obey_network(command),
+            | AskCopy { .. } => self.obey_network(command),
             Session { .. } | SessionEnd { .. } | ForgeMark { .. } => self.obey_session(command),
             Heartbeat { .. }
             | LeaseAsk { .. }
@@ -142,7 +146,8 @@ impl World {
             | Timestamps { .. }
             | Prepared { .. }
             | Outcome { .. }
-            | Restart { .. } => self.obey_services(command),
+            | Restart { .. }
+            | Damaged { .. } => self.obey_services(command),
             RunMessages => self.run_messages(),
             Run => self.run_all(),
             Status { nodes } => self.status(nodes),

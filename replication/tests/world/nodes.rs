@@ -83,19 +83,17 @@ impl World {
             Command::ForgeAck { from, to, matched, reign, turn } => {
                 let ack =
                     Ack { matched: Lsn(*matched), position: Lsn(*matched), durable: Lsn(*matched), ..Ack::default() };
-                let (from, partition) = (self.member(*from)?, self.node(*to)?.replica.id());
+                let (from, life, partition) =
+                    (self.member(*from)?, self.node(*from)?.life, self.node(*to)?.replica.id());
                 let status = self.node(*to)?.replica.status();
                 let turn = turn.unwrap_or(status.leading.map_or(0, |leading| leading.turn));
                 let stream = Stream { reign: reign.map_or(status.reign, Reign), turn };
-                self.step(*to, Input::Frame(Frame { partition, from, stream, message: Message::Ack(ack) }))
+                let message = Message::Ack(ack);
+                self.step(*to, Input::Frame(Frame { partition, from, life, stream, message }))
             }
-            Command::Damaged { node, to } => {
-                let (from, partition) = (self.member(*node)?, self.node(*to)?.replica.id());
-                let status = self.node(*to)?.replica.status();
-                let stream = Stream { reign: status.reign, turn: status.leading.map_or(0, |leading| leading.turn) };
-                let message =
-                    Message::Differ { lineage: types::Lineage::new(), end: Lsn::ZERO, trimmed: Lsn(u64::MAX) };
-                self.step(*to, Input::Frame(Frame { partition, from, stream, message }))
+            Command::AskCopy { node, to } => {
+                let (by, life) = (self.member(*node)?, self.node(*node)?.life);
+                self.step(*to, Input::CopyAsked { by, life })
             }
             other => Err(format!("{other:?} is not about the network").into()),
         }

@@ -1,6 +1,6 @@
 //! Commands about catalogs and leases.
 
-use replication::{Input, Instant, Leases, Replica, ReplicaOptions, ViewLine};
+use replication::{Input, Instant, Leases, Life, Replica, ReplicaOptions, ViewLine};
 use types::{LinkId, Member, Mode, NodeId, Role};
 
 use super::catalog::{Catalog, Office, first_process, promotion};
@@ -114,8 +114,8 @@ impl World {
                 Replica::new(catalog.view.partition, member, options.clone(), Default::default(), &mut effects);
             let leases = Leases::new(member, options.clone(), self.now, true);
             let (disk, todo) = (Disk::default(), Todo::default());
-            self.nodes
-                .insert(member.node.0, Node { member, region, options: options.clone(), leases, replica, disk, todo });
+            let (life, options) = (Life::default(), options.clone());
+            self.nodes.insert(member.node.0, Node { member, life, region, options, leases, replica, disk, todo });
         }
         self.catalogs.insert(region, catalog);
         self.show_catalog(region);

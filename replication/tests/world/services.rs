@@ -1,6 +1,6 @@
 //! Commands about disks, states and the timestamp service; restarts; and `run`, which does all that is left to do.
 
-use replication::{Input, Leases, Replica};
+use replication::{Input, Leases, Life, Recovered, Replica};
 use types::{Incarnation, Lsn, Timestamp};
 
 use super::command::Command;
@@ -65,6 +65,7 @@ impl World {
                 Ok(())
             }
             Command::Restart { node, kill } => self.restart(*node, *kill != Some(true)),
+            Command::Damaged { node } => self.reopen(*node),
             other => Err(format!("{other:?} is not about a disk").into()),
         }
     }
@@ -91,12 +92,25 @@ impl World {
         let node_ = self.node(node)?;
         let found = node_.disk.restart(power);
         node_.member.incarnation = Incarnation(node_.member.incarnation.0 + 1);
+        node_.life = Life::default();
         node_.leases = Leases::new(node_.member, node_.options.clone(), now, false);
         node_.todo = Todo { rewind: found.intent.as_ref().map(|(to, _)| *to), ..Todo::default() };
         let (member, end, promised) = (node_.member, found.end, found.promised);
         let mut effects = vec![];
         node_.replica = Replica::new(node_.replica.id(), member, node_.options.clone(), found, &mut effects);
         self.say(format_args!("{member} finds its log to {end}, promised r{promised}"));
+        self.carry_out(node, effects)
+    }
+
+    fn reopen(&mut self, node: u64) -> Done {
+        let node_ = self.node(node)?;
+        (node_.disk.incomplete, node_.disk.intent, node_.todo) = (true, None, Todo::default());
+        node_.life.0 += 1;
+        let found = Recovered { life: node_.life, ..node_.disk.restart(false) };
+        let (member, life) = (node_.member, node_.life.0);
+        let mut effects = vec![];
+        node_.replica = Replica::new(node_.replica.id(), member, node_.options.clone(), found, &mut effects);
+        self.say(format_args!("{member} finds its replica damaged and opens it anew, life {life}"));
         self.carry_out(node, effects)
     }
 

@@ -4,7 +4,7 @@ use super::Scenario;
 use crate::options::{Fault, Options, Planted, Scale};
 use crate::world::{Place, World};
 use replication::Planted as Rule;
-use types::Mode;
+use types::{Lsn, Mode};
 
 pub(super) fn all() -> Vec<Scenario> {
     let mut all = failures();
@@ -81,13 +81,23 @@ fn failures() -> Vec<Scenario> {
 
 /// Replicas that take over copies.
 fn copies() -> Vec<Scenario> {
-    vec![Scenario {
-        name: "a member that took over a copy is believed only when it is out of its set",
-        scale: Scale::Region,
-        options: |options| sized(options, 3, true, true),
-        play: copied_member,
-        rule: Some((Planted::Replica(Rule::MemberByCopy), &["commit_is_in_sync_min", "acked_write_survives"])),
-    }]
+    let held: &[&str] = &["commit_is_in_sync_min", "acked_write_survives"];
+    vec![
+        Scenario {
+            name: "a member that took over a copy is believed only when it is out of its set",
+            scale: Scale::Region,
+            options: |options| sized(options, 3, true, true),
+            play: copied_member,
+            rule: Some((Planted::Replica(Rule::MemberByCopy), held)),
+        },
+        Scenario {
+            name: "what a replica acknowledged before it was opened anew counts no longer",
+            scale: Scale::Region,
+            options: |options| sized(options, 3, true, true),
+            play: late_acks,
+            rule: Some((Planted::Replica(Rule::OldLives), held)),
+        },
+    ]
 }
 
 /// All processes of a region are gone at once, with ASYNC DURABILITY.
@@ -245,6 +255,34 @@ fn copied_member(world: &mut World) {
         world.pass(30);
         world.options.lossy = 0;
         world.pass(600);
+    }
+}
+
+/// What a member acknowledges is late. It is found to be damaged, leaves its set, and takes over a copy that ends below:
+/// another member has not heard of the rest, so that it is not committed. Then the acknowledgement arrives, and nothing else.
+fn late_acks(world: &mut World) {
+    for _ in 0..4 {
+        world.pass(400);
+        let (first, id) = (primary(world), world.partition(0, types::Ordinal(0)));
+        let [second, third] = world.peers(first)[..] else { panic!("three leaves") };
+        world.block(vec![(Place::Node(first), Place::Node(third))], 400);
+        let held = |world: &World, synced: bool| {
+            let committed = world.nodes[first].replica(id).map_or(Lsn::ZERO, |replica| replica.cursors().committed);
+            world.nodes[second].replica(id).is_some_and(|replica| {
+                let (end, durable) = (replica.log_end().lsn, replica.cursors().durable);
+                end > committed && (end == durable) == synced
+            })
+        };
+        world.pass_until(100, |world| held(world, false));
+        world.options.slow = 1000;
+        world.pass_until(10, |world| held(world, true));
+        world.options.slow = 0;
+        world.rot(second, 1, true, 5);
+        world.pass_until(250, |world| {
+            world.nodes[second].process.as_ref().is_some_and(|process| process.damaged.is_empty())
+        });
+        world.block(vec![(Place::Node(first), Place::Node(second))], 150);
+        world.pass(800);
     }
 }
 

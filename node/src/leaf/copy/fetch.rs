@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use replication::Life;
 use storage::snapshot::{Import, Manifest};
 use storage::state::{LogPosition, PartitionState, StateEnv};
 use tokio::task::block_in_place;
@@ -18,6 +19,8 @@ use crate::leaf::state::StateDirs;
 pub struct Target {
     /// Whose state it is here.
     pub partition: PartitionId,
+    /// Of the replica that asks.
+    pub life: Life,
     /// The directories of the replica.
     pub dirs: StateDirs,
     /// Where it is while it comes in.

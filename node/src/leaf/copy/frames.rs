@@ -2,13 +2,14 @@
 //!
 //! | frame | payload |
 //! |---|---|
-//! | ASK | database u64, ordinal i32 |
+//! | ASK | database u64, ordinal i32, life of the replica that asks u64 |
 //! | MANIFEST | the manifest's bytes, `storage::snapshot` |
 //! | NEXT | file u32, offset u64 |
 //! | CHUNK | file u32, offset u64, CRC32C u32, bytes |
 //! | REFUSED | text |
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
+use replication::Life;
 use storage::snapshot::{Chunk, Manifest};
 use transport::frame::{Frame, Kind};
 use types::{DatabaseId, Ordinal, PartitionId};
@@ -32,16 +33,18 @@ pub enum Said {
     Refused(String),
 }
 
-pub fn ask(id: PartitionId) -> Frame {
-    let mut out = BytesMut::with_capacity(12);
+pub fn ask(id: PartitionId, life: Life) -> Frame {
+    let mut out = BytesMut::with_capacity(20);
     out.put_u64_le(id.database.0);
     out.put_i32_le(id.ordinal.0);
+    out.put_u64_le(life.0);
     Frame::new(ASK, out.freeze())
 }
 
-pub fn decode_ask(frame: &Frame) -> Result<PartitionId, CopyError> {
-    let mut payload = expect(frame, ASK, "ASK", 12)?;
-    Ok(PartitionId { database: DatabaseId(payload.get_u64_le()), ordinal: Ordinal(payload.get_i32_le()) })
+pub fn decode_ask(frame: &Frame) -> Result<(PartitionId, Life), CopyError> {
+    let mut payload = expect(frame, ASK, "ASK", 20)?;
+    let id = PartitionId { database: DatabaseId(payload.get_u64_le()), ordinal: Ordinal(payload.get_i32_le()) };
+    Ok((id, Life(payload.get_u64_le())))
 }
 
 pub fn next(file: u32, offset: u64) -> Frame {

@@ -110,7 +110,7 @@ async fn attempt(
     let _turn = copies.shared.taking.acquire().await.expect("the semaphore is never closed");
     match from {
         Origin::Primary(member) => {
-            let (_session, mut stream) = copies.ask_primary(member, target.partition).await?;
+            let (_session, mut stream) = copies.ask_primary(member, target.partition, target.life).await?;
             fetch(&mut stream, target).await
         }
         Origin::Link(link) => {

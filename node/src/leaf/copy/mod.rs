@@ -1,7 +1,7 @@
 //! Copies of state between replicas: what a replica does that the log cannot bring along.
 //!
 //! ```text
-//! fetcher -> ASK (partition)                   in a region; a DR session says it in its own words
+//! fetcher -> ASK (partition, life)                   in a region; a DR session says it in its own words
 //! server  -> MANIFEST                          or REFUSED (text), finish
 //! fetcher -> NEXT (file, offset)               what it has already of just these files is not sent again
 //! server  -> CHUNK, CHUNK, …, finish           from there to the end, in order
@@ -32,6 +32,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use replication::{Input, Life};
 use storage::log::NodeLog;
 use storage::snapshot::SnapshotError;
 use storage::state::{PartitionState, StateEnv};
@@ -43,7 +44,7 @@ use transport::session::{Control, Incoming, Stream};
 use types::{LinkId, Member, PartitionId, Timestamp};
 
 use super::links::Links;
-use super::partition::PartitionHandle;
+use super::partition::{Event, PartitionHandle};
 use super::peers::{Partitions, Peers};
 use super::state::StateDirs;
 
@@ -163,9 +164,13 @@ impl Copies {
             Ok(None) | Err(_) => return,
         };
         let handle = |id| self.shared.partitions.read().get(&id).cloned();
-        let served = match asked.map(|id| (id, handle(id))) {
-            Ok((id, Some(handle))) => serve(&mut stream, id, &handle, self).await.map(|bytes| (id, bytes)),
-            Ok((id, None)) => {
+        let served = match asked.map(|(id, life)| (id, life, handle(id))) {
+            Ok((id, life, Some(handle))) => {
+                // Who asks holds nothing: its primary hears that first. An error: the task has ended, and gives nothing.
+                let _ = handle.events.send(Event::Input(Input::CopyAsked { by: peer, life })).await;
+                serve(&mut stream, id, &handle, self).await.map(|bytes| (id, bytes))
+            }
+            Ok((id, _, None)) => {
                 serve::refuse(&stream, &format!("this leaf has no replica of {id}")).await;
                 return;
             }
@@ -178,20 +183,20 @@ impl Copies {
     }
 
     /// A session with the primary of the region, and a stream of it. Nothing is said on its main stream.
-    async fn ask_primary(&self, primary: Member, id: PartitionId) -> Result<(Control, Stream), CopyError> {
+    async fn ask_primary(&self, primary: Member, id: PartitionId, life: Life) -> Result<(Control, Stream), CopyError> {
         let address = self.shared.peers.address(primary.node).ok_or(CopyError::Unknown(primary))?;
         let session = self.shared.peers.dialler().dial(&address, Some(primary.node), Role::Replication).await?;
         let (control, _, main, _) = session.split();
         main.finish();
         let stream = control.open().await.map_err(StreamError::from)?;
-        stream.sender.send(frames::ask(id)).await?;
+        stream.sender.send(frames::ask(id, life)).await?;
         Ok((control, stream))
     }
 
     /// Where a copy of this partition goes.
-    pub fn target(&self, partition: PartitionId, dirs: StateDirs) -> Target {
+    pub fn target(&self, partition: PartitionId, life: Life, dirs: StateDirs) -> Target {
         let Shared { env, taken, .. } = &*self.shared;
-        Target { partition, dirs, import: self.import_dir(partition), env: env.clone(), taken: taken.clone() }
+        Target { partition, life, dirs, import: self.import_dir(partition), env: env.clone(), taken: taken.clone() }
     }
 
     fn import_dir(&self, id: PartitionId) -> PathBuf {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
+use replication::Life;
 use storage::snapshot::{Chunk, Export, SnapshotError};
 use storage::state::{LogPosition, PartitionState, StateConfig, StateEnv};
 use transport::error::StreamError;
@@ -63,9 +64,10 @@ async fn line() -> Line {
     let (near, mut far) = tokio::join!(dialler.dial(&address, Some(NodeId(1)), Role::Replication), listener.accept());
     let near = near.unwrap();
     let stream = near.open().await.unwrap();
-    stream.sender.send(frames::ask(ID)).await.unwrap();
+    stream.sender.send(frames::ask(ID, Life(4))).await.unwrap();
     let mut accepted = far.accept().await.unwrap();
-    assert_eq!(frames::decode_ask(&accepted.receiver.recv().await.unwrap().unwrap()).unwrap(), ID);
+    let asked = accepted.receiver.recv().await.unwrap().unwrap();
+    assert_eq!(frames::decode_ask(&asked).unwrap(), (ID, Life(4)));
     Line { near: stream, far: accepted, _sessions: (near, far), _listener: listener }
 }
 
@@ -100,6 +102,7 @@ impl Try {
     fn target(&self) -> Target {
         Target {
             partition: ID,
+            life: Life(4),
             dirs: StateDirs::new(&self.partitions(), ID),
             import: self.dir.path().join("in"),
             env: self.env.clone(),
