@@ -247,7 +247,7 @@ impl Leaf {
         }
         // Later than at every opening before: a process opens a replica again only when the one before has ended.
         let life = Life(crate::clock::now().0);
-        let found = Recovered { life, ..recovered(summary, state.applied(), whole) };
+        let found = recovered(summary, state.applied(), whole, life);
         let mut effects = Vec::new();
         let options = self.rules.replica_options(id.database, &self.options.replica);
         let replica = Replica::new(id, self.options.member, options, found, &mut effects);
@@ -291,9 +291,10 @@ impl Leaf {
     }
 }
 
-fn recovered(summary: Option<Summary>, applied: Lsn, whole: bool) -> Recovered {
-    let Some(summary) = summary else { return Recovered { applied, ..Recovered::default() } };
+fn recovered(summary: Option<Summary>, applied: Lsn, whole: bool, life: Life) -> Recovered {
+    let Some(summary) = summary else { return Recovered { applied, life, ..Recovered::default() } };
     Recovered {
+        life,
         end: summary.end,
         trimmed: summary.first.prev(),
         lineage: summary.lineage,
