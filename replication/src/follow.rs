@@ -188,10 +188,10 @@ impl Replica {
         self.commit_as_secondary(effects);
     }
 
-    /// Takes a mark of the primary whose records are here. The first one under a stream counts even if it is lower than one of
-    /// another primary; after it, only frames that come late bring a lower one. A primary that does not know the present
-    /// list of promotions sends marks of the one before: they are worth what both histories have. Under a reign that the
-    /// catalog has ended none is taken, for its cut counts no longer.
+    /// Takes a mark of the primary whose records are here. The first one under a stream counts even if it is lower
+    /// than one of another primary; after it, only frames that come late bring a lower one. A primary that does not
+    /// know the present list of promotions sends marks of the one before: they are worth what both histories have.
+    /// Under a reign that the catalog has ended none is taken, for its cut counts no longer.
     fn take_mark(&mut self, mut mark: Mark, effects: &mut Vec<Effect>) {
         let Office::Following(following) = &self.office else { return };
         let late = self.options.has(Planted::LateFrames);

@@ -307,12 +307,14 @@ impl Replica {
         self.open_upstream(now, effects);
     }
 
-    /// Another history: the mark is worth only what both have. But it is never below the cut of a promotion that this log
-    /// has carried out: who joins the set of a primary that writes has no mark of that, or one of long ago.
+    /// Another history: the mark is worth only what both have. But it is never below the cut of a promotion that this
+    /// log has carried out: who joins the set of a primary that writes has no mark of that, or one of long ago.
     pub(crate) fn lower_mark(&mut self, promotions: &[Promotion], effects: &mut Vec<Effect>) {
         let promoted = self.log.lineage.promoted(&self.mark.promotions).filter(|mark| mark.ts > self.mark.ts);
         if let Some(promoted) = promoted.filter(|_| !self.options.has(Planted::CutForgotten)) {
-            self.mark = promoted;
+            // Until that is noted nothing counts: a cut in between would be that of the old mark.
+            (self.mark, self.mark_durable) = (promoted, Timestamp::ZERO);
+            self.marks_noted.clear();
         }
         let mut lowered = self.mark.lowered_to(promotions);
         if self.options.has(Planted::MarksSurvive) {

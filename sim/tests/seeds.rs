@@ -29,8 +29,8 @@ fn a_primary_that_hands_over_shows_nothing() {
     assert_eq!(report.violation, None);
 }
 
-/// A secondary took a late mark of the reign before its region was promoted, and was named when the region followed anew: the
-/// next promotion lost what had been acknowledged under a SYNC link.
+/// A secondary took a late mark of the reign before its region was promoted, and was named when the region followed
+/// anew: the next promotion lost what had been acknowledged under a SYNC link.
 #[test]
 fn a_late_mark_takes_nothing_from_a_sync_link() {
     let report = run_seed(900_265, Scale::Regions, None, false);

@@ -1,8 +1,8 @@
 //! Checks between regions, wired to what happens. The properties (`protocol.md` sections 4 to 6):
 //!
 //! - `resolved_mark` nothing commits at or below a published mark after it
-//! - `cut_is_consistent` rows at a served cut are the history's, never change, and a cut that was served is never lost; nor is
-//!   one at which a region was promoted, as far as it is in the history that the region follows later
+//! - `cut_is_consistent` rows at a served cut are the history's, never change, and a cut that was served is never
+//!   lost; nor is one at which a region was promoted, as far as it is in the history that the region follows later
 //! - `promotion_rows` right after a promotion's `EpochStart` the rows are the history's at its cut, unless a loss that goes on
 //!   from the end of one log was announced for the partition before it was carried out there
 //! - `set_aside_complete` at the end an acknowledged transaction is visible, or set aside on every partition it touched
@@ -236,7 +236,8 @@ impl World {
         if full && cut < served {
             self.fail("cut_is_consistent", format!("region {region} is promoted at {cut}, it served {served}"));
         }
-        // Where losses are announced the order that the region carries out is not the only one that takes something away.
+        // Where losses are announced the order that the region carries out is not the only one that takes something
+        // away.
         let mode = self.options.mode;
         let kept = self.checks.between.promoted.insert(region, cut).unwrap_or_default();
         if full && cut < kept && mode.sync_replication && mode.sync_durability {
@@ -261,8 +262,8 @@ impl World {
         }
     }
 
-    /// By a person's order the sink has left what was acknowledged above `cut`: SYNC protects it no longer. What is at or
-    /// below it is in both histories: it stays protected, however often the sink is promoted and follows anew.
+    /// By a person's order the sink has left what was acknowledged above `cut`: SYNC protects it no longer. What is
+    /// at or below it is in both histories: it stays protected, however often the sink is promoted and follows anew.
     pub(crate) fn release_sync(&mut self, region: usize, cut: Timestamp) {
         self.checks.between.promoted.entry(region).and_modify(|kept| *kept = (*kept).min(cut));
         for held in self.clients.txns.values_mut() {

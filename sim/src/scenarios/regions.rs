@@ -89,7 +89,7 @@ fn replaced() -> Vec<Scenario> {
             scale: Scale::Regions,
             options: |options| sized(options, &[1, 2]),
             play: joined_while_written,
-            rule: Some((Planted::Replica(Rule::CutForgotten), &["sync_link"])),
+            rule: Some((Planted::Replica(Rule::CutForgotten), &["sync_link", "cut_is_consistent"])),
         },
         Scenario {
             name: "a frame of the sink's last primary comes when its database was promoted, and lowers no mark",
@@ -297,8 +297,9 @@ fn wait_for_sink(world: &mut World) {
     world.pass_until(1000, waits);
 }
 
-/// The sink's second node is away while commits wait for the first one, joins when the region is promoted, and leads it alone
-/// when it follows anew: what was acknowledged under the link that was SYNC is in its log, and no mark says so.
+/// The sink's second node is away while commits wait for the first one, joins when the region is promoted, and leads
+/// it alone when it follows anew: what was acknowledged under the link that was SYNC is in its log, and no mark says
+/// so.
 fn joined_while_written(world: &mut World) {
     let first = world.regions[1].first_node;
     world.pass(300);
@@ -317,8 +318,8 @@ fn joined_while_written(world: &mut World) {
     world.pass(1500);
 }
 
-/// The sink's first node does not hear that the region was promoted, the second one hears it before the last frames of the
-/// first. It is named when the region follows anew, and the region is promoted again.
+/// The sink's first node does not hear that the region was promoted, the second one hears it before the last frames
+/// of the first. It is named when the region follows anew, and the region is promoted again.
 fn late_frames(world: &mut World) {
     let first = world.regions[1].first_node;
     world.pass(300);
