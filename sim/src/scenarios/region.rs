@@ -237,24 +237,20 @@ fn paused_reader(world: &mut World) {
     }
 }
 
-/// A member acknowledges what another one does not hear of, is found to be damaged, and takes over a copy that ends below.
-/// Meanwhile nobody sees the catalog, and half of all frames are lost: those, too, that say that a copy is missing. Then
-/// the other one is back, and the primary commits.
+/// A member is found to be damaged, and takes over a copy that ends below what was committed: its primary had not applied
+/// the rest. Neither of them sees the catalog meanwhile, so that it is a member still. Then all others are killed.
 fn copied_member(world: &mut World) {
-    for _ in 0..3 {
+    for _ in 0..4 {
         world.pass(400);
         let (first, id) = (primary(world), world.partition(0, types::Ordinal(0)));
         let [second, third] = world.peers(first)[..] else { panic!("three leaves") };
-        world.block(vec![(Place::Node(first), Place::Node(third))], 120);
-        world.pass(20);
-        world.options.lossy = 500;
+        let unseen = [first, second].map(|node| (Place::Node(node), Place::Catalog(0)));
+        world.block(unseen.to_vec(), 160);
         world.rot(second, 1, true, 5);
-        world.pass_until(90, |world| world.nodes[second].hosted(id).is_some_and(|hosted| hosted.copying.is_some()));
-        world.inflict(Fault::Catalog, first, 0);
-        world.pass_until(150, |world| !world.nodes[second].disks[&id].rotten);
-        world.pass(30);
-        world.options.lossy = 0;
-        world.pass(600);
+        world.pass_until(160, |world| !world.nodes[second].disks[&id].rotten);
+        world.stop_for(first, false, 500);
+        world.stop_for(third, false, 500);
+        world.pass(1000);
     }
 }
 
