@@ -19,7 +19,7 @@ use super::users::{may_use, no_access};
 use super::{aggregators, divergence, leaves, links, moves, replication};
 use crate::mysql::Client;
 use crate::outcome::Sent;
-use crate::protocol::SheetOf;
+use crate::protocol::{ReplicaReport, SheetOf};
 use crate::region::Region;
 
 /// Answers a SHOW of the cluster's.
@@ -164,14 +164,7 @@ fn partitions(region: &Region, state: &State, client: &Client, database: Option<
             let replica = leaf.and_then(|leaf| leaf.said.replicas.get(id));
             let primary = partition.primary.node == *node;
             let joined = partition.members.iter().any(|member| member.node == *node);
-            let state = match replica {
-                None => "offline",
-                Some(replica) if replica.repairing => "recovering",
-                Some(replica) if replica.damaged => "damaged",
-                Some(_) if primary || joined => "online",
-                Some(_) => "catching up",
-            };
-            let number = |of: fn(&crate::protocol::ReplicaReport) -> u64| replica.map_or(Datum::Null, |r| count(of(r)));
+            let number = |of: fn(&ReplicaReport) -> u64| replica.map_or(Datum::Null, |r| count(of(r)));
             rows.push(vec![
                 text(name.clone()),
                 Datum::Int(i64::from(id.ordinal.0)),
@@ -184,7 +177,7 @@ fn partitions(region: &Region, state: &State, client: &Client, database: Option<
                 } else {
                     "joining"
                 }),
-                text(state),
+                text(replica_state(replica, primary || joined)),
                 if primary { text(set.join(",")) } else { Datum::Null },
                 replica.and_then(|r| r.epoch).map_or(Datum::Null, |epoch| text(epoch.to_string())),
                 number(|r| r.appended.0),
@@ -211,6 +204,16 @@ fn partitions(region: &Region, state: &State, client: &Client, database: Option<
         ("bytes", true),
     ];
     Ok(sheet(&names, rows))
+}
+
+fn replica_state(replica: Option<&ReplicaReport>, in_set: bool) -> &'static str {
+    match replica {
+        None => "offline",
+        Some(replica) if replica.repairing => "recovering",
+        Some(replica) if replica.damaged => "damaged",
+        Some(_) if in_set => "online",
+        Some(_) => "catching up",
+    }
 }
 
 fn status(region: &Region, state: &State) -> Sheet {
