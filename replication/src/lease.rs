@@ -4,7 +4,8 @@
 //! The receiver counts it from *sending* its request, the granter from answering it, so the receiver's ends first.
 //!
 //! - A member accepts a new reign of a partition only when every grant it gave while it knew an older one has run
-//!   out, or its receiver is proved gone. So nobody can hold a lease for the old reign once the new one is accepted.
+//!   out, its receiver is proved gone, or has obeyed the catalog beyond the old reign. So nobody shows anything under a lease
+//!   for the old reign once the new one is accepted.
 //! - A heartbeat names the catalog revision up to which *all* replicas of its sender have obeyed. The answer excepts
 //!   the partitions whose reign was granted at a higher revision: for those the sender may still believe an old one.
 //!   The exceptions end by themselves when the sender has caught up with the catalog.
@@ -127,9 +128,18 @@ impl Leases {
         self.note(now, beat.from);
         let except = self.reigns.iter().filter(|(_, known)| known.revision > beat.revision).map(|(id, _)| *id);
         let except = if self.options.has(Planted::GrantsRenewed) { vec![] } else { except.collect() };
-        let grant = Grant { until: now + self.options.lease, revision: beat.revision };
-        self.granted.insert(beat.from, grant);
+        let revision = self.granted.get(&beat.from).map_or(beat.revision, |grant| grant.revision.max(beat.revision));
+        self.granted.insert(beat.from, Grant { until: now + self.options.lease, revision });
+        let any = self.options.has(Planted::HeartbeatVoids);
+        for known in self.reigns.values_mut().filter(|known| known.revision <= revision || any) {
+            known.open.remove(&beat.from);
+        }
         Granted { from: self.me, sent: beat.sent, except }
+    }
+
+    /// Whether a reign waits here for a grant to this process to run out. A heartbeat may end that.
+    pub fn is_awaited(&self, member: Member) -> bool {
+        self.reigns.values().any(|known| known.open.contains_key(&member))
     }
 
     /// Counts a grant, from the time its request was sent.
@@ -212,6 +222,8 @@ impl Leases {
             if grant.revision < revision {
                 let until = open.entry(*member).or_default();
                 *until = (*until).max(grant.until);
+            } else {
+                open.remove(member);
             }
         }
         open.retain(|member, until| *until >= now && *member != primary);

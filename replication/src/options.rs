@@ -57,6 +57,8 @@ pub enum Planted {
     AckBeforeSync,
     /// The memtable is flushed before the log is synced past it.
     FlushBeforeSync,
+    /// A heartbeat ends the grants for older reigns, whatever its sender has obeyed.
+    HeartbeatVoids,
     /// A restarted node does not wait for the grants of the process before.
     RestartForgets,
     /// Frames of an older reign are accepted.

@@ -92,6 +92,7 @@ const PLANTED: &[Planted] = &[
     Planted::NamedUnsynced,
     Planted::RefusedLate,
     Planted::GrantsRenewed,
+    Planted::HeartbeatVoids,
     Planted::PresumedAbort,
     Planted::MarkIgnoresPrepared,
     Planted::MarkIgnoresRegistered,

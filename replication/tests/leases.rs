@@ -407,6 +407,7 @@ fn planted_bugs_are_found() {
         Planted::ClosedIsDeath,
         Planted::RestartForgets,
         Planted::GrantsRenewed,
+        Planted::HeartbeatVoids,
     ];
     for planted in planted {
         let found = (0..20_000).find(|seed| catch_unwind(|| play(*seed, 300, Some(planted))).is_err());

@@ -167,6 +167,7 @@ impl Planted {
             Rule::NamedUnsynced,
             Rule::RefusedLate,
             Rule::GrantsRenewed,
+            Rule::HeartbeatVoids,
             Rule::LeaseBeforeRead,
             Rule::PresumedAbort,
             Rule::MarkIgnoresPrepared,

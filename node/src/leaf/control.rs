@@ -165,9 +165,12 @@ async fn obey(leaf: &Leaf, debts: &mut Debts, orders: Orders) {
         // An error: the task has ended, and obeys nothing any more.
         let _ = told.await;
     }
+    leaf.shared.leases.lock().obeyed(orders.revision);
+    if orders.revision > debts.revision {
+        leaf.shared.hurry.obeyed();
+    }
     debts.revision = orders.revision;
     debts.round = orders.round;
-    leaf.shared.leases.lock().obeyed(orders.revision);
     for id in orders.removals {
         if leaf.remove(id).await {
             debts.removed.push(id);

@@ -17,6 +17,11 @@ impl Hurry {
         self.beat.notify_one();
     }
 
+    /// This leaf has obeyed something new, or another one that a reign waits for has: it is told, and the reign may begin.
+    pub fn obeyed(&self) {
+        self.tick.notify_one();
+    }
+
     /// The master has decided something that only its next word to this leaf tells.
     pub fn decided(&self) {
         self.beat.notify_one();

@@ -173,7 +173,14 @@ impl Peers {
                 }
                 HEARTBEAT => {
                     let beat: Heartbeat = decode(&message.payload).map_err(|error| error.to_string())?;
-                    let granted = self.shared.leases.lock().on_heartbeat(clock::now(), &beat);
+                    let (granted, freed) = {
+                        let mut leases = self.shared.leases.lock();
+                        let awaited = leases.is_awaited(from);
+                        (leases.on_heartbeat(clock::now(), &beat), awaited && !leases.is_awaited(from))
+                    };
+                    if freed {
+                        self.shared.hurry.obeyed();
+                    }
                     self.post(from.node, GRANTED, encode(&granted).map_err(|error| error.to_string())?);
                 }
                 GRANTED => {
