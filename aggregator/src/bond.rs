@@ -6,6 +6,8 @@
 //!   hear from the master for longer has been given up by it.
 //! - Locks let statements wait for a change of definitions, and a change for statements, at all aggregators. That rows
 //!   are never made with old definitions does not rest on them (`definitions`): whoever sleeps through a lock is refused by the leaves.
+//! - Clients of a process that has just begun are not served before it has the catalog that the master had when it answered
+//!   first: what others have made meanwhile would be unknown to them.
 //! - After a gap the lease begins again only when no lock of another aggregator is in force that is not held here.
 
 use std::collections::BTreeMap;
@@ -14,8 +16,8 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use sql::{Error, Result};
-use tokio::sync::{Notify, OwnedRwLockWriteGuard};
-use types::{DatabaseId, Member};
+use tokio::sync::{Notify, OwnedRwLockWriteGuard, watch};
+use types::{DatabaseId, Member, Revision};
 
 use crate::master::LEASE;
 use crate::protocol::{
@@ -63,6 +65,10 @@ pub struct Bond {
     changed: Notify,
     /// There is something to report.
     news: Notify,
+    /// The master's catalog when it answered first.
+    first: Mutex<Option<Revision>>,
+    /// Whether that is here.
+    caught_up: watch::Sender<bool>,
 }
 
 /// A database's definitions are this aggregator's alone until it is dropped.
@@ -82,7 +88,21 @@ impl Bond {
     /// Of a process that has not been answered yet.
     pub fn new(member: Member, clock: fn() -> Duration) -> Bond {
         let (lease, locks) = (Mutex::default(), Mutex::default());
-        Bond { member, clock, lease, locks, changed: Notify::new(), news: Notify::new() }
+        let (changed, news, first) = (Notify::new(), Notify::new(), Mutex::default());
+        Bond { member, clock, lease, locks, changed, news, first, caught_up: watch::Sender::new(false) }
+    }
+
+    /// Returns when all is known here that was decided before this process began. Without a master it waits.
+    pub async fn caught_up(&self) {
+        // An error would say that the sender is gone, which is held here.
+        let _ = self.caught_up.subscribe().wait_for(|caught_up| *caught_up).await;
+    }
+
+    fn compare(&self, here: Revision, master: Revision) {
+        let first = *self.first.lock().get_or_insert(master);
+        if here >= first {
+            self.caught_up.send_replace(true);
+        }
     }
 
     /// This process.
@@ -150,6 +170,7 @@ impl Bond {
             let sent = (bond.clock)();
             let answered = match beat(&region).await {
                 Some(orders) => {
+                    bond.compare(region.catalog.state().revision, orders.revision);
                     bond.obey(&region, sent, orders);
                     true
                 }

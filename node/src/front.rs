@@ -1,4 +1,8 @@
 //! The aggregator's listener for clients: MySQL, with TLS by the node's certificate.
+//!
+//! The port is taken at once. Whoever connects is answered when the catalog here has caught up with the master's, so that
+//! nobody is told that a user or a database is unknown that was made while this aggregator was away; without a master
+//! after `mysql.partition_wait`, with what is on this disk.
 
 use std::sync::Arc;
 
@@ -6,13 +10,14 @@ use aggregator::gateway::Gateway;
 use aggregator::mysql::{Options, Server};
 use aggregator::region::Region;
 use anyhow::{Context, Result};
+use tokio_util::task::AbortOnDropHandle;
 use transport::tls::Credentials;
 
 use crate::config::Config;
 
 /// Listens for as long as it lives.
 pub struct Front {
-    _mysql: Server,
+    _serving: AbortOnDropHandle<()>,
 }
 
 /// Starts the listener.
@@ -29,7 +34,15 @@ pub async fn start(config: &Config, credentials: &Credentials, region: Arc<Regio
         packet_bytes_max: config.mysql.max_allowed_packet.0 as usize,
         ..Options::default()
     };
-    let gateway = Arc::new(Gateway::new(region));
-    let mysql = Server::start(listener, Some(Arc::new(tls)), gateway.clone(), gateway, options)?;
-    Ok(Front { _mysql: mysql })
+    let wait = config.mysql.partition_wait.0;
+    let serving = tokio::spawn(async move {
+        if tokio::time::timeout(wait, region.bond.caught_up()).await.is_err() {
+            tracing::warn!("no master has answered: clients are served with the catalog that is on this disk");
+        }
+        let gateway = Arc::new(Gateway::new(region));
+        let server = Server::start(listener, Some(Arc::new(tls)), gateway.clone(), gateway, options);
+        let _server = server.expect("the listener knows its address");
+        std::future::pending::<()>().await;
+    });
+    Ok(Front { _serving: AbortOnDropHandle::new(serving) })
 }

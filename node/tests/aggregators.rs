@@ -147,6 +147,19 @@ fn one_that_lost_its_disk_is_not_taken_for_what_it_was() {
 }
 
 #[test]
+fn one_that_was_away_serves_nobody_before_it_knows_what_was_made_meanwhile() {
+    let region = Playground::start_group(&["east"], 3, 2);
+    let away = region.master(0, 0);
+    region.kill(&format!("east-aggregator-{away}"));
+    let other = (away + 1) % 3;
+    let make = "CREATE DATABASE app PARTITIONS 4; CREATE TABLE app.t (id INT PRIMARY KEY, v INT)";
+    region.wait("it is made", || region.try_sql_at(0, other, make).status.success());
+    region.sql_at(0, other, "INSERT INTO app.t VALUES (1, 10)");
+    region.start_node(&format!("east-aggregator-{away}"));
+    assert_eq!(region.sql_at(0, away, "SELECT v FROM app.t WHERE id = 1"), "10");
+}
+
+#[test]
 fn without_a_majority_reads_of_one_partition_go_on_and_the_rest_names_the_missing() {
     let region = Playground::start_group(&["east"], 3, 2);
     region.sql(0, "CREATE DATABASE app PARTITIONS 4; CREATE TABLE app.t (id INT PRIMARY KEY, v INT)");

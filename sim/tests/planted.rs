@@ -148,7 +148,7 @@ mod hunts {
             Hunt { faults: &[Deaf, Catalog, Isolate], ..region(Rule::OrderAlone, stale) },
             Hunt { leaves: Some(3), faults: &[Deaf, Kill, Isolate], ..region(Rule::CandidateNoLease, stale) },
             Hunt { faults: &[Deaf, Isolate], ..region(Rule::GrantsRenewed, stale) },
-            Hunt { faults: &[Deaf, Isolate], ..region(Rule::HeartbeatVoids, stale) },
+            Hunt { faults: &[Deaf, Catalog, Isolate], seeds: 6000, ..region(Rule::HeartbeatVoids, stale) },
             Hunt { mode: Some(ASYNC_REPLICATION), ..region(Rule::AloneNoLease, stale) },
             region(Rule::ServeBeforeStart, &["reads_are_fresh"]),
         ]

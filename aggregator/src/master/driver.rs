@@ -277,11 +277,11 @@ impl Driver {
             self.install(ready)?;
         }
         if !ready.entries().is_empty() || ready.hs().is_some() {
-            self.store.save(ready.entries(), ready.hs())?;
+            // Raft has no new hard state for what a leader commits: without it the next process would know less.
+            let hard_state = ready.hs().cloned().unwrap_or_else(|| self.log.hard_state());
+            self.store.save(ready.entries(), &hard_state)?;
             self.log.append(ready.entries());
-            if let Some(hard_state) = ready.hs() {
-                self.log.set_hard_state(hard_state.clone());
-            }
+            self.log.set_hard_state(hard_state);
         }
         Ok(())
     }

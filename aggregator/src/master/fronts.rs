@@ -125,12 +125,13 @@ impl Fronts {
         heard.fronts.insert(node, Front { report, at: Instant::now() });
         let cancel = heard.cancelled.iter().copied().collect();
         if !heard.is_complete(state) {
-            return FrontOrders { locks: None, granted: vec![], cancel };
+            return FrontOrders { locks: None, granted: vec![], cancel, revision: state.revision };
         }
         heard.settle();
         let own = heard.locks.values().filter(|lock| lock.owner == node && heard.is_granted(lock));
         let granted = own.map(|lock| lock.id).collect();
-        FrontOrders { locks: Some(heard.locks.values().copied().collect()), granted, cancel }
+        let locks = Some(heard.locks.values().copied().collect());
+        FrontOrders { locks, granted, cancel, revision: state.revision }
     }
 
     /// How many transactions may still write to a database that drains since a revision. `None`: an aggregator has not

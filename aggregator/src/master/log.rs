@@ -79,6 +79,11 @@ impl Log {
         self.entries.wl().set_hardstate(hard_state);
     }
 
+    /// Term, vote, and what is known to be committed.
+    pub fn hard_state(&self) -> HardState {
+        self.entries.rl().hard_state().clone()
+    }
+
     /// More is known to be committed.
     pub fn commit(&self, index: u64) {
         self.entries.wl().mut_hard_state().commit = index;

@@ -95,7 +95,7 @@ impl Store {
     }
 
     /// Keeps new entries, which replace those at and above their first index, and the hard state.
-    pub fn save(&self, entries: &[Entry], hard_state: Option<&HardState>) -> Result<(), StoreError> {
+    pub fn save(&self, entries: &[Entry], hard_state: &HardState) -> Result<(), StoreError> {
         self.write(|transaction| {
             if let Some(first) = entries.first() {
                 let mut table = transaction.open_table(ENTRIES)?;
@@ -104,9 +104,7 @@ impl Store {
                     table.insert(entry.index, &*entry.encode_to_vec())?;
                 }
             }
-            if let Some(hard_state) = hard_state {
-                transaction.open_table(META)?.insert(HARD_STATE, &*hard_state.encode_to_vec())?;
-            }
+            transaction.open_table(META)?.insert(HARD_STATE, &*hard_state.encode_to_vec())?;
             Ok(())
         })
     }

@@ -187,4 +187,6 @@ pub struct FrontOrders {
     pub granted: Vec<LockId>,
     /// Databases whose undecided transactions are to be rolled back.
     pub cancel: Vec<DatabaseId>,
+    /// The master's catalog.
+    pub revision: Revision,
 }
