@@ -108,7 +108,7 @@ pub fn set_aside_replaced(
 ) -> Result<(), RewindError> {
     let Some(summary) = shared.log.summary(id) else { return Ok(()) };
     let (common, trimmed) = (summary.lineage.common_point(summary.end, other, end), summary.first.prev());
-    if common >= summary.end || summary.damaged {
+    if summary.damaged {
         return Ok(());
     }
     if state.applied() < trimmed {
@@ -118,9 +118,9 @@ pub fn set_aside_replaced(
     let (database, dir) = (id.database.to_string(), &shared.divergence_dir);
     let exchange = exchange(common, other, promotions);
     let aside = Aside { dir, database: &database, partition: id, id: exchange, created: wall_millis() };
-    let replaced = Replaced { state, lineage: &summary.lineage, trimmed, end: summary.end };
+    let replaced = Replaced { state, lineage: &summary.lineage, trimmed, end: summary.end, other, common };
     let log = PartitionLog::new(&shared.log, id);
-    let kept = storage::rewind::set_aside_replaced(&replaced, &log, &aside, common)?;
+    let kept = storage::rewind::set_aside_replaced(&replaced, &log, &aside)?;
     tracing::info!(partition = %id, %common, transactions = kept.summary.transactions, file = ?kept.file, "a copy replaces a history");
     Ok(())
 }

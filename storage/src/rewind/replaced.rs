@@ -5,12 +5,15 @@
 //! before, be it in the state or in a record in between. Where the log was trimmed above the parting point, the state is
 //! asked: it knows the versions of rows, but of a commit of one partition not the transaction; such a transaction is named
 //! by its position. Versions that garbage collection has removed were replaced by later ones, which are there.
+//!
+//! The copy lacks some of what both logs hold, too: where its history has parted by a promotion, commits between the
+//! promotion's cut and its start are dead there, and what was prepared is aborted.
 
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use types::state::{self, Space, Version};
-use types::{Body, Epoch, Lineage, Lsn, Record, Timestamp, TxnId, Write};
+use types::{Body, Epoch, Lineage, LineageEntry, Lsn, Record, StartKind, Timestamp, TxnId, Write};
 
 use super::{About, Aside, RecordSource, RewindError, SetAside, already_set_aside, for_each_record};
 use crate::divergence::{DivergenceWriter, Entry, Reason, Stage, Summary};
@@ -26,20 +29,41 @@ pub struct Replaced<'a> {
     pub trimmed: Lsn,
     /// Its log's last record.
     pub end: Lsn,
+    /// The lineage of the copy.
+    pub other: &'a Lineage,
+    /// What both logs hold ends here.
+    pub common: Lsn,
 }
 
-/// Sets aside every commit and every Prepare that a replica holds above `common`, in the order of the log.
+impl Replaced<'_> {
+    /// The copy's history has parted from this one by a promotion, or has had one since.
+    fn is_promoted(&self) -> bool {
+        let promotes = |entry: &LineageEntry| matches!(entry.kind, StartKind::Promotion { .. });
+        self.other.entries().iter().any(|entry| entry.start_lsn > self.common && promotes(entry))
+    }
+
+    /// Whether the copy lacks a living commit.
+    fn lacks(&self, ts: Timestamp, lsn: Lsn) -> bool {
+        !self.lineage.is_dead(ts, lsn) && (lsn > self.common || self.other.is_dead(ts, lsn))
+    }
+
+    /// Up to here records are not read; the state has applied them.
+    fn told_by_state(&self) -> Lsn {
+        self.common.min(self.state.applied()).max(self.trimmed)
+    }
+}
+
+/// Sets aside every commit and every Prepare that a replica holds and the copy does not, in the order of the log.
 ///
 /// Repeating it changes nothing. Without a file in the result there was nothing to keep.
 pub fn set_aside_replaced(
     replaced: &Replaced<'_>,
     log: &impl RecordSource,
     aside: &Aside<'_>,
-    common: Lsn,
 ) -> Result<SetAside, RewindError> {
-    let Replaced { state, lineage, trimmed, end } = *replaced;
+    let Replaced { state, lineage, end, common, .. } = *replaced;
     let nothing = SetAside { file: None, summary: Summary::default() };
-    if end <= common {
+    if end == Lsn::ZERO || end <= common && !replaced.is_promoted() {
         return Ok(nothing);
     }
     let end_epoch = epoch_at(state, lineage, end)?;
@@ -50,7 +74,7 @@ pub fn set_aside_replaced(
     }
     let mut writer = DivergenceWriter::create(aside.dir, &header)?;
     // What the state has not applied is read from there, also where both histories have it: rows before are told by it.
-    let rest = (common.min(state.applied()).max(trimmed).next(), end);
+    let rest = (replaced.told_by_state().next(), end);
     let mut ends = Ends::new();
     for_each_record(log, rest, |record| {
         if let Body::Outcome { txn, decision, .. } = record.body {
@@ -58,11 +82,18 @@ pub fn set_aside_replaced(
         }
         Ok(())
     })?;
-    for entry in known_by_state(replaced, common, &ends)? {
+    for entry in known_by_state(replaced, &ends)? {
         writer.entry(&entry?)?;
     }
     let mut tail = Tail { state, prepared: BTreeMap::new(), rows: BTreeMap::new() };
-    for_each_record(log, rest, |record| tail.write((record.lsn > common).then_some(&mut writer), record, &ends))?;
+    let promoted = replaced.is_promoted();
+    let is_lacking = |record: &Record| match &record.body {
+        _ if record.lsn > common => true,
+        Body::Commit { ts, .. } | Body::Outcome { decision: Some(ts), .. } => replaced.lacks(*ts, record.lsn),
+        Body::Prepare { txn, .. } => promoted && !ends.contains_key(txn),
+        _ => false,
+    };
+    for_each_record(log, rest, |record| tail.write(is_lacking(record).then_some(&mut writer), record, &ends))?;
     let (file, summary) = writer.finish()?;
     if summary.records == 0 {
         super::remove(&file)?;
@@ -79,37 +110,38 @@ fn epoch_at(state: &PartitionState, lineage: &Lineage, lsn: Lsn) -> Result<Epoch
 /// One version of a row that the state tells of: position, row key, commit time.
 type Told = (Lsn, Bytes, Timestamp);
 
-/// The entries of records above `common` that the log has no longer, as far as the state still has their rows, in the
-/// order of the log. Shares that are open, and not ended by the rest of the log, come last.
+/// The entries of records that are not read, as far as the state still has their rows, in the order of the log. Shares that
+/// are open, and not ended by the rest of the log, come last.
 fn known_by_state<'a>(
     replaced: &Replaced<'a>,
-    common: Lsn,
     ends: &Ends,
 ) -> Result<impl Iterator<Item = Result<Entry, RewindError>> + use<'a>, RewindError> {
-    let Replaced { state, lineage, trimmed, .. } = *replaced;
-    let is_gone = move |lsn: Lsn| common < lsn && lsn <= trimmed;
+    let Replaced { state, lineage, common, .. } = *replaced;
+    let (last, promoted) = (replaced.told_by_state(), replaced.is_promoted());
+    // Without a part that is missing there is nothing to look for.
+    let looks = common < last || promoted;
     let (mut told, mut decided) = (Vec::<Told>::new(), BTreeMap::new());
-    if common < trimmed {
+    if looks {
         for entry in state.entries() {
             let (key, value) = entry?;
             let bad = |_| StateError::Damaged { dir: state.dir().into(), what: "a version cannot be read".into() };
             if let Some((row, ts)) = state::split_version_key(&key) {
                 let version = Version::decode(value).map_err(bad)?;
-                if is_gone(version.lsn) && !lineage.is_dead(ts, version.lsn) {
+                if version.lsn <= last && replaced.lacks(ts, version.lsn) {
                     told.push((version.lsn, key.slice_ref(row), ts));
                 }
             } else if key.first() == Some(&(Space::Outcome as u8))
                 && let Some(txn) = key.get(1..).and_then(|txn| txn.try_into().ok()).map(u128::from_be_bytes)
-                && let Some(outcome) = state.outcome(TxnId(txn))?.filter(|outcome| is_gone(outcome.lsn))
+                && let Some(outcome) = state.outcome(TxnId(txn))?.filter(|outcome| outcome.lsn <= last)
             {
                 decided.insert(outcome.lsn, (outcome.txn, outcome.first));
             }
         }
         told.sort();
     }
-    // Without a part that is missing there is nothing to look for.
-    let mut open = if common < trimmed { state.open_prepared()? } else { vec![] };
-    open.retain(|prepared| is_gone(prepared.lsn) && !ends.contains_key(&prepared.txn));
+    let mut open = if looks { state.open_prepared()? } else { vec![] };
+    let is_lacking = |lsn: Lsn| lsn <= last && (lsn > common || promoted);
+    open.retain(|prepared| is_lacking(prepared.lsn) && !ends.contains_key(&prepared.txn));
     let open = open.into_iter().flat_map(move |prepared| {
         let (stage, first) = (Stage::Prepared, Some(prepared.first));
         let about = About { stage, txn: prepared.txn, ts: prepared.bound, first };

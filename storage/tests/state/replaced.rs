@@ -5,7 +5,10 @@ use std::path::Path;
 use perennial_storage::divergence::{DivergenceId, DivergenceReader, Stage};
 use perennial_storage::rewind::{Aside, LogFailure, RecordSource, Replaced, set_aside_replaced};
 use proptest::prelude::*;
-use types::{Body, DatabaseId, Lsn, PartitionId, Record, StartKind};
+use types::{
+    Body, ClusterId, DatabaseId, Epoch, Lineage, LineageEntry, Lsn, PartitionId, PromotionId, Record, StartKind,
+    Timestamp,
+};
 
 use crate::history::{HERE, Writer, step};
 use crate::rewind::{Row, expected};
@@ -27,28 +30,49 @@ fn in_file(path: &Path) -> Vec<Row> {
     entries.map(|entry| (entry.stage, entry.lsn, entry.key.to_vec(), bytes(entry.old), bytes(entry.new))).collect()
 }
 
-/// What is known without the records at and below `trimmed`: living commits, and what is prepared to this day.
-fn without_records(log: &[Record], common: usize, trimmed: usize) -> Vec<Row> {
+/// What the copy lacks, as it is known without the records at and below `told`: of these, living commits, and what is
+/// prepared to this day.
+fn lacking(log: &[Record], common: usize, other: &Lineage, told: usize) -> Vec<Row> {
     let lineage = lineage(log);
-    let is_promotion =
-        |record: &Record| matches!(record.body, Body::EpochStart { kind: StartKind::Promotion { .. }, .. });
-    let promoted_above = |lsn: Lsn| log[lsn.0 as usize..].iter().any(is_promotion);
+    let promotes = |entry: &LineageEntry| matches!(entry.kind, StartKind::Promotion { .. });
+    let promoted = other.entries().iter().any(|entry| entry.start_lsn.0 as usize > common && promotes(entry));
+    let promoted_above =
+        |lsn: Lsn| log[lsn.0 as usize..].iter().filter_map(Record::lineage_entry).any(|entry| promotes(&entry));
     let time = |lsn: Lsn| match &log[lsn.0 as usize - 1].body {
         Body::Commit { ts, .. } | Body::Outcome { decision: Some(ts), .. } => *ts,
         body => panic!("{body:?} commits nothing"),
     };
-    let (below, above): (Vec<Row>, Vec<Row>) =
-        expected(log, common).into_iter().partition(|(_, lsn, ..)| lsn.0 as usize <= trimmed);
+    let dead = |lineage: &Lineage, lsn: Lsn| lineage.is_dead(time(lsn), lsn);
+    let is_lacking = |(stage, lsn, ..): &Row| match stage {
+        _ if lsn.0 as usize > common => true,
+        Stage::Commit => dead(other, *lsn) && !dead(&lineage, *lsn),
+        Stage::Prepared => promoted,
+        Stage::Aborted => false,
+    };
+    let rows = expected(log, 0).into_iter().filter(is_lacking);
+    let (below, above): (Vec<Row>, Vec<Row>) = rows.partition(|(_, lsn, ..)| lsn.0 as usize <= told);
     let (mut commits, mut open) = (vec![], vec![]);
     for row in below {
         match row.0 {
-            Stage::Commit if !lineage.is_dead(time(row.1), row.1) => commits.push(row),
+            Stage::Commit if !dead(&lineage, row.1) => commits.push(row),
             Stage::Prepared if !promoted_above(row.1) => open.push(row),
             _ => {}
         }
     }
     commits.sort_by(|a, b| (a.1, &a.2).cmp(&(b.1, &b.2)));
     commits.into_iter().chain(open).chain(above).collect()
+}
+
+/// The history of a copy that has parted from this log behind `common`: by a failover, or by a promotion at `cut`.
+fn parted(log: &[Record], common: usize, cut: Option<Timestamp>) -> Lineage {
+    let mut other = lineage(&log[..common]);
+    let kind = match cut {
+        Some(cut) => StartKind::Promotion { id: PromotionId(7), cut },
+        None => StartKind::Failover,
+    };
+    let epoch = Epoch { number: 1 << 20, cluster: ClusterId(2), nonce: 1 };
+    other.push(LineageEntry { epoch, start_lsn: Lsn(common as u64 + 1), start_ts: Timestamp(1 << 40), kind });
+    other
 }
 
 proptest! {
@@ -60,6 +84,7 @@ proptest! {
         common in any::<prop::sample::Index>(),
         applied in any::<prop::sample::Index>(),
         trimmed in any::<prop::sample::Index>(),
+        cut in prop::option::of(any::<prop::sample::Index>()),
     ) {
         let log = Writer::write(&steps);
         let promotes = |record: &Record| matches!(record.body, Body::EpochStart { kind: StartKind::Promotion { .. }, .. });
@@ -72,14 +97,24 @@ proptest! {
         let partition = PartitionId { database: DatabaseId(3), ordinal: HERE };
         let aside = Aside { dir: &dir.path().join("aside"), database: "shop", partition, id: DivergenceId(9), created: 1 };
         let history = lineage(&log);
-        let replaced = Replaced { state: &state, lineage: &history, trimmed: Lsn(trimmed as u64), end: end(&log) };
+        let mut times: Vec<Timestamp> = log.iter().filter_map(|record| record.body.timestamp()).collect();
+        times.push(Timestamp(1));
+        let other = parted(&log, common, cut.map(|cut| times[cut.index(times.len())]));
+        let replaced = Replaced {
+            state: &state,
+            lineage: &history,
+            trimmed: Lsn(trimmed as u64),
+            end: end(&log),
+            other: &other,
+            common: Lsn(common as u64),
+        };
         let source = Trimmed(&log, trimmed);
-        let done = set_aside_replaced(&replaced, &source, &aside, Lsn(common as u64)).unwrap();
-        let wanted = without_records(&log, common, trimmed);
+        let done = set_aside_replaced(&replaced, &source, &aside).unwrap();
+        let wanted = lacking(&log, common, &other, common.min(applied).max(trimmed));
         prop_assert_eq!(done.summary.records as usize, wanted.len());
         prop_assert_eq!(done.file.as_deref().map(in_file).unwrap_or_default(), wanted);
         // It may be done again, and has changed nothing.
-        let again = set_aside_replaced(&replaced, &source, &aside, Lsn(common as u64)).unwrap();
+        let again = set_aside_replaced(&replaced, &source, &aside).unwrap();
         prop_assert_eq!(done, again);
         assert_is(&state, &log[..applied]);
     }
