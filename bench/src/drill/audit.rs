@@ -80,7 +80,12 @@ fn check(cluster: &Cluster) -> Result<Vec<String>> {
     }
     let sql = "SELECT event, detail FROM information_schema.PERENNIAL_CLUSTER_EVENTS WHERE severity = 'error'";
     let events = client.table(sql)?;
-    let told = (0..events.rows.len()).filter(|row| events.get(*row, "event") != Some("disk"));
+    // A leaf without room may give up.
+    let of_room = |row: &usize| {
+        events.get(*row, "event") == Some("disk")
+            || events.get(*row, "detail").is_some_and(|detail| detail.contains("No space left on device"))
+    };
+    let told = (0..events.rows.len()).filter(|row| !of_room(row));
     findings.extend(told.map(|row| format!("the cluster says: {:?}", events.rows[row])));
     Ok(findings)
 }

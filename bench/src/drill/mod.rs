@@ -42,6 +42,8 @@ const AT_ONCE: usize = 2;
 /// Healed, everything is whole again within this.
 const WHOLE_TIME: Duration = Duration::from_secs(120);
 const LOOK: Duration = Duration::from_millis(20);
+/// A leaf that has found no room says so, and ends, perhaps when there is room again.
+const GIVING_UP: Duration = Duration::from_secs(3);
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Of the leaf whose disk is filled.
 const SMALL_DISK: u64 = 1 << 30;
@@ -149,6 +151,8 @@ struct Drill {
     histories: Histories,
     clients: Vec<JoinHandle<()>>,
     active: Vec<Struck>,
+    /// A leaf that had no room, and when it got some.
+    gives_up: Option<(Place, Instant)>,
     events: Vec<Event>,
     /// How long it took to be whole again.
     recoveries: Vec<Duration>,
@@ -225,14 +229,20 @@ impl Drill {
     fn look(&mut self, cluster: &mut Cluster) -> Result<()> {
         for place in 0..cluster.nodes.len() {
             let Some(how) = cluster.nodes[place].ended()? else { continue };
-            if !self.active.iter().any(|struck| struck.may_end(place)) {
-                self.shared.find(how);
-                cluster.nodes[place].start()?;
+            if self.active.iter().any(|struck| struck.may_end(place)) {
+                continue;
             }
+            if !self.gives_up.is_some_and(|(leaf, at)| leaf == place && at.elapsed() < GIVING_UP) {
+                self.shared.find(how);
+            }
+            cluster.nodes[place].start()?;
         }
         let now = Instant::now();
-        let (over, active) = std::mem::take(&mut self.active).into_iter().partition(|struck| struck.until <= now);
+        let (over, active): (Vec<Struck>, _) =
+            std::mem::take(&mut self.active).into_iter().partition(|struck| struck.until <= now);
         self.active = active;
+        let no_room = over.iter().filter(|struck| struck.fault == Fault::NoRoom);
+        self.gives_up = no_room.filter_map(|struck| Some((*struck.victims.first()?, now))).last().or(self.gives_up);
         over.into_iter().try_for_each(|struck: Struck| struck.mend(cluster))
     }
 
