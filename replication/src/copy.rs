@@ -5,8 +5,9 @@
 //!   changes, it is asked again; the host stops what it was doing for the question before.
 //! - A member that needs a copy is taken out of its set: the set holds nothing without it, and nobody is copied from but a
 //!   primary whose set holds what it has.
-//! - Until it has seen itself outside of the set, also with its copy, it says that it lacks one: the copy may end below
-//!   what it acknowledged as a member, and the catalog may name a member for having that.
+//! - No copy is begun before the replica has seen itself outside of the set: the copy may end below what it acknowledged as
+//!   a member, and the catalog may name a member for having that. What lacks a copy is known as such after a restart, too;
+//!   what has one is not. If it is a member once more when its copy is there, it goes on saying that it lacks one.
 //! - A primary whose database is promoted before its copy was begun keeps what it has: the catalog promotes nothing that it
 //!   knows to be incomplete, and nobody begins before it knows.
 //! - A copied log begins behind the copy. What followers acknowledged, and what this replica has matched, was about the
@@ -33,7 +34,11 @@ impl Replica {
     /// The log does not reach back to what both have: the state is copied.
     pub(crate) fn install(&mut self, origin: Origin, common: Lsn, effects: &mut Vec<Effect>) {
         let whole = !matches!(self.repair, Some(Repair::Installing { whole: false, .. }));
-        self.repair = Some(Repair::Installing { asked: Some(origin), whole });
+        let relied_on = self.is_relied_on();
+        self.repair = Some(Repair::Installing { asked: Some(origin).filter(|_| !relied_on), whole });
+        if relied_on {
+            return;
+        }
         let (link, primary) = match origin {
             Origin::Primary(member) => (None, Some(member)),
             Origin::Source(link) => (Some(link), None),
@@ -44,6 +49,9 @@ impl Replica {
     /// Asks for the copy that is missing as soon as it is known who has it, and again when that is another one.
     pub(crate) fn ask_copy(&mut self, effects: &mut Vec<Effect>) {
         let Some(Repair::Installing { asked, .. }) = self.repair else { return };
+        if self.is_relied_on() {
+            return;
+        }
         if let Some(origin) = self.origin().filter(|origin| asked != Some(*origin)) {
             self.install(origin, Lsn::ZERO, effects);
         }

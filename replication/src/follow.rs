@@ -76,23 +76,23 @@ impl Replica {
                 }
             }
             Message::Differ { lineage, end, trimmed } => {
-                if self.leads(stream) && self.hears(from, life) {
+                if self.leads(from, stream) && self.hears(from, life) {
                     self.on_follower_differ(now, from, (&lineage, end, trimmed), effects);
                 }
             }
             Message::Ack(ack) => {
-                if self.leads(stream) && self.hears(from, life) {
+                if self.leads(from, stream) && self.hears(from, life) {
                     self.on_follower_ack(now, from, ack);
                 }
             }
         }
     }
 
-    fn leads(&self, stream: Stream) -> bool {
+    fn leads(&self, follower: Member, stream: Stream) -> bool {
         match &self.office {
             Office::Leading(leading) => {
                 let stale = self.options.has(Planted::StaleTurn) && leading.reign == stream.reign;
-                self.repair.is_none() && (leading.stream() == stream || stale)
+                self.repair.is_none() && (leading.stream_to(follower.node) == stream || stale)
             }
             _ => false,
         }

@@ -50,6 +50,10 @@ pub(crate) struct Leading {
     feeds: Feeds,
     /// The newest life of each node's replica that has said what it holds.
     lives: BTreeMap<NodeId, (Incarnation, Life)>,
+    /// Turns begun so far, of the log or of the stream to one node.
+    turns: u32,
+    /// Nodes that may hold another copy than earlier in this reign: the turn in which they are fed since.
+    anew: BTreeMap<NodeId, u32>,
     pub sinks: BTreeMap<u64, Feed>,
     pub txns: Option<Txns>,
     prepared_asked: bool,
@@ -88,6 +92,8 @@ impl Leading {
             pending: None,
             feeds: others.map(|node| (*node, Feed::new(FeedId::Secondary(*node), from, now))).collect(),
             lives: BTreeMap::new(),
+            turns: 0,
+            anew: BTreeMap::new(),
             sinks: BTreeMap::new(),
             txns: None,
             prepared_asked: false,
@@ -101,8 +107,10 @@ impl Leading {
         }
     }
 
-    pub fn stream(&self) -> Stream {
-        Stream { reign: self.reign, turn: self.turn }
+    /// The stream to a node: words under an earlier one are of a copy that may be gone.
+    pub fn stream_to(&self, node: NodeId) -> Stream {
+        let anew = self.anew.get(&node).copied().unwrap_or_default();
+        Stream { reign: self.reign, turn: self.turn.max(anew) }
     }
 
     /// The members, and the candidate from before its addition is proposed until the outcome is known.
@@ -122,6 +130,8 @@ impl Leading {
 
     /// A view of this reign.
     pub fn on_set(&mut self, view: &View, sent: Instant, options: &ReplicaOptions) {
+        // In a view that was passed over a copy may have been taken away, and another begun since.
+        let passed_over = view.version.0 > self.version.0 + 1;
         if view.version > self.version {
             self.version = view.version;
             let before = std::mem::replace(&mut self.members, view.members.clone());
@@ -137,9 +147,19 @@ impl Leading {
         }) {
             self.pending = None;
         }
-        self.feeds.retain(|node, _| view.replicas.contains(node));
+        if view.version >= self.version {
+            self.feed_replicas(view, passed_over, sent);
+        }
+    }
+
+    /// Feeds whom the newest view names.
+    fn feed_replicas(&mut self, view: &View, passed_over: bool, sent: Instant) {
+        let joined = |node: &NodeId| view.members.iter().any(|member| member.node == *node);
+        self.feeds.retain(|node, _| view.replicas.contains(node) && (!passed_over || joined(node)));
         for node in &view.replicas {
             if *node != view.primary.node && !self.feeds.contains_key(node) {
+                self.turns += 1;
+                self.anew.insert(*node, self.turns);
                 self.feeds.insert(*node, Feed::new(FeedId::Secondary(*node), self.start, sent));
             }
         }
@@ -152,7 +172,8 @@ impl Leading {
 
     /// A new turn: the log ends at `end` and is another history.
     pub fn turn(&mut self, end: Lsn, promotions: &[Promotion], stale: bool, now: Instant) {
-        self.turn += 1;
+        self.turns += 1;
+        self.turn = self.turns;
         self.promotions = promotions.to_vec();
         self.confirmed = false;
         self.start = end;
@@ -441,7 +462,7 @@ impl Replica {
             promotions: vec![],
             relay: false,
         };
-        let (stream, message) = (leading.stream(), Message::Resume(resume));
+        let (stream, message) = (leading.stream_to(to), Message::Resume(resume));
         let frame = Frame { partition: self.id, from: self.me, life: self.life, stream, message };
         effects.push(Effect::Send { to, frame });
     }
@@ -533,7 +554,7 @@ impl Replica {
             losses: view.losses,
             sink: leading.upstream.is_some(),
         };
-        let (stream, message) = (leading.stream(), Message::Append(append));
+        let (stream, message) = (leading.stream_to(node), Message::Append(append));
         let frame = Frame { partition: self.id, from: self.me, life: self.life, stream, message };
         effects.push(Effect::Send { to: node, frame });
     }

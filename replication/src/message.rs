@@ -40,7 +40,7 @@ pub struct Life(pub u64);
 pub struct Stream {
     /// The primary's reign.
     pub reign: Reign,
-    /// Rewinds of the primary in this reign.
+    /// Rises with rewinds of the primary in this reign, and when a node's copy may be another one.
     pub turn: u32,
 }
 

@@ -36,3 +36,25 @@ fn a_late_mark_takes_nothing_from_a_sync_link() {
     let report = run_seed(900_265, Scale::Regions, None, false);
     assert_eq!(report.violation, None);
 }
+
+/// A move deleted a copy and another one made it anew. Its primary saw no view in between, and counted what the first had.
+#[test]
+fn a_copy_that_was_made_again_has_acknowledged_nothing() {
+    let report = run_seed(2_002_182, Scale::Region, None, false);
+    assert_eq!(report.violation, None);
+}
+
+/// A damaged member took over a copy that ended below what it had acknowledged, lost power, and was named by the next
+/// process's word: that it had to leave its set first was not known any more.
+#[test]
+fn a_member_takes_no_copy() {
+    let report = run_seed(2_012_543, Scale::Regions, None, false);
+    assert_eq!(report.violation, None);
+}
+
+/// A log that had carried out a promotion of another history, and was not rewound yet, had the cut of an earlier one.
+#[test]
+fn a_promotion_of_another_history_lowers_the_cut() {
+    let report = run_seed(2_000_497, Scale::Regions, None, false);
+    assert_eq!(report.violation, None);
+}

@@ -90,15 +90,19 @@ impl Lineage {
     }
 
     /// The mark that the last promotion of a history is, among those that this log has carried out: every commit at or
-    /// below its cut is in the log before its `EpochStart`.
+    /// below its cut is in the log before its `EpochStart`. A promotion of another history that the log has carried out,
+    /// too, and has not dropped yet, has declared dead what lies above its own cut.
     pub fn promoted(&self, promotions: &[Promotion]) -> Option<Mark> {
-        let carried_out = |promotion: &Promotion| {
-            let kind = StartKind::Promotion { id: promotion.id, cut: promotion.cut };
-            self.entries.iter().find(|entry| entry.kind == kind)
+        let carried_out = |entry: &LineageEntry| match entry.kind {
+            StartKind::Failover => None,
+            StartKind::Promotion { id, cut } => Some((Promotion { id, cut }, entry.start_lsn)),
         };
+        let own = || self.entries.iter().filter_map(carried_out);
+        let foreign = own().filter(|(promotion, _)| !promotions.contains(promotion)).map(|(other, _)| other.cut).min();
         promotions.iter().enumerate().rev().find_map(|(index, promotion)| {
-            let lsn = carried_out(promotion)?.start_lsn.prev();
-            let mark = Mark { promotions: promotions[..=index].to_vec(), ts: promotion.cut, lsn };
+            let (_, start) = own().find(|(known, _)| known == promotion)?;
+            let ts = promotion.cut.min(foreign.unwrap_or(Timestamp::MAX));
+            let mark = Mark { promotions: promotions[..=index].to_vec(), ts, lsn: start.prev() };
             Some(mark.lowered_to(promotions))
         })
     }

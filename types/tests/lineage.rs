@@ -46,7 +46,12 @@ proptest! {
 
 /// Promotions as the list of a history, and a log that has carried out those at `done`.
 fn promoted(cuts: &[u64], done: &[usize]) -> Option<Mark> {
-    let list: Vec<Promotion> =
+    promoted_in(cuts, cuts.len(), done)
+}
+
+/// The same where only the first promotions are of the history.
+fn promoted_in(cuts: &[u64], length: usize, done: &[usize]) -> Option<Mark> {
+    let mut list: Vec<Promotion> =
         cuts.iter().zip(1..).map(|(cut, id)| Promotion { id: PromotionId(id), cut: Timestamp(*cut) }).collect();
     let mut lineage = Lineage::new();
     for (number, index) in done.iter().enumerate() {
@@ -58,6 +63,7 @@ fn promoted(cuts: &[u64], done: &[usize]) -> Option<Mark> {
             kind: StartKind::Promotion { id, cut },
         });
     }
+    list.truncate(length);
     let mark = lineage.promoted(&list);
     assert!(mark.iter().all(|mark| mark.promotions == list));
     mark
@@ -71,4 +77,7 @@ fn a_promotion_that_was_carried_out_is_a_mark() {
     // What came after it, and is not carried out here, may lie below.
     assert_eq!(worth(promoted(&[100, 90], &[0])), Some((90, 9)));
     assert_eq!(worth(promoted(&[100, 200], &[0])), Some((100, 9)));
+    // A promotion of another history, which this log has not dropped yet, has declared dead what lies above its cut.
+    assert_eq!(worth(promoted_in(&[100, 40], 1, &[0, 1])), Some((40, 9)));
+    assert_eq!(worth(promoted_in(&[100, 400], 1, &[0, 1])), Some((100, 9)));
 }
