@@ -36,3 +36,13 @@ fn a_late_mark_takes_nothing_from_a_sync_link() {
     let report = run_seed(900_265, Scale::Regions, None, false);
     assert_eq!(report.violation, None);
 }
+
+/// A process stood still while a Lock waited. When it went on, the Rollback of the transaction was read first: locks
+/// were held by nobody, and a move drained and gave up for ever.
+#[test]
+fn what_comes_after_its_rollback_locks_nothing() {
+    for seed in [2_023_828, 2_007_436, 2_008_670] {
+        let report = run_seed(seed, Scale::Region, None, false);
+        assert_eq!(report.violation, None, "seed {seed}");
+    }
+}
