@@ -46,3 +46,11 @@ fn what_comes_after_its_rollback_locks_nothing() {
         assert_eq!(report.violation, None, "seed {seed}");
     }
 }
+
+/// A primary stood still while its secondary was taken for alone, lost what both had held, and the loss was announced:
+/// its client was told of a commit that had been lost meanwhile.
+#[test]
+fn an_answer_may_come_after_the_loss() {
+    let report = run_seed(2_029_842, Scale::Region, None, false);
+    assert_eq!(report.violation, None);
+}
