@@ -567,6 +567,12 @@ impl World {
         held.decided = Some(name);
         held.ts = Some(ts);
         let held = held.clone();
+        if self.checks.heads.get(&(region, id.ordinal)).is_some_and(|head| head.has_given_up(name)) {
+            // It was lost before its client heard of it: nobody expects it.
+            self.checks.recoveries.lost.insert(txn);
+            self.checks.lost += 1;
+            return self.on_decided(region, txn, ts);
+        }
         self.checks.acknowledged += 1;
         for part in &held.parts {
             let of = if part.ordinal == id.ordinal { Some(name) } else { held.prepares.get(&part.ordinal).copied() };

@@ -1,6 +1,6 @@
 //! The host of a replica: hands it inputs, executes its effects on the virtual disk and network.
 
-use replication::{Effect, Input, Instant, Note, TxnRequest};
+use replication::{Answer, Effect, Input, Instant, Note, Refusal, Ticket, TxnRequest};
 use types::entry::{Entry, Intent};
 use types::{Body, Lsn, PartitionId, Record, StartKind};
 
@@ -124,14 +124,28 @@ impl World {
                 ids.into_iter().for_each(|id| self.feed(index, id, Input::Publish { ts }));
             }
             Packet::Request { request: TxnRequest::Lock { .. }, .. } if self.is_full(index) => {}
-            Packet::Request { partition, ticket, request } => {
-                self.feed(index, partition, Input::Txn { ticket, request });
-            }
+            Packet::Request { partition, ticket, request } => self.on_request(index, partition, ticket, request),
             Packet::Cancel { partition, ticket } => self.feed(index, partition, Input::Cancel { ticket }),
             Packet::ToSource { session, message } => self.on_to_source(index, session, message),
             Packet::ToSink { session, message } => self.on_to_sink(index, session, message),
             _ => {}
         }
+    }
+
+    /// A request of a coordinator. One for locks that has waited, in a process that stood still, may come after the
+    /// Rollback of its transaction: its session has ended, and nobody would ever give the locks back.
+    fn on_request(&mut self, index: usize, partition: PartitionId, ticket: Ticket, request: TxnRequest) {
+        let process = self.nodes[index].process.as_mut().expect("only a process that runs receives");
+        match &request {
+            TxnRequest::Rollback { txn } => {
+                process.rolled_back.insert(*txn);
+            }
+            TxnRequest::Lock { txn, .. } if process.rolled_back.contains(txn) => {
+                return self.on_answer(index, partition, ticket, Answer::Refused(Refusal::Ended));
+            }
+            _ => {}
+        }
+        self.feed(index, partition, Input::Txn { ticket, request });
     }
 
     fn peer_up(&mut self, index: usize, from: Place) {

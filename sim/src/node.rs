@@ -102,6 +102,8 @@ pub struct Process {
     pub seen: types::Revision,
     /// Copies that it has deleted, as ordered.
     pub removed: BTreeSet<PartitionId>,
+    /// Transactions that it has rolled back because their coordinator is gone: they lock nothing any more.
+    pub rolled_back: BTreeSet<types::TxnId>,
 }
 
 /// A machine.

@@ -52,6 +52,7 @@ impl World {
             damaged: BTreeSet::new(),
             seen: types::Revision(0),
             removed: BTreeSet::new(),
+            rolled_back: BTreeSet::new(),
         });
         say!(self, "{} starts", self.label(index));
         let partitions: Vec<PartitionId> = self.nodes[index].disks.keys().copied().collect();

@@ -37,6 +37,7 @@ fn a_late_mark_takes_nothing_from_a_sync_link() {
     assert_eq!(report.violation, None);
 }
 
+<<<<<<< HEAD
 /// A move deleted a copy and another one made it anew. Its primary saw no view in between, and counted what the first had.
 #[test]
 fn a_copy_that_was_made_again_has_acknowledged_nothing() {
@@ -56,5 +57,22 @@ fn a_member_takes_no_copy() {
 #[test]
 fn a_promotion_of_another_history_lowers_the_cut() {
     let report = run_seed(2_000_497, Scale::Regions, None, false);
+=======
+/// A process stood still while a Lock waited. When it went on, the Rollback of the transaction was read first: locks
+/// were held by nobody, and a move drained and gave up for ever.
+#[test]
+fn what_comes_after_its_rollback_locks_nothing() {
+    for seed in [2_023_828, 2_007_436, 2_008_670] {
+        let report = run_seed(seed, Scale::Region, None, false);
+        assert_eq!(report.violation, None, "seed {seed}");
+    }
+}
+
+/// A primary stood still while its secondary was taken for alone, lost what both had held, and the loss was announced:
+/// its client was told of a commit that had been lost meanwhile.
+#[test]
+fn an_answer_may_come_after_the_loss() {
+    let report = run_seed(2_029_842, Scale::Region, None, false);
+>>>>>>> wt-c
     assert_eq!(report.violation, None);
 }

@@ -41,6 +41,20 @@ pub struct Head {
     pub shown: BTreeMap<Name, Shown>,
     /// What has left the region as safe.
     pub shipped: BTreeMap<Name, ()>,
+    /// By epoch: the last record that a secondary has ever acknowledged.
+    acknowledged: BTreeMap<Epoch, Lsn>,
+    given_up: Vec<GivenUp>,
+}
+
+/// A recovery, which announced a loss.
+#[derive(Debug)]
+struct GivenUp {
+    /// The log of the reign before, and what of it secondaries had acknowledged.
+    before: Lineage,
+    acknowledged: BTreeMap<Epoch, Lsn>,
+    /// The log that went on.
+    after: Lineage,
+    end: Lsn,
 }
 
 impl Head {
@@ -52,10 +66,26 @@ impl Head {
 
     /// Somebody has learnt of a record. One of an earlier life is expected of nobody.
     pub fn show(&mut self, name: Name, shown: Shown) {
-        if name.0.number > self.life {
+        if name.0.number > self.life && !self.has_given_up(name) {
             self.shown.insert(name, shown);
         }
         self.give_up();
+    }
+
+    /// A secondary acknowledges a record: it holds it.
+    pub fn acknowledge(&mut self, (epoch, lsn): Name) {
+        let last = self.acknowledged.entry(epoch).or_default();
+        *last = lsn.max(*last);
+    }
+
+    /// Whether a recovery has lost, with an announcement, a record that was in the log of the reign before it, and was
+    /// acknowledged by a secondary of that time.
+    pub fn has_given_up(&self, (epoch, lsn): Name) -> bool {
+        let holds = |log: &Lineage| log.epoch_at(lsn) == Some(epoch);
+        self.given_up.iter().any(|of| {
+            let held = of.acknowledged.get(&epoch).is_some_and(|last| lsn <= *last);
+            held && holds(&of.before) && !(lsn <= of.end && holds(&of.after))
+        })
     }
 
     /// What a cut has given up is in the log, and expected of no reader.
@@ -92,6 +122,11 @@ impl World {
             return;
         }
         let cut = matches!(lineage.last().map(|entry| entry.kind), Some(StartKind::Promotion { .. }));
+        // Nobody of the set lived, so nothing that was not acknowledged by then is committed later.
+        if !losses.is_empty() && losses.iter().all(|loss| *loss == Loss::Recovery) {
+            let (before, acknowledged) = (head.lineage.clone(), head.acknowledged.clone());
+            head.given_up.push(GivenUp { before, acknowledged, after: lineage.clone(), end });
+        }
         head.lineage = lineage;
         head.end = end;
         head.give_up();

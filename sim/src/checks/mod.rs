@@ -146,7 +146,13 @@ impl World {
 
     /// A replica sends a frame inside its region.
     pub(crate) fn check_frame(&mut self, index: usize, id: PartitionId, frame: &replication::Frame) {
-        if matches!(frame.message, replication::Message::Ack(_)) {
+        if let replication::Message::Ack(ack) = &frame.message {
+            let region = self.nodes[index].region;
+            let log = self.nodes[index].hosted(id).map(|hosted| &hosted.log.summary.lineage);
+            if let Some(epoch) = log.and_then(|lineage| lineage.epoch_at(ack.position)) {
+                let head = self.checks.heads.entry((region, id.ordinal)).or_default();
+                head.acknowledge((epoch, ack.position));
+            }
             let result = self.checks.promises.check(index, id, frame.stream.reign);
             self.judge(promises_kept::NAME, result);
         }

@@ -4,6 +4,12 @@
 //! Regions part by a person's order: one that becomes a sink drops what its source lacks, and may be promoted later. A
 //! primary that slept through all that may still tell a client of what its whole set held before: the answer might as
 //! well have been under way since. It was set aside, which is another check.
+//!
+//! The same holds in one region after a recovery that announced a loss: a primary that stood still, was taken out of
+//! its set, and goes on when the set without it has lost what they had held together, has the acknowledgements of all
+//! its members and tells its client. They were true when they were given, and the loss is announced for just these
+//! records: no rule could tell this answer from one that is under way. What nobody had acknowledged when the loss was
+//! announced is a fork, and so is all that is shown or shipped.
 
 use types::{Epoch, Lsn, PartitionId};
 
@@ -26,7 +32,8 @@ pub enum Deed {
 /// A primary of the epoch numbered `server` does something with the record `epoch`@`lsn`.
 pub fn check(head: &Head, id: PartitionId, server: u64, epoch: Epoch, lsn: Lsn, deed: Deed) -> Result<(), String> {
     let earlier_life = server <= head.life && deed == Deed::Acknowledges;
-    if server >= head.epoch || head.holds(epoch, lsn) || earlier_life {
+    let lost = deed == Deed::Acknowledges && head.has_given_up((epoch, lsn));
+    if server >= head.epoch || head.holds(epoch, lsn) || earlier_life || lost {
         return Ok(());
     }
     Err(format!(
