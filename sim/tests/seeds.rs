@@ -36,3 +36,19 @@ fn a_late_mark_takes_nothing_from_a_sync_link() {
     let report = run_seed(900_265, Scale::Regions, None, false);
     assert_eq!(report.violation, None);
 }
+
+/// A primary that a standing order had replaced committed a change of definitions that nobody was told of, and was named
+/// again after a loss: the check did not know the definitions that held from then on.
+#[test]
+fn a_change_that_is_found_after_a_loss_holds() {
+    let report = run_seed(2_002_110, Scale::Region, None, false);
+    assert_eq!(report.violation, None);
+}
+
+/// A standing order named a log that lacked an outcome below the cut of a recovery: the recovery aborted what was prepared
+/// there, as was announced, and the check expected readers to see it.
+#[test]
+fn what_a_short_log_aborts_is_expected_of_no_reader() {
+    let report = run_seed(2_007_686, Scale::Region, None, false);
+    assert_eq!(report.violation, None);
+}
