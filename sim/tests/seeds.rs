@@ -1,6 +1,6 @@
 //! Seeds of both scales break no rule, and the same seed is the same history.
 
-use perennial_sim::options::Scale;
+use perennial_sim::options::{Planted, Scale};
 use perennial_sim::run::{run_seed, run_seeds, scale_of};
 
 #[test]
@@ -51,4 +51,15 @@ fn a_change_that_is_found_after_a_loss_holds() {
 fn what_a_short_log_aborts_is_expected_of_no_reader() {
     let report = run_seed(2_007_686, Scale::Region, None, false);
     assert_eq!(report.violation, None);
+}
+
+/// A partition had carried out a recovery that gave up a change of definitions, and was told of that change by a primary of
+/// the meta partition that had not.
+#[test]
+fn definitions_that_a_cut_has_given_up_are_not_required() {
+    let report = run_seed(2_014_872, Scale::Region, None, false);
+    assert_eq!(report.violation, None);
+    let any_history = Planted::Replica(replication::Planted::AnyHistory);
+    let report = run_seed(2_014_872, Scale::Region, Some(any_history), false);
+    assert_eq!(report.violation.map(|violation| violation.check), Some("definitions"));
 }
