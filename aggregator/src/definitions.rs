@@ -12,6 +12,8 @@
 //! - *A new reign* has not been told, and refuses. Whoever meets that asks the meta partition's primary what is required,
 //!   also by a change that is under way, and tells it. If the meta partition itself has a new primary meanwhile, the change
 //!   under way cannot commit: its lock was under the old one.
+//! - *A promotion* gives up what is above its cut, a change perhaps. Partitions carry it out one by one, so a requirement names
+//!   the history that it belongs to.
 //! - *A change that fails* after it was required leaves a version that no definitions have. Whoever meets that waits for
 //!   the counter's lock and raises it as far: a change of nothing.
 //!
@@ -22,7 +24,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use futures::future::try_join_all;
@@ -31,10 +33,10 @@ use sql::cluster::WriteBatch;
 use sql::schema::{Schema, TABLES, decode_sequence, dropped_range, sequence_key};
 use sql::{Error, Result};
 use tokio::sync::RwLock;
-use types::txn::{Answer, TxnRequest};
-use types::{DatabaseId, Ordinal, PartitionId, SchemaVersion, Timestamp};
+use types::txn::{Answer, Refusal, TxnRequest};
+use types::{DatabaseId, Ordinal, PartitionId, PromotionId, SchemaVersion, Timestamp};
 
-use crate::protocol::{LeafAnswer, LeafRequest, Read};
+use crate::protocol::{LeafAnswer, LeafRefusal, LeafRequest, Read};
 use crate::region::Region;
 use crate::transaction::{Transaction, refused, unreachable_partition};
 
@@ -44,6 +46,10 @@ pub const CHANGED: u16 = 1412;
 const REQUIRE_TIME: Duration = Duration::from_secs(10);
 /// How long a read of the meta partition may take.
 const READ_TIME: Duration = Duration::from_secs(60);
+/// How long the meta partition and another one may serve different histories while a statement waits.
+const HISTORY_TIME: Duration = Duration::from_secs(10);
+/// Between two attempts.
+const RETRY_TIME: Duration = Duration::from_millis(20);
 /// What reads the latest, and needs no definitions for it.
 const LATEST: Read = Read { view: Timestamp::MAX, txn: None, schema: None };
 /// What a database has in which nothing was ever defined.
@@ -174,20 +180,41 @@ impl Region {
 
     /// A primary has refused what was planned with this version. `Ok`: it takes it now. Otherwise it is to be planned anew.
     pub async fn tell(&self, partition: PartitionId, planned: SchemaVersion) -> Result<()> {
-        let meta = PartitionId { ordinal: Ordinal::META, ..partition };
-        let committed = self.schema_version(partition.database).await?;
-        let required = self.require(meta, committed).await?;
-        match self.require(partition, required).await? {
-            version if version == planned => Ok(()),
-            version => Err(self.definitions.met(partition.database, version)),
+        let begun = Instant::now();
+        loop {
+            match self.tell_in_history(partition).await? {
+                Some(version) if version == planned => return Ok(()),
+                Some(version) => return Err(self.definitions.met(partition.database, version)),
+                // A promotion was carried out by one of the two primaries, and not yet by the other.
+                None if begun.elapsed() >= HISTORY_TIME => return Err(other_history(partition)),
+                None => tokio::time::sleep(RETRY_TIME).await,
+            }
         }
     }
 
-    /// Returns what is required then: this version or a newer one.
-    async fn require(&self, partition: PartitionId, version: SchemaVersion) -> Result<SchemaVersion> {
-        let request = LeafRequest::Txn { partition, request: TxnRequest::Require { version } };
+    /// Returns what a primary requires when it was told; `None` if it serves another history than the meta partition's, which
+    /// is asked before the counter is read and again after that: so the counter is of that history.
+    async fn tell_in_history(&self, partition: PartitionId) -> Result<Option<SchemaVersion>> {
+        let meta = PartitionId { ordinal: Ordinal::META, ..partition };
+        let Some((_, history)) = self.require(meta, SchemaVersion(0), None).await? else { return Ok(None) };
+        let committed = self.schema_version(partition.database).await?;
+        let Some((required, _)) = self.require(meta, committed, Some(history)).await? else { return Ok(None) };
+        let told = self.require(partition, required, Some(history)).await?;
+        Ok(told.map(|(version, _)| version))
+    }
+
+    /// Returns what is required then, this version or a newer one, and in which history; `None` if that is another one than
+    /// the version belongs to.
+    async fn require(
+        &self,
+        partition: PartitionId,
+        version: SchemaVersion,
+        history: Option<PromotionId>,
+    ) -> Result<Option<(SchemaVersion, PromotionId)>> {
+        let request = LeafRequest::Txn { partition, request: TxnRequest::Require { version, history } };
         match self.leaves.ask(partition, &request, REQUIRE_TIME, true).await {
-            Ok(LeafAnswer::Txn(Answer::Required { version })) => Ok(version),
+            Ok(LeafAnswer::Txn(Answer::Required { version, history })) => Ok(Some((version, history))),
+            Ok(LeafAnswer::Refused(LeafRefusal::Protocol(Refusal::Stale))) => Ok(None),
             Ok(LeafAnswer::Refused(refusal)) => Err(refused(partition, &refusal)),
             Ok(other) => Err(unexpected(&other)),
             Err(error) => Err(unreachable_partition(&error)),
@@ -236,8 +263,13 @@ impl Region {
         let state = self.catalog.state();
         let partitions = state.databases.get(&database).map_or(0, |known| known.partitions);
         let shards = (0..partitions as i32).map(|ordinal| PartitionId { database, ordinal: Ordinal(ordinal) });
-        let mut required = vec![self.require(meta, version).await?];
-        required.extend(try_join_all(shards.map(|shard| self.require(shard, version))).await?);
+        let (at_meta, history) = self.require(meta, version, None).await?.ok_or_else(|| other_history(meta))?;
+        let told = try_join_all(shards.map(|shard| async move {
+            let told = self.require(shard, version, Some(history)).await?;
+            told.map(|(version, _)| version).ok_or_else(|| other_history(shard))
+        }));
+        let mut required = vec![at_meta];
+        required.extend(told.await?);
         match required.into_iter().find(|required| *required != version) {
             None => Ok(()),
             Some(newer) => Err(self.definitions.met(database, newer)),
@@ -251,6 +283,11 @@ async fn count_up(change: &mut Transaction, database: DatabaseId, at_least: u64)
     let written = change.write(meta, None, WriteBatch::advance(TABLES, 0, at_least)).await?;
     let row = written.into_iter().next().and_then(|written| written.old);
     version_of(row.ok_or_else(|| Error::new(1105, "a leaf does not say what a counter was"))?)
+}
+
+/// A promotion is being carried out.
+fn other_history(partition: PartitionId) -> Error {
+    Error::new(9005, format!("Partition {partition} has no primary right now: repeat the statement"))
 }
 
 fn version_of(row: Bytes) -> Result<SchemaVersion> {

@@ -123,6 +123,8 @@ pub enum Planted {
     CopyForPromoted,
     /// New definitions are required at once, whatever is still committing with older ones.
     RequiredAtOnce,
+    /// Definitions of another history may be required.
+    AnyHistory,
 }
 
 /// Settings that contradict each other.

@@ -8,7 +8,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use types::{
-    Lineage, LogEnd, Lsn, Mark, Member, NodeId, PartitionId, Promotion, Reign, Role, StartKind, Timestamp, View,
+    Lineage, LogEnd, Lsn, Mark, Member, NodeId, PartitionId, Promotion, PromotionId, Reign, Role, StartKind, Timestamp,
+    View,
 };
 
 use crate::copy::Origin;
@@ -437,7 +438,8 @@ impl Replica {
             && leading.reign == reign
             && leading.txns.is_none()
         {
-            leading.txns = Some(Txns::new(reign, epoch, ordinal, options, start_ts, open, now));
+            let history = leading.promotions.last().map_or(PromotionId(0), |promotion| promotion.id);
+            leading.txns = Some(Txns::new(reign, epoch, ordinal, history, options, start_ts, open, now));
             self.with_txns(now, effects, |txns, context| txns.set_fence(fence, context));
         }
     }

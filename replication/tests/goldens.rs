@@ -113,6 +113,7 @@ const PLANTED: &[Planted] = &[
     Planted::CopyForPromoted,
     Planted::SchemaUnchecked,
     Planted::RequiredAtOnce,
+    Planted::AnyHistory,
 ];
 
 /// A folder that nobody runs would claim what nobody checks.

@@ -574,7 +574,7 @@ impl Host {
                 TxnRequest::Rollback { txn }
             }
             12 => TxnRequest::Forget { txns: vec![txn] },
-            13 => TxnRequest::Require { version: self.schema() },
+            13 => TxnRequest::Require { version: self.schema(), history: None },
             14 => TxnRequest::Alive { txn },
             _ => {
                 let view = if self.chance(50) { Timestamp(self.timestamps) } else { Timestamp::MAX };

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use replication::{Answer, Refusal, TxnRequest};
-use types::{Ordinal, PartitionId, SchemaVersion, Timestamp, TxnId};
+use types::{Ordinal, PartitionId, PromotionId, SchemaVersion, Timestamp, TxnId};
 
 use crate::clients::{Act, Stage, Want};
 use crate::options::MILLI;
@@ -49,6 +49,8 @@ pub struct Change {
     pub version: SchemaVersion,
     /// Primaries that have not said yet that they require it.
     asked: u32,
+    /// The last promotion of the history that it is made in, as the meta partition's primary has said.
+    history: PromotionId,
 }
 
 /// Something that an aggregator wants to know, or to tell.
@@ -64,10 +66,10 @@ enum Kind {
     Fresh,
     /// Reads it for a primary that has refused what was planned with a version,
     TellCounter(Ordinal, SchemaVersion),
-    /// asks the meta partition's primary what is required,
-    TellMeta(Ordinal, SchemaVersion),
+    /// asks the meta partition's primary what is required in the history in which the counter was read,
+    TellMeta(Ordinal, SchemaVersion, PromotionId),
     /// and tells the primary.
-    TellPrimary(Ordinal, SchemaVersion),
+    TellPrimary(Ordinal, SchemaVersion, PromotionId),
 }
 
 /// All aggregators, and what they are doing.
@@ -99,8 +101,8 @@ impl World {
             (Kind::Fresh, Kind::Fresh) => true,
             (Kind::Fresh, _) | (_, Kind::Fresh) => false,
             (
-                Kind::TellCounter(of, _) | Kind::TellMeta(of, _) | Kind::TellPrimary(of, _),
-                Kind::TellCounter(other, _) | Kind::TellMeta(other, _) | Kind::TellPrimary(other, _),
+                Kind::TellCounter(of, _) | Kind::TellMeta(of, ..) | Kind::TellPrimary(of, ..),
+                Kind::TellCounter(other, _) | Kind::TellMeta(other, ..) | Kind::TellPrimary(other, ..),
             ) => of == other,
         };
         if self.definitions.errands.values().any(|errand| errand.by == by && same(errand)) {
@@ -129,32 +131,45 @@ impl World {
         let Some(Errand { by, kind }) = self.definitions.errands.get(&number).copied() else { return };
         let heard = match answer {
             Answer::Settled => self.counter(index, id),
-            Answer::Required { version } => Some(*version),
+            Answer::Required { version, .. } => Some(*version),
             _ => None,
         };
         // Only under its leases a primary's word counts.
         let Some(version) = heard.filter(|_| self.may_read(index, id)) else { return self.end_errand(number) };
-        let mut go_on = |kind| self.definitions.errands.insert(number, Errand { by, kind });
         match kind {
             Kind::Fresh => {
                 self.end_errand(number);
                 self.learn_version(by, version);
             }
             Kind::TellCounter(ordinal, planned) => {
-                go_on(Kind::TellMeta(ordinal, planned));
-                self.ask_for(number, by.0, Ordinal::META, TxnRequest::Require { version });
+                let Some(history) = self.history_served(index, id) else { return self.end_errand(number) };
+                self.go_on_errand(number, by, Kind::TellMeta(ordinal, planned, history));
+                let request = TxnRequest::Require { version, history: Some(history) };
+                self.ask_for(number, by.0, Ordinal::META, request);
             }
-            Kind::TellMeta(ordinal, planned) => {
-                go_on(Kind::TellPrimary(ordinal, planned));
-                self.ask_for(number, by.0, ordinal, TxnRequest::Require { version });
+            Kind::TellMeta(ordinal, planned, history) => {
+                self.go_on_errand(number, by, Kind::TellPrimary(ordinal, planned, history));
+                let request = TxnRequest::Require { version, history: Some(history) };
+                self.ask_for(number, by.0, ordinal, request);
             }
-            Kind::TellPrimary(_, planned) => {
+            Kind::TellPrimary(_, planned, _) => {
                 self.end_errand(number);
                 if version != planned {
                     self.met(by, version);
                 }
             }
         }
+    }
+
+    fn go_on_errand(&mut self, number: u64, by: Aggregator, kind: Kind) {
+        self.definitions.errands.insert(number, Errand { by, kind });
+    }
+
+    /// The last promotion of the history that a primary serves. A real aggregator asks before it reads the counter, and the
+    /// requirement fails if it is another one by then: so the counter was of it.
+    fn history_served(&self, index: usize, id: PartitionId) -> Option<PromotionId> {
+        let promotions = self.nodes[index].replica(id)?.status().mark.promotions;
+        Some(promotions.last().map_or(PromotionId(0), |promotion| promotion.id))
     }
 
     /// The counter was read: it is the version of what is defined, if no primary was met with a newer one.
@@ -201,7 +216,7 @@ impl World {
 
     fn begin_change(&mut self, by: Aggregator, read: Option<SchemaVersion>, than: SchemaVersion) {
         let version = SchemaVersion(((self.now / MILLI) << 10 | self.between(0, 1023)).max(than.0 + 1));
-        let change = Change { read, than, version, asked: 0 };
+        let change = Change { read, than, version, asked: 0, history: PromotionId(0) };
         let id = self.partition(by.0, Ordinal::META);
         let node = self.primary_for_client(by.0, id);
         let part = self.part(id.ordinal, node, Bytes::from_static(COUNTER), 1);
@@ -239,7 +254,8 @@ impl World {
         for ordinal in wanted {
             let id = self.partition(region, ordinal);
             let node = self.primary_for_client(region, id);
-            let request = TxnRequest::Require { version: change.version };
+            let history = answered.then_some(change.history);
+            let request = TxnRequest::Require { version: change.version, history };
             self.request(node, id, Want::Required(txn), request);
         }
     }
@@ -249,8 +265,9 @@ impl World {
         let Some(held) = self.clients.txns.get(&txn).filter(|held| held.stage == Stage::Requiring) else { return };
         let (by, Some(mut change)) = (held.by, held.change) else { return };
         match answer {
-            Answer::Required { version } if *version == change.version && self.may_read(index, id) => {
+            Answer::Required { version, history } if *version == change.version && self.may_read(index, id) => {
                 if id.ordinal == Ordinal::META {
+                    change.history = *history;
                     return self.require_all(txn, by.0, change, true);
                 }
                 change.asked -= 1;
@@ -261,7 +278,7 @@ impl World {
                     self.after(MILLI, Event::Client(Act::Step(txn)));
                 }
             }
-            Answer::Required { version } => {
+            Answer::Required { version, .. } => {
                 let newer = *version;
                 self.met(by, newer);
                 self.give_up(txn);

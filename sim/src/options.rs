@@ -189,6 +189,7 @@ impl Planted {
             Rule::CopyForPromoted,
             Rule::SchemaUnchecked,
             Rule::RequiredAtOnce,
+            Rule::AnyHistory,
         ];
         let own = [
             Planted::NoCas,

@@ -5,7 +5,7 @@ use std::fmt;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::{Epoch, Lsn, Ordinal, Revision, SchemaVersion, Timestamp, TxnId, Write};
+use crate::{Epoch, Lsn, Ordinal, PromotionId, Revision, SchemaVersion, Timestamp, TxnId, Write};
 
 /// Where a transaction stands at this partition, as its coordinator knows it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -103,8 +103,11 @@ pub enum TxnRequest {
     /// From now on take nothing that was planned with other definitions, unless newer ones are required already.
     /// Answered when nothing that was taken before can still commit.
     Require {
-        /// These definitions.
+        /// These definitions; version 0 only asks.
         version: SchemaVersion,
+        /// The last promotion of the history in which they hold, 0 if there was none: a primary that serves another history
+        /// refuses. `None`: whichever it serves.
+        history: Option<PromotionId>,
     },
     /// The coordinator of a prepared transaction is at work: nobody need ask yet how it ended.
     Alive {
@@ -150,6 +153,8 @@ pub enum Answer {
     Required {
         /// They may be newer than those that were to be required.
         version: SchemaVersion,
+        /// The last promotion of the history that this primary serves, 0 if there was none.
+        history: PromotionId,
     },
     /// It was not done, certainly.
     Refused(Refusal),
@@ -202,7 +207,10 @@ impl fmt::Display for Answer {
             Answer::Finished => f.write_str("finished"),
             Answer::RolledBack => f.write_str("rolled back"),
             Answer::Settled => f.write_str("settled"),
-            Answer::Required { version } => write!(f, "schema {version} is required"),
+            Answer::Required { version, history: PromotionId(0) } => write!(f, "schema {version} is required"),
+            Answer::Required { version, history } => {
+                write!(f, "schema {version} is required after promotion {}", history.0)
+            }
             Answer::Refused(refusal) => write!(f, "refused: {refusal}"),
             Answer::Unknown => f.write_str("unknown"),
             Answer::Waiting => f.write_str("waiting"),
@@ -231,7 +239,10 @@ impl fmt::Display for TxnRequest {
             }
             TxnRequest::Settle { view, .. } if *view == Timestamp::MAX => f.write_str("settle latest"),
             TxnRequest::Settle { view, .. } => write!(f, "settle view {view}"),
-            TxnRequest::Require { version } => write!(f, "require schema {version}"),
+            TxnRequest::Require { version, history: None } => write!(f, "require schema {version}"),
+            TxnRequest::Require { version, history: Some(history) } => {
+                write!(f, "require schema {version} after promotion {}", history.0)
+            }
             TxnRequest::Alive { txn } => write!(f, "t{txn} has a coordinator"),
         }
     }

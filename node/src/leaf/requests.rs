@@ -18,7 +18,7 @@ use storage::log::NodeLog;
 use storage::state::{PartitionState, ScanLimits, StateError};
 use transport::rpc::{Failure, Handler, ReplySender};
 use types::txn::{Answer, Refusal, Touch, TxnRequest};
-use types::{Lsn, PartitionId, SchemaVersion, Timestamp, TxnId, Write};
+use types::{Lsn, PartitionId, Timestamp, TxnId, Write};
 
 use super::aside::Asides;
 use super::heal::Damages;
@@ -214,7 +214,7 @@ impl Inner {
             TxnRequest::Commit { txn, .. } | TxnRequest::Prepare { txn, .. } | TxnRequest::Rollback { txn } => {
                 Some(txn)
             }
-            TxnRequest::Require { version } => return self.require(&handle, version).await,
+            TxnRequest::Require { .. } => return self.require(&handle, request).await,
             TxnRequest::Lock { .. } | TxnRequest::Buffer { .. } | TxnRequest::Unbuffer { .. } => {
                 return Err(LeafRefusal::Invalid("locks and buffers are made by writes".into()));
             }
@@ -246,8 +246,8 @@ impl Inner {
     }
 
     /// Takes nothing any more that was planned with other definitions.
-    async fn require(&self, handle: &PartitionHandle, version: SchemaVersion) -> Result<LeafAnswer, LeafRefusal> {
-        let answer = handle.txn(TxnRequest::Require { version }).await.ok_or(LeafRefusal::NoPartition)?;
+    async fn require(&self, handle: &PartitionHandle, request: TxnRequest) -> Result<LeafAnswer, LeafRefusal> {
+        let answer = handle.txn(request).await.ok_or(LeafRefusal::NoPartition)?;
         match answer {
             // Under its leases nobody else leads the partition: whoever does so later asks what is required.
             Answer::Required { .. } if handle.may_read().await => Ok(LeafAnswer::Txn(answer)),

@@ -19,7 +19,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use types::state::{Outcome, Prepared};
-use types::{Body, Epoch, Fence, Lsn, Ordinal, Reign, Revision, SchemaVersion, Timestamp, TxnId, Write};
+use types::{Body, Epoch, Fence, Lsn, Ordinal, PromotionId, Reign, Revision, SchemaVersion, Timestamp, TxnId, Write};
 
 use self::locks::{Locks, Waiting};
 use crate::log::Log;
@@ -65,6 +65,8 @@ pub(crate) struct Txns {
     ordinal: Ordinal,
     options: ReplicaOptions,
     fence: Fence,
+    /// The last promotion of the history that this reign serves, 0 if there was none.
+    history: PromotionId,
     /// The definitions that rows must be made with; `None`: this reign has not been told.
     schema: Option<SchemaVersion>,
     locks: Locks,
@@ -106,6 +108,7 @@ impl Txns {
         reign: Reign,
         epoch: Epoch,
         ordinal: Ordinal,
+        history: PromotionId,
         options: ReplicaOptions,
         start_ts: Timestamp,
         open: Vec<Prepared>,
@@ -117,6 +120,7 @@ impl Txns {
             ordinal,
             options,
             fence: Fence::None,
+            history,
             schema: None,
             locks: Locks::default(),
             txns: BTreeMap::new(),
@@ -194,7 +198,7 @@ impl Txns {
                 Ok(()) => self.settle(ticket, view, context),
                 Err(refusal) => Some(Answer::Refused(refusal)),
             },
-            TxnRequest::Require { version } => self.require(ticket, version),
+            TxnRequest::Require { version, history } => self.require(ticket, version, history),
             TxnRequest::Alive { txn } => Some(self.alive(txn, context.now)),
         };
         if let Some(answer) = answer {
@@ -537,11 +541,18 @@ impl Txns {
     }
 
     /// Raises what is required. What has written and not begun to commit is refused when it does; what is committing with
-    /// other definitions is waited for.
-    fn require(&mut self, ticket: Ticket, version: SchemaVersion) -> Option<Answer> {
+    /// other definitions is waited for. After a promotion what holds in the history before it counts for nothing: a cut may
+    /// have given it up.
+    fn require(&mut self, ticket: Ticket, version: SchemaVersion, history: Option<PromotionId>) -> Option<Answer> {
+        if history.is_some_and(|history| history != self.history) && !self.options.has(Planted::AnyHistory) {
+            return Some(Answer::Refused(Refusal::Stale));
+        }
         let required = self.schema.map_or(version, |known| known.max(version));
+        let answer = Answer::Required { version: required, history: self.history };
+        if version == SchemaVersion::default() {
+            return Some(answer);
+        }
         self.schema = Some(required);
-        let answer = Answer::Required { version: required };
         let committing = |known: &Txn| known.stage != Stage::Active;
         let txns: BTreeSet<TxnId> =
             self.txns.iter().filter(|(_, known)| committing(known)).map(|(txn, _)| *txn).collect();

@@ -237,7 +237,12 @@ pub enum Command {
         schema: Option<u64>,
     },
     /// Only what was planned with these definitions is taken from now on.
-    Require { node: u64, schema: u64 },
+    Require {
+        node: u64,
+        schema: u64,
+        #[arg(key)]
+        history: Option<u128>,
+    },
     /// The host stops waiting for the answer to a request.
     Cancel { node: u64, ticket: u64 },
     /// A timestamp of the service to publish a mark below.

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use replication::{Answer, Input, Ticket, Touch, TxnRequest};
-use types::{Ordinal, Revision, SchemaVersion, Timestamp, TxnId, Write};
+use types::{Ordinal, PromotionId, Revision, SchemaVersion, Timestamp, TxnId, Write};
 
 use super::command::{Command, Txn};
 use super::{Done, World};
@@ -66,8 +66,9 @@ impl World {
                 let schema = schema.map(SchemaVersion);
                 self.request(*node, TxnId(0), TxnRequest::Settle { view, schema })
             }
-            Require { node, schema } => {
-                self.request(*node, TxnId(0), TxnRequest::Require { version: SchemaVersion(*schema) })
+            Require { node, schema, history } => {
+                let (version, history) = (SchemaVersion(*schema), history.map(PromotionId));
+                self.request(*node, TxnId(0), TxnRequest::Require { version, history })
             }
             Cancel { node, ticket } => self.step(*node, Input::Cancel { ticket: Ticket(*ticket) }),
             Publish { node, ts } => self.step(*node, Input::Publish { ts: Timestamp(*ts) }),

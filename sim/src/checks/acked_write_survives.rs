@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use catalog::command::Loss;
-use types::{Epoch, Lineage, Lsn, PartitionId, Reign, StartKind, Timestamp, TxnId};
+use types::{Body, Epoch, Lineage, Lsn, PartitionId, Reign, StartKind, Timestamp, TxnId};
 
 use super::Checks;
 use crate::disk::Name;
@@ -155,11 +155,37 @@ impl World {
         }
         if cut {
             self.checks.reads.forget(region, id.ordinal);
+            self.forget_aborted(id, key);
         }
         self.checks.recoveries.lost.extend(gone.iter().copied());
         self.checks.lost += gone.len() as u64;
         if !losses.is_empty() {
             self.forget_lost(region, id, &gone);
+        }
+    }
+
+    /// A log that went on from its own end after a promotion was ordered may lack outcomes below the cut. The promotion aborts
+    /// what is prepared there, although others have committed it; that was announced, and no reader of this partition expects
+    /// it any more.
+    fn forget_aborted(&mut self, id: PartitionId, key: (usize, types::Ordinal)) {
+        let Checks { heads, names, recoveries, .. } = &mut self.checks;
+        let head = heads.get_mut(&key).expect("its reign starts");
+        let last = head.lineage.last().map(|entry| entry.kind);
+        let Some(StartKind::Promotion { id: promotion, .. }) = last else { return };
+        if !recoveries.short.contains(&(id.ordinal, promotion)) {
+            return;
+        }
+        let names_of = (1..head.end.0).map(Lsn).filter_map(|lsn| Some((head.lineage.epoch_at(lsn)?, lsn)));
+        let mut prepared = BTreeMap::new();
+        for record in names_of.filter_map(|(epoch, lsn)| names.record(id.ordinal, epoch, lsn)) {
+            match record.body {
+                Body::Prepare { txn, .. } => drop(prepared.insert(txn, (record.epoch, record.lsn))),
+                Body::Outcome { txn, .. } => drop(prepared.remove(&txn)),
+                _ => {}
+            }
+        }
+        for name in prepared.values() {
+            head.shown.entry(*name).and_modify(|shown| shown.keys.clear());
         }
     }
 

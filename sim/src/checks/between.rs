@@ -12,7 +12,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use types::{Body, Fence, Lsn, Ordinal, PartitionId, Promotion, Record, StartKind, Timestamp, TxnId};
+use catalog::command::Loss;
+use types::{Body, Fence, Lsn, Ordinal, PartitionId, Promotion, Record, Reign, StartKind, Timestamp, TxnId};
 
 use super::definitions;
 use super::history::{Commit, Rows};
@@ -48,6 +49,9 @@ impl World {
     /// A commit point advanced over a record of a writable partition.
     pub(crate) fn record_commit(&mut self, index: usize, id: PartitionId, record: &Record) {
         let (txn, ts) = match record.body {
+            Body::EpochStart { .. } if id.ordinal == Ordinal::META => {
+                return self.find_definitions(index, id, record.lsn);
+            }
             Body::Commit { txn, ts, .. } => (txn, ts),
             Body::Outcome { txn, first, decision: Some(ts) } if first == id.ordinal => (txn, ts),
             _ => return,
@@ -55,8 +59,7 @@ impl World {
         let Some(held) = self.clients.txns.get(&txn) else { return };
         let term = self.checks.history.term(id.ordinal, record.epoch).cloned().unwrap_or_default();
         // Whom a standing order has replaced commits on for a while, and tells nobody.
-        let reign = self.nodes[index].replica(id).and_then(|replica| replica.reign_led());
-        let current = reign == Some(self.regions[self.nodes[index].region].catalog.partitions[&id].reign);
+        let current = self.leads_by_the_catalog(index, id);
         let version = held.change.map(|change| change.version).or(held.planned).filter(|_| current);
         let judged = version.map_or(Ok(()), |version| {
             let name = (record.epoch, record.lsn);
@@ -65,6 +68,33 @@ impl World {
         let keys = held.parts.iter().flat_map(|part| part.keys.iter().map(|key| (part.ordinal, key.clone()))).collect();
         self.checks.history.commit(id.ordinal, record.epoch, txn, Commit { ts, keys });
         self.judge(definitions::NAME, judged);
+    }
+
+    fn leads_by_the_catalog(&self, index: usize, id: PartitionId) -> bool {
+        let reign = self.nodes[index].replica(id).and_then(|replica| replica.reign_led());
+        reign == Some(self.regions[self.nodes[index].region].catalog.partitions[&id].reign)
+    }
+
+    /// A reign of the meta partition has committed its start, and with it all changes of definitions that its log holds.
+    /// Without a loss each of them was met when it was committed; after one the log may be that of a primary which had been
+    /// replaced, and committed changes that nobody was told of: it may find them committed when it starts anew.
+    fn find_definitions(&mut self, index: usize, id: PartitionId, start: Lsn) {
+        let region = self.nodes[index].region;
+        let announced = |((of, ordinal, _), loss): (&(usize, Ordinal, Reign), &Loss)| {
+            (*of, *ordinal) == (region, id.ordinal) && loss.gives_up()
+        };
+        if !self.leads_by_the_catalog(index, id) || !self.checks.announced.iter().any(announced) {
+            return;
+        }
+        let Some(hosted) = self.nodes[index].hosted(id) else { return };
+        let (now, lineage) = (self.term(region), &hosted.log.summary.lineage);
+        for lsn in (1..start.0).map(Lsn) {
+            let record = lineage.epoch_at(lsn).and_then(|epoch| self.checks.names.record(id.ordinal, epoch, lsn));
+            let Some(Record { epoch, body: Body::Commit { txn, ts, .. }, .. }) = record else { continue };
+            let Some(change) = self.clients.txns.get(&txn).and_then(|held| held.change) else { continue };
+            let term = self.checks.history.term(id.ordinal, epoch).cloned().unwrap_or_default();
+            self.checks.definitions.find(&now, (epoch, lsn), &term, txn, (ts, change.version));
+        }
     }
 
     /// A writable primary mints a record.

@@ -17,6 +17,8 @@ struct Commit {
     version: SchemaVersion,
     txn: TxnId,
     name: Name,
+    /// A change that was given up, or never counted, and is in the log that goes on after a loss.
+    found: bool,
 }
 
 /// What has committed: changes with what they made, the rest with what it was planned with.
@@ -24,7 +26,8 @@ struct Commit {
 pub struct Versions {
     changes: Vec<Commit>,
     planned: Vec<Commit>,
-    /// What lost changes had made: who has planned with it does not know of the loss yet.
+    /// What lost changes had made, and what held while one was given up that was found again: who has planned with it does
+    /// not know of the loss yet.
     lost: Vec<SchemaVersion>,
 }
 
@@ -42,7 +45,7 @@ impl Versions {
         if self.changes.iter().chain(&self.planned).any(|known| known.name == name && known.txn == txn) {
             return Ok(());
         }
-        let commit = Commit { term: term.to_vec(), ts, version, txn, name };
+        let commit = Commit { term: term.to_vec(), ts, version, txn, name, found: false };
         if change {
             self.changes.push(commit.clone());
             let above = |other: &&Commit| other.ts > ts && holds(&other.term, term, ts);
@@ -51,6 +54,28 @@ impl Versions {
         self.judge(&commit)?;
         self.planned.push(commit);
         Ok(())
+    }
+
+    /// A change is in the log that goes on after a loss. Whom a standing order has replaced may have committed it unheard, and
+    /// been named again. From now on it holds; what was planned without it was right in the history that was lost.
+    pub fn find(
+        &mut self,
+        now: &[Promotion],
+        name: Name,
+        term: &[Promotion],
+        txn: TxnId,
+        (ts, version): (Timestamp, SchemaVersion),
+    ) {
+        let known = self.changes.iter().any(|known| known.name == name && known.txn == txn);
+        if known || !holds(now, term, ts) {
+            return;
+        }
+        let held = self.at(now, Timestamp::MAX);
+        self.changes.push(Commit { term: term.to_vec(), ts, version, txn, name, found: true });
+        if self.at(now, Timestamp::MAX) == version {
+            self.lost.retain(|lost| *lost != version);
+            self.lost.push(held);
+        }
     }
 
     /// What is defined in a term at a time.
@@ -68,9 +93,9 @@ impl Versions {
         Err(format!("{txn} was planned with definitions {version}, it commits at {ts}, where {defined} hold"))
     }
 
-    /// What a reader must have planned with at least, if it begins now.
+    /// What a reader must have planned with at least, if it begins now. What was found was acknowledged to nobody, or lost.
     pub fn newest(&self, term: &[Promotion]) -> Option<SchemaVersion> {
-        let known = self.changes.iter().filter(|change| holds(term, &change.term, change.ts));
+        let known = self.changes.iter().filter(|change| !change.found && holds(term, &change.term, change.ts));
         known.max_by_key(|change| change.ts).map(|change| change.version)
     }
 
@@ -111,5 +136,19 @@ mod tests {
             |change, lsn, ts, version| late.commit(change, name(lsn), &[], TxnId(lsn.into()), (Timestamp(ts), version));
         assert_eq!(commit(false, 1, 30, old), Ok(()));
         assert!(commit(true, 2, 20, new).is_err(), "the change is heard of last");
+    }
+
+    #[test]
+    fn a_change_that_is_found_after_a_loss_holds_from_then_on() {
+        let name = |lsn| (Epoch { number: 1, cluster: ClusterId(1), nonce: 7 }, Lsn(lsn));
+        let (first, old, new) = (SchemaVersion(1), SchemaVersion(8), SchemaVersion(9));
+        let mut versions = Versions::default();
+        assert_eq!(versions.commit(true, name(1), &[], TxnId(1), (Timestamp(10), old)), Ok(()));
+        assert_eq!(versions.commit(false, name(3), &[], TxnId(3), (Timestamp(30), old)), Ok(()));
+        versions.find(&[], name(2), &[], TxnId(2), (Timestamp(20), new));
+        assert_eq!(versions.newest(&[]), Some(old), "it was acknowledged to nobody");
+        assert_eq!(versions.commit(false, name(4), &[], TxnId(4), (Timestamp(40), new)), Ok(()));
+        assert_eq!(versions.commit(false, name(5), &[], TxnId(5), (Timestamp(50), old)), Ok(()), "it held until now");
+        assert!(versions.commit(false, name(6), &[], TxnId(6), (Timestamp(60), first)).is_err());
     }
 }
