@@ -1,8 +1,8 @@
 //! What aggregators ask of a leaf: rows by key and by range, writes under locks, the steps of a transaction.
 //!
 //! One [`LeafCalls`] serves one session. When the session ends, what its transactions have locked and not prepared is
-//! rolled back: their coordinator is gone. A request that has begun is finished although its caller has left, so that
-//! no lock is held by nobody.
+//! rolled back: their coordinator is gone. A request that has begun is finished although its caller has left; one that
+//! locks after that was rolled back gives its locks back itself, so that none is held by nobody.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -47,8 +47,15 @@ struct Inner {
     asides: Asides,
     damages: Arc<Damages>,
     log: Arc<NodeLog>,
-    /// Where the transactions of this session may hold locks.
-    touched: Mutex<BTreeSet<(TxnId, PartitionId)>>,
+    touched: Mutex<Touched>,
+}
+
+/// Where the transactions of a session may hold locks.
+#[derive(Default)]
+struct Touched {
+    by: BTreeSet<(TxnId, PartitionId)>,
+    /// The session is over: nobody rolls back any more what is locked from now on.
+    over: bool,
 }
 
 impl LeafCalls {
@@ -67,8 +74,8 @@ impl LeafCalls {
 
     /// The session has ended: nobody will commit what it has locked.
     pub async fn roll_back(&self) {
-        let touched = std::mem::take(&mut *self.inner.touched.lock());
-        for (txn, partition) in touched {
+        let touched = std::mem::replace(&mut *self.inner.touched.lock(), Touched { over: true, ..Touched::default() });
+        for (txn, partition) in touched.by {
             if let Some(handle) = self.inner.handle(partition) {
                 handle.txn(TxnRequest::Rollback { txn }).await;
             }
@@ -161,13 +168,17 @@ impl Inner {
         let handle = self.serving(partition)?;
         self.rules.admit(partition.database, &handle.status.borrow())?;
         let wait = Duration::from_millis(lock_wait_millis);
-        self.touched.lock().insert((txn, partition));
+        self.touched.lock().by.insert((txn, partition));
         let lock = TxnRequest::Lock { txn, touch, stamp, keys: keys.into_iter().collect() };
         let lock = handle.txn_within(lock, wait).await;
         let epoch = match lock.ok_or(LeafRefusal::NoPartition)?.ok_or(LeafRefusal::LockWait)? {
             Answer::Locked { epoch } => epoch,
             answer => return Err(refusal(answer)),
         };
+        if self.touched.lock().over {
+            handle.txn(TxnRequest::Rollback { txn }).await;
+            return Err(LeafRefusal::Invalid("its session is over".into()));
+        }
         let overlays = self.overlays(partition);
         let mut touch = Touch { epoch: Some(epoch), ..touch };
         let done = tokio::task::block_in_place(|| evaluate(&handle.state.get(), &overlays, txn, &batch))
@@ -178,7 +189,9 @@ impl Inner {
         };
         if !writes.is_empty() {
             overlays.add(txn, statement, &writes);
-            touch.count = self.buffered(&handle, TxnRequest::Buffer { txn, writes }).await?;
+            let buffered = self.buffered(&handle, TxnRequest::Buffer { txn, writes }).await;
+            // It has ended meanwhile: nobody reads what it wrote.
+            touch.count = buffered.inspect_err(|_| overlays.forget(txn))?;
         }
         Ok(LeafAnswer::Written { touch, written: Ok(written), above: end_of(&handle) })
     }
@@ -222,7 +235,7 @@ impl Inner {
         };
         let answer = handle.txn(request).await;
         if let Some(txn) = ends {
-            self.touched.lock().remove(&(txn, partition));
+            self.touched.lock().by.remove(&(txn, partition));
             self.overlays(partition).forget(txn);
         }
         Ok(answer.map_or(LeafAnswer::Unknown, LeafAnswer::Txn))
