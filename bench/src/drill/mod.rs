@@ -184,7 +184,8 @@ impl Drill {
         let begun = Instant::now();
         let until = begun + Duration::from_secs_f64(minutes * 60.0);
         let (active, events, recoveries) = (vec![], vec![], vec![]);
-        Drill { seed, random, begun, until, shared, journal, histories, clients, active, events, recoveries }
+        let gives_up = None;
+        Drill { seed, random, begun, until, shared, journal, histories, clients, active, gives_up, events, recoveries }
     }
 
     fn play(&mut self, cluster: &mut Cluster, faults: &[Fault]) -> Result<()> {
