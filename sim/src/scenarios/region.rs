@@ -237,7 +237,7 @@ fn paused_reader(world: &mut World) {
     }
 }
 
-/// A member is found to be damaged, and takes over a copy that ends below what was committed: its primary had not applied
+/// A member is found to be damaged, and could have a copy that ends below what was committed: its primary has not applied
 /// the rest. Neither of them sees the catalog meanwhile, so that it is a member still. Then all others are killed.
 fn copied_member(world: &mut World) {
     for _ in 0..4 {
