@@ -78,6 +78,17 @@ impl Head {
         *last = lsn.max(*last);
     }
 
+    /// A reign goes on with this log, perhaps after a recovery.
+    pub fn go_on(&mut self, lineage: Lineage, end: Lsn, recovered: bool) {
+        let before = std::mem::replace(&mut self.lineage, lineage.clone());
+        self.end = end;
+        if recovered {
+            // Nobody of the set lived, so nothing that was not acknowledged by then is committed later.
+            let acknowledged = self.acknowledged.clone();
+            self.given_up.push(GivenUp { before, acknowledged, after: lineage, end });
+        }
+    }
+
     /// Whether a recovery has lost, with an announcement, a record that was in the log of the reign before it, and was
     /// acknowledged by a secondary of that time.
     pub fn has_given_up(&self, (epoch, lsn): Name) -> bool {
@@ -122,13 +133,8 @@ impl World {
             return;
         }
         let cut = matches!(lineage.last().map(|entry| entry.kind), Some(StartKind::Promotion { .. }));
-        // Nobody of the set lived, so nothing that was not acknowledged by then is committed later.
-        if !losses.is_empty() && losses.iter().all(|loss| *loss == Loss::Recovery) {
-            let (before, acknowledged) = (head.lineage.clone(), head.acknowledged.clone());
-            head.given_up.push(GivenUp { before, acknowledged, after: lineage.clone(), end });
-        }
-        head.lineage = lineage;
-        head.end = end;
+        let recovered = !losses.is_empty() && losses.iter().all(|loss| *loss == Loss::Recovery);
+        head.go_on(lineage, end, recovered);
         head.give_up();
         head.epoch = epoch.number;
         head.reign = reign;

@@ -41,3 +41,37 @@ pub fn check(head: &Head, id: PartitionId, server: u64, epoch: Epoch, lsn: Lsn, 
         head.reign
     ))
 }
+
+#[cfg(test)]
+mod tests {
+    use types::{ClusterId, DatabaseId, LineageEntry, Ordinal, StartKind, Timestamp};
+
+    use super::*;
+
+    #[test]
+    fn only_what_was_acknowledged_before_its_loss_may_be_answered_late() {
+        let id = PartitionId { database: DatabaseId(1), ordinal: Ordinal(0) };
+        let epoch = |number| Epoch { number, cluster: ClusterId(1), nonce: 7 };
+        let entry = |number, lsn| LineageEntry {
+            epoch: epoch(number),
+            start_lsn: Lsn(lsn),
+            start_ts: Timestamp(lsn),
+            kind: StartKind::Failover,
+        };
+        let mut before = types::Lineage::default();
+        before.push(entry(2, 1));
+        let mut after = before.clone();
+        after.push(entry(5, 3));
+        let mut head = Head::default();
+        head.go_on(before, Lsn(1), false);
+        head.acknowledge((epoch(2), Lsn(6)));
+        head.go_on(after, Lsn(3), true);
+        head.epoch = 5;
+        head.acknowledge((epoch(2), Lsn(7)));
+        let late = |lsn, deed| check(&head, id, 2, epoch(2), Lsn(lsn), deed).is_ok();
+        assert!(late(2, Deed::Acknowledges) && late(2, Deed::Shows), "it is in the log that went on");
+        assert!(late(6, Deed::Acknowledges), "a secondary had it, and its loss is announced");
+        assert!(!late(6, Deed::Shows) && !late(6, Deed::Ships));
+        assert!(!late(7, Deed::Acknowledges), "nobody had acknowledged it when the loss was announced");
+    }
+}
