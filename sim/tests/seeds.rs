@@ -103,3 +103,11 @@ fn definitions_that_a_cut_has_given_up_are_not_required() {
     let report = run_seed(2_014_872, Scale::Region, Some(any_history), false);
     assert_eq!(report.violation.map(|violation| violation.check), Some("definitions"));
 }
+
+/// A primary acknowledged a change of definitions after the catalog had named another, which had the record and had heard
+/// that it was committed: the check did not know the definitions that held from then on.
+#[test]
+fn a_change_that_a_replaced_primary_acknowledges_holds() {
+    let report = run_seed(1_072, Scale::Regions, None, false);
+    assert_eq!(report.violation, None);
+}

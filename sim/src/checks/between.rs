@@ -75,26 +75,34 @@ impl World {
         reign == Some(self.regions[self.nodes[index].region].catalog.partitions[&id].reign)
     }
 
-    /// A reign of the meta partition has committed its start, and with it all changes of definitions that its log holds.
-    /// Without a loss each of them was met when it was committed; after one the log may be that of a primary which had been
-    /// replaced, and committed changes that nobody was told of: it may find them committed when it starts anew.
+    /// A reign of the meta partition has committed its start, and with it all changes of definitions that its log holds. Some
+    /// were met by no commit point that counts: one that had been replaced in the catalog still acknowledged them, and whoever
+    /// is named next had heard so. After a loss the log may be that of such a primary, and have what nobody was told of.
     fn find_definitions(&mut self, index: usize, id: PartitionId, start: Lsn) {
         let region = self.nodes[index].region;
         let announced = |((of, ordinal, _), loss): (&(usize, Ordinal, Reign), &Loss)| {
             (*of, *ordinal) == (region, id.ordinal) && loss.gives_up()
         };
-        if !self.leads_by_the_catalog(index, id) || !self.checks.announced.iter().any(announced) {
+        let lossy = self.checks.announced.iter().any(announced);
+        if !self.leads_by_the_catalog(index, id) {
             return;
         }
         let Some(hosted) = self.nodes[index].hosted(id) else { return };
         let (now, lineage) = (self.term(region), &hosted.log.summary.lineage);
+        let mut judged = Ok(());
         for lsn in (1..start.0).map(Lsn) {
             let record = lineage.epoch_at(lsn).and_then(|epoch| self.checks.names.record(id.ordinal, epoch, lsn));
             let Some(Record { epoch, body: Body::Commit { txn, ts, .. }, .. }) = record else { continue };
             let Some(change) = self.clients.txns.get(&txn).and_then(|held| held.change) else { continue };
             let term = self.checks.history.term(id.ordinal, epoch).cloned().unwrap_or_default();
-            self.checks.definitions.find(&now, (epoch, lsn), &term, txn, (ts, change.version));
+            let (name, made) = ((epoch, lsn), (ts, change.version));
+            if lossy {
+                self.checks.definitions.find(&now, name, &term, txn, made);
+            } else {
+                judged = judged.and(self.checks.definitions.commit(true, name, &term, txn, made));
+            }
         }
+        self.judge(definitions::NAME, judged);
     }
 
     /// A writable primary mints a record.
