@@ -66,6 +66,7 @@ struct Held {
     except: BTreeMap<PartitionId, Instant>,
 }
 
+/// Kept although the replica is deleted: an old primary that hears of nothing would get grants again if another copy came.
 #[derive(Clone, Debug)]
 struct Known {
     reign: Reign,
@@ -246,10 +247,5 @@ impl Leases {
     pub fn held_until(&self, id: PartitionId, member: Member) -> Instant {
         let held = self.held.get(&member.node).filter(|held| held.from == member);
         held.map_or(Instant::default(), |held| held.except.get(&id).copied().unwrap_or(held.until))
-    }
-
-    /// A partition left this node.
-    pub fn forget(&mut self, id: PartitionId) {
-        self.reigns.remove(&id);
     }
 }

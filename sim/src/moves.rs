@@ -96,7 +96,6 @@ impl World {
         process.hosted.remove(&id);
         process.reports.remove(&id);
         process.damaged.remove(&id);
-        process.leases.forget(id);
         process.removed.insert(id);
         node.journal.forget(id);
         if node.disks.remove(&id).is_some() {

@@ -111,3 +111,11 @@ fn a_change_that_a_replaced_primary_acknowledges_holds() {
     let report = run_seed(1_072, Scale::Regions, None, false);
     assert_eq!(report.violation, None);
 }
+
+/// A leaf that was cut off led on in a reign that had ended. Its only secondary gave its copy away, forgot with it that
+/// there was a later reign, got another copy, and granted the lease for reads again.
+#[test]
+fn who_gave_a_copy_away_grants_nothing_for_an_old_reign() {
+    let report = run_seed(3_004_328, Scale::Region, None, false);
+    assert_eq!(report.violation, None);
+}

@@ -275,7 +275,6 @@ impl Leaf {
                 let _ = stopped.await;
             }
         }
-        self.shared.leases.lock().forget(id);
         self.damages.healed(id);
         self.overlays.lock().remove(&id);
         let dropped = match self.shared.log.summary(id) {
