@@ -65,9 +65,7 @@ pub struct Bond {
     changed: Notify,
     /// There is something to report.
     news: Notify,
-    /// The master's catalog when it answered first.
-    first: Mutex<Option<Revision>>,
-    /// Whether that is here.
+    /// Whether the catalog is here that the master had when it answered first.
     caught_up: watch::Sender<bool>,
 }
 
@@ -88,21 +86,14 @@ impl Bond {
     /// Of a process that has not been answered yet.
     pub fn new(member: Member, clock: fn() -> Duration) -> Bond {
         let (lease, locks) = (Mutex::default(), Mutex::default());
-        let (changed, news, first) = (Notify::new(), Notify::new(), Mutex::default());
-        Bond { member, clock, lease, locks, changed, news, first, caught_up: watch::Sender::new(false) }
+        let (changed, news) = (Notify::new(), Notify::new());
+        Bond { member, clock, lease, locks, changed, news, caught_up: watch::Sender::new(false) }
     }
 
     /// Returns when all is known here that was decided before this process began. Without a master it waits.
     pub async fn caught_up(&self) {
         // An error would say that the sender is gone, which is held here.
         let _ = self.caught_up.subscribe().wait_for(|caught_up| *caught_up).await;
-    }
-
-    fn compare(&self, here: Revision, master: Revision) {
-        let first = *self.first.lock().get_or_insert(master);
-        if here >= first {
-            self.caught_up.send_replace(true);
-        }
     }
 
     /// This process.
@@ -166,11 +157,15 @@ impl Bond {
     /// Reports to the master for as long as the process lives.
     pub async fn run(region: Arc<Region>) {
         let bond = &region.bond;
+        // The master's catalog when it answered first.
+        let mut first: Option<Revision> = None;
         loop {
             let sent = (bond.clock)();
             let answered = match beat(&region).await {
                 Some(orders) => {
-                    bond.compare(region.catalog.state().revision, orders.revision);
+                    if region.catalog.state().revision >= *first.get_or_insert(orders.revision) {
+                        bond.caught_up.send_replace(true);
+                    }
                     bond.obey(&region, sent, orders);
                     true
                 }

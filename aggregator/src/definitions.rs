@@ -287,7 +287,8 @@ async fn count_up(change: &mut Transaction, database: DatabaseId, at_least: u64)
 
 /// A promotion is being carried out.
 fn other_history(partition: PartitionId) -> Error {
-    Error::new(9005, format!("Partition {partition} has no primary right now: repeat the statement"))
+    let what = "has not carried out the last promotion of its database as far as the others";
+    Error::new(9005, format!("Partition {partition} {what}: repeat the statement"))
 }
 
 fn version_of(row: Bytes) -> Result<SchemaVersion> {

@@ -124,23 +124,20 @@ impl Leases {
         Heartbeat { from: self.me, sent: now, revision: self.revision }
     }
 
-    /// Answers another node's heartbeat with a grant.
-    pub fn on_heartbeat(&mut self, now: Instant, beat: &Heartbeat) -> Granted {
+    /// Answers another node's heartbeat with a grant, and tells whether some reign waited for an older grant to that process
+    /// to run out, and need not any more.
+    pub fn on_heartbeat(&mut self, now: Instant, beat: &Heartbeat) -> (Granted, bool) {
         self.note(now, beat.from);
         let except = self.reigns.iter().filter(|(_, known)| known.revision > beat.revision).map(|(id, _)| *id);
         let except = if self.options.has(Planted::GrantsRenewed) { vec![] } else { except.collect() };
         let revision = self.granted.get(&beat.from).map_or(beat.revision, |grant| grant.revision.max(beat.revision));
         self.granted.insert(beat.from, Grant { until: now + self.options.lease, revision });
         let any = self.options.has(Planted::HeartbeatVoids);
+        let mut freed = false;
         for known in self.reigns.values_mut().filter(|known| known.revision <= revision || any) {
-            known.open.remove(&beat.from);
+            freed |= known.open.remove(&beat.from).is_some();
         }
-        Granted { from: self.me, sent: beat.sent, except }
-    }
-
-    /// Whether a reign waits here for a grant to this process to run out. A heartbeat may end that.
-    pub fn is_awaited(&self, member: Member) -> bool {
-        self.reigns.values().any(|known| known.open.contains_key(&member))
+        (Granted { from: self.me, sent: beat.sent, except }, freed)
     }
 
     /// Counts a grant, from the time its request was sent.

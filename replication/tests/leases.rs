@@ -172,7 +172,7 @@ impl World {
         let (from, to, beat) = self.beats.swap_remove(index);
         if self.alive(to) {
             let granted = self.with(to.node.0, |process, now| process.leases.on_heartbeat(now, &beat));
-            self.grants.extend(granted.map(|granted| (from, granted)));
+            self.grants.extend(granted.map(|(granted, _)| (from, granted)));
             if self.up_to(4) == 0 {
                 self.beats.push((from, to, beat));
             }

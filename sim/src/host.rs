@@ -80,7 +80,7 @@ impl World {
         match packet {
             Packet::Frame(frame) => self.feed(index, frame.partition, Input::Frame(frame)),
             Packet::Beat(beat) => {
-                let granted = process.leases.on_heartbeat(now, &beat);
+                let (granted, _) = process.leases.on_heartbeat(now, &beat);
                 self.send(here, from, Packet::Granted(granted));
             }
             Packet::Granted(granted) => process.leases.on_granted(now, &granted),

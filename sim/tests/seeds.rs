@@ -22,41 +22,41 @@ fn the_same_seed_is_the_same_history() {
     }
 }
 
+fn holds(seed: u64, scale: Scale) {
+    let report = run_seed(seed, scale, None, false);
+    assert_eq!(report.violation, None, "seed {seed}");
+}
+
 /// A primary that was sealed for a hand-over, and heard no more of the catalog, went on showing what it had.
 #[test]
 fn a_primary_that_hands_over_shows_nothing() {
-    let report = run_seed(715_266, Scale::Region, None, false);
-    assert_eq!(report.violation, None);
+    holds(715_266, Scale::Region);
 }
 
 /// A secondary took a late mark of the reign before its region was promoted, and was named when the region followed
 /// anew: the next promotion lost what had been acknowledged under a SYNC link.
 #[test]
 fn a_late_mark_takes_nothing_from_a_sync_link() {
-    let report = run_seed(900_265, Scale::Regions, None, false);
-    assert_eq!(report.violation, None);
+    holds(900_265, Scale::Regions);
 }
 
 /// A move deleted a copy and another one made it anew. Its primary saw no view in between, and counted what the first had.
 #[test]
 fn a_copy_that_was_made_again_has_acknowledged_nothing() {
-    let report = run_seed(2_002_182, Scale::Region, None, false);
-    assert_eq!(report.violation, None);
+    holds(2_002_182, Scale::Region);
 }
 
 /// A damaged member took over a copy that ended below what it had acknowledged, lost power, and was named by the next
 /// process's word: that it had to leave its set first was not known any more.
 #[test]
 fn a_member_takes_no_copy() {
-    let report = run_seed(2_012_543, Scale::Regions, None, false);
-    assert_eq!(report.violation, None);
+    holds(2_012_543, Scale::Regions);
 }
 
 /// A log that had carried out a promotion of another history, and was not rewound yet, had the cut of an earlier one.
 #[test]
 fn a_promotion_of_another_history_lowers_the_cut() {
-    let report = run_seed(2_000_497, Scale::Regions, None, false);
-    assert_eq!(report.violation, None);
+    holds(2_000_497, Scale::Regions);
 }
 
 /// A process stood still while a Lock waited. When it went on, the Rollback of the transaction was read first: locks
@@ -64,8 +64,7 @@ fn a_promotion_of_another_history_lowers_the_cut() {
 #[test]
 fn what_comes_after_its_rollback_locks_nothing() {
     for seed in [2_023_828, 2_007_436, 2_008_670] {
-        let report = run_seed(seed, Scale::Region, None, false);
-        assert_eq!(report.violation, None, "seed {seed}");
+        holds(seed, Scale::Region);
     }
 }
 
@@ -73,32 +72,28 @@ fn what_comes_after_its_rollback_locks_nothing() {
 /// its client was told of a commit that had been lost meanwhile.
 #[test]
 fn an_answer_may_come_after_the_loss() {
-    let report = run_seed(2_029_842, Scale::Region, None, false);
-    assert_eq!(report.violation, None);
+    holds(2_029_842, Scale::Region);
 }
 
 /// A primary that a standing order had replaced committed a change of definitions that nobody was told of, and was named
 /// again after a loss: the check did not know the definitions that held from then on.
 #[test]
 fn a_change_that_is_found_after_a_loss_holds() {
-    let report = run_seed(2_002_110, Scale::Region, None, false);
-    assert_eq!(report.violation, None);
+    holds(2_002_110, Scale::Region);
 }
 
 /// A standing order named a log that lacked an outcome below the cut of a recovery: the recovery aborted what was prepared
 /// there, as was announced, and the check expected readers to see it.
 #[test]
 fn what_a_short_log_aborts_is_expected_of_no_reader() {
-    let report = run_seed(2_007_686, Scale::Region, None, false);
-    assert_eq!(report.violation, None);
+    holds(2_007_686, Scale::Region);
 }
 
 /// A partition had carried out a recovery that gave up a change of definitions, and was told of that change by a primary of
 /// the meta partition that had not.
 #[test]
 fn definitions_that_a_cut_has_given_up_are_not_required() {
-    let report = run_seed(2_014_872, Scale::Region, None, false);
-    assert_eq!(report.violation, None);
+    holds(2_014_872, Scale::Region);
     let any_history = Planted::Replica(replication::Planted::AnyHistory);
     let report = run_seed(2_014_872, Scale::Region, Some(any_history), false);
     assert_eq!(report.violation.map(|violation| violation.check), Some("definitions"));
@@ -108,14 +103,12 @@ fn definitions_that_a_cut_has_given_up_are_not_required() {
 /// that it was committed: the check did not know the definitions that held from then on.
 #[test]
 fn a_change_that_a_replaced_primary_acknowledges_holds() {
-    let report = run_seed(1_072, Scale::Regions, None, false);
-    assert_eq!(report.violation, None);
+    holds(1_072, Scale::Regions);
 }
 
 /// A leaf that was cut off led on in a reign that had ended. Its only secondary gave its copy away, forgot with it that
 /// there was a later reign, got another copy, and granted the lease for reads again.
 #[test]
 fn who_gave_a_copy_away_grants_nothing_for_an_old_reign() {
-    let report = run_seed(3_004_328, Scale::Region, None, false);
-    assert_eq!(report.violation, None);
+    holds(3_004_328, Scale::Region);
 }

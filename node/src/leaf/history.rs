@@ -106,9 +106,10 @@ pub fn set_aside_replaced(
     (other, end): (&Lineage, Lsn),
     promotions: &[Promotion],
 ) -> Result<(), RewindError> {
-    let Some(summary) = shared.log.summary(id) else { return Ok(()) };
+    let Some(summary) = shared.log.summary(id).filter(|summary| !summary.damaged) else { return Ok(()) };
     let (common, trimmed) = (summary.lineage.common_point(summary.end, other, end), summary.first.prev());
-    if summary.damaged {
+    let replaced = Replaced { state, lineage: &summary.lineage, trimmed, end: summary.end, other, common };
+    if replaced.is_held() {
         return Ok(());
     }
     if state.applied() < trimmed {
@@ -118,10 +119,12 @@ pub fn set_aside_replaced(
     let (database, dir) = (id.database.to_string(), &shared.divergence_dir);
     let exchange = exchange(common, other, promotions);
     let aside = Aside { dir, database: &database, partition: id, id: exchange, created: wall_millis() };
-    let replaced = Replaced { state, lineage: &summary.lineage, trimmed, end: summary.end, other, common };
     let log = PartitionLog::new(&shared.log, id);
     let kept = storage::rewind::set_aside_replaced(&replaced, &log, &aside)?;
-    tracing::info!(partition = %id, %common, transactions = kept.summary.transactions, file = ?kept.file, "a copy replaces a history");
+    if let Some(file) = &kept.file {
+        let transactions = kept.summary.transactions;
+        tracing::info!(partition = %id, %common, transactions, ?file, "what a copy replaces is set aside");
+    }
     Ok(())
 }
 

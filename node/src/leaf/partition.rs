@@ -72,6 +72,14 @@ pub struct PartitionHandle {
 }
 
 impl PartitionHandle {
+    /// To somebody who plays the task in a test.
+    #[cfg(test)]
+    pub fn to(events: mpsc::Sender<Event>, state: StateSlot, status: Status) -> PartitionHandle {
+        let (reports, _) = mpsc::unbounded_channel();
+        let (_, status) = watch::channel(Arc::new(status));
+        PartitionHandle { events, reports, state, status, away: Arc::default() }
+    }
+
     /// Asks the replica for a step of a transaction. `None`: the task has ended.
     pub async fn txn(&self, request: TxnRequest) -> Option<Answer> {
         let (reply, answer) = oneshot::channel();

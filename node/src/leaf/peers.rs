@@ -173,11 +173,7 @@ impl Peers {
                 }
                 HEARTBEAT => {
                     let beat: Heartbeat = decode(&message.payload).map_err(|error| error.to_string())?;
-                    let (granted, freed) = {
-                        let mut leases = self.shared.leases.lock();
-                        let awaited = leases.is_awaited(from);
-                        (leases.on_heartbeat(clock::now(), &beat), awaited && !leases.is_awaited(from))
-                    };
+                    let (granted, freed) = self.shared.leases.lock().on_heartbeat(clock::now(), &beat);
                     if freed {
                         self.shared.hurry.obeyed();
                     }

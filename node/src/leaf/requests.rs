@@ -47,15 +47,9 @@ struct Inner {
     asides: Asides,
     damages: Arc<Damages>,
     log: Arc<NodeLog>,
-    touched: Mutex<Touched>,
-}
-
-/// Where the transactions of a session may hold locks.
-#[derive(Default)]
-struct Touched {
-    by: BTreeSet<(TxnId, PartitionId)>,
-    /// The session is over: nobody rolls back any more what is locked from now on.
-    over: bool,
+    /// Where the transactions of the session may hold locks. `None`: it is over, and nobody rolls back any more what is
+    /// locked from now on.
+    touched: Mutex<Option<BTreeSet<(TxnId, PartitionId)>>>,
 }
 
 impl LeafCalls {
@@ -68,14 +62,14 @@ impl LeafCalls {
         damages: Arc<Damages>,
         log: Arc<NodeLog>,
     ) -> LeafCalls {
-        let touched = Mutex::default();
+        let touched = Mutex::new(Some(BTreeSet::new()));
         LeafCalls { inner: Arc::new(Inner { partitions, overlays, rules, asides, damages, log, touched }) }
     }
 
     /// The session has ended: nobody will commit what it has locked.
     pub async fn roll_back(&self) {
-        let touched = std::mem::replace(&mut *self.inner.touched.lock(), Touched { over: true, ..Touched::default() });
-        for (txn, partition) in touched.by {
+        let touched = self.inner.touched.lock().take();
+        for (txn, partition) in touched.unwrap_or_default() {
             if let Some(handle) = self.inner.handle(partition) {
                 handle.txn(TxnRequest::Rollback { txn }).await;
             }
@@ -168,16 +162,16 @@ impl Inner {
         let handle = self.serving(partition)?;
         self.rules.admit(partition.database, &handle.status.borrow())?;
         let wait = Duration::from_millis(lock_wait_millis);
-        self.touched.lock().by.insert((txn, partition));
+        self.touched.lock().as_mut().ok_or_else(ended_meanwhile)?.insert((txn, partition));
         let lock = TxnRequest::Lock { txn, touch, stamp, keys: keys.into_iter().collect() };
         let lock = handle.txn_within(lock, wait).await;
         let epoch = match lock.ok_or(LeafRefusal::NoPartition)?.ok_or(LeafRefusal::LockWait)? {
             Answer::Locked { epoch } => epoch,
             answer => return Err(refusal(answer)),
         };
-        if self.touched.lock().over {
+        if !self.touched.lock().as_ref().is_some_and(|touched| touched.contains(&(txn, partition))) {
             handle.txn(TxnRequest::Rollback { txn }).await;
-            return Err(LeafRefusal::Invalid("its session is over".into()));
+            return Err(ended_meanwhile());
         }
         let overlays = self.overlays(partition);
         let mut touch = Touch { epoch: Some(epoch), ..touch };
@@ -233,9 +227,14 @@ impl Inner {
             }
             _ => None,
         };
+        if let Some(txn) = ends {
+            // Before it is sent: a lock that is taken after it finds that nobody will end it.
+            if let Some(touched) = self.touched.lock().as_mut() {
+                touched.remove(&(txn, partition));
+            }
+        }
         let answer = handle.txn(request).await;
         if let Some(txn) = ends {
-            self.touched.lock().by.remove(&(txn, partition));
             self.overlays(partition).forget(txn);
         }
         Ok(answer.map_or(LeafAnswer::Unknown, LeafAnswer::Txn))
@@ -470,6 +469,11 @@ fn merge(chunk: Vec<(Bytes, Bytes)>, own: &mut BTreeMap<Bytes, Own>, last: bool)
     rows.into_iter().filter_map(|(key, value)| Some((key, value?))).collect()
 }
 
+/// Who asked has ended the transaction, or is gone.
+fn ended_meanwhile() -> LeafRefusal {
+    LeafRefusal::Invalid("the transaction has ended, or its session".into())
+}
+
 fn refusal(answer: Answer) -> LeafRefusal {
     match answer {
         Answer::Refused(refusal) => LeafRefusal::Protocol(refusal),
@@ -499,7 +503,76 @@ fn refused(error: sql::Error) -> Stop {
 
 #[cfg(test)]
 mod tests {
+    use replication::{Replica, ReplicaOptions};
+    use storage::log::LogOptions;
+    use storage::state::{LogPosition, StateConfig, StateEnv};
+    use tokio::sync::mpsc;
+    use types::{ClusterId, DatabaseId, Epoch, Incarnation, Lineage, Member, NodeId, Ordinal, Revision, TableId};
+
     use super::*;
+    use crate::leaf::partition::Event;
+    use crate::leaf::state::StateSlot;
+
+    const ID: PartitionId = PartitionId { database: DatabaseId(5), ordinal: Ordinal(0) };
+
+    /// A session's calls, and what they ask of the only partition's task.
+    fn calls(dir: &std::path::Path) -> (LeafCalls, mpsc::Receiver<Event>) {
+        let env = StateEnv::new(&StateConfig::default()).unwrap();
+        let position = LogPosition { end: Lsn::ZERO, lineage: &Lineage::new() };
+        let state = PartitionState::open(&env, &dir.join("state"), ID.ordinal, position).unwrap();
+        let (log, _) = NodeLog::open(&dir.join("log"), LogOptions::default(), |_| ()).unwrap();
+        let me = Member { node: NodeId(1), incarnation: Incarnation(1) };
+        let status = Replica::new(ID, me, ReplicaOptions::default(), Default::default(), &mut vec![]).status();
+        let (events, asked) = mpsc::channel(8);
+        let handle = PartitionHandle::to(events, StateSlot::new(Arc::new(state)), status);
+        let partitions: Partitions = Partitions::default();
+        partitions.write().insert(ID, handle);
+        let asides = Asides { dir: dir.join("aside"), partitions: partitions.clone() };
+        let rules = Arc::new(Rules::new("leaf".into(), 0));
+        (LeafCalls::new(partitions, AllOverlays::default(), rules, asides, Arc::default(), Arc::new(log)), asked)
+    }
+
+    /// A task reads what a session's requests ask in any order: here the Lock comes after the Rollback.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_is_locked_after_its_rollback_is_given_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let (calls, mut asked) = calls(dir.path());
+        let txn = TxnId(7);
+        let (touch, batch) = (Touch::default(), WriteBatch::advance(TableId(1), 1, 0));
+        let write = WriteRequest {
+            partition: ID,
+            txn,
+            touch,
+            stamp: Revision(1),
+            lock_wait_millis: 60_000,
+            statement: 0,
+            batch,
+        };
+        let ask = |request| {
+            let inner = calls.inner.clone();
+            tokio::spawn(async move { inner.answer(request).await })
+        };
+        let mut next = async || match asked.recv().await {
+            Some(Event::Txn(request, reply, _)) => (request, reply),
+            _ => panic!("it asks for no step of a transaction"),
+        };
+        let written = ask(LeafRequest::Write(write));
+        let (lock, locked) = next().await;
+        assert!(matches!(lock, TxnRequest::Lock { .. }));
+        let rollback = TxnRequest::Rollback { txn };
+        let rolled_back = ask(LeafRequest::Txn { partition: ID, request: rollback.clone() });
+        // It is on its way, and not answered yet.
+        let (first, answer) = next().await;
+        assert_eq!(first, rollback);
+        let epoch = Epoch { number: 1, cluster: ClusterId(1), nonce: 1 };
+        locked.send(Answer::Locked { epoch }).unwrap();
+        let (second, answer_again) = next().await;
+        assert_eq!(second, rollback, "the lock is given back");
+        answer_again.send(Answer::RolledBack).unwrap();
+        assert!(matches!(written.await.unwrap(), LeafAnswer::Refused(LeafRefusal::Invalid(_))));
+        answer.send(Answer::RolledBack).unwrap();
+        assert!(matches!(rolled_back.await.unwrap(), LeafAnswer::Txn(Answer::RolledBack)));
+    }
 
     fn row(key: &str, value: &str) -> (Bytes, Bytes) {
         (Bytes::copy_from_slice(key.as_bytes()), Bytes::copy_from_slice(value.as_bytes()))

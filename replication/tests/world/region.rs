@@ -211,7 +211,7 @@ impl World {
         let beat = self.asked.remove(&(peer, node)).ok_or("there is no question")?;
         let now = self.now;
         let lease = self.node(node)?.options.lease;
-        let granted = self.node(node)?.leases.on_heartbeat(now, &beat);
+        let (granted, _) = self.node(node)?.leases.on_heartbeat(now, &beat);
         let except: Vec<String> = granted.except.iter().map(|id| format!(" except {id}")).collect();
         self.say(format_args!("n{node} grants n{peer} until {}{}", millis(now + lease), except.concat()));
         self.answered.insert((node, peer), granted);

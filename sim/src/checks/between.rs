@@ -79,14 +79,14 @@ impl World {
     /// were met by no commit point that counts: one that had been replaced in the catalog still acknowledged them, and whoever
     /// is named next had heard so. After a loss the log may be that of such a primary, and have what nobody was told of.
     fn find_definitions(&mut self, index: usize, id: PartitionId, start: Lsn) {
+        if !self.leads_by_the_catalog(index, id) {
+            return;
+        }
         let region = self.nodes[index].region;
         let announced = |((of, ordinal, _), loss): (&(usize, Ordinal, Reign), &Loss)| {
             (*of, *ordinal) == (region, id.ordinal) && loss.gives_up()
         };
         let lossy = self.checks.announced.iter().any(announced);
-        if !self.leads_by_the_catalog(index, id) {
-            return;
-        }
         let Some(hosted) = self.nodes[index].hosted(id) else { return };
         let (now, lineage) = (self.term(region), &hosted.log.summary.lineage);
         let mut judged = Ok(());

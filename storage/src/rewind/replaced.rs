@@ -36,6 +36,11 @@ pub struct Replaced<'a> {
 }
 
 impl Replaced<'_> {
+    /// The copy holds everything, as far as the lineages tell: nothing needs to be read.
+    pub fn is_held(&self) -> bool {
+        self.end == Lsn::ZERO || self.end <= self.common && !self.is_promoted()
+    }
+
     /// The copy's history has parted from this one by a promotion, or has had one since.
     fn is_promoted(&self) -> bool {
         let promotes = |entry: &LineageEntry| matches!(entry.kind, StartKind::Promotion { .. });
@@ -63,7 +68,7 @@ pub fn set_aside_replaced(
 ) -> Result<SetAside, RewindError> {
     let Replaced { state, lineage, end, common, .. } = *replaced;
     let nothing = SetAside { file: None, summary: Summary::default() };
-    if end == Lsn::ZERO || end <= common && !replaced.is_promoted() {
+    if replaced.is_held() {
         return Ok(nothing);
     }
     let end_epoch = epoch_at(state, lineage, end)?;
