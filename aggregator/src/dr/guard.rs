@@ -111,6 +111,8 @@ fn asked(state: &State) -> impl Iterator<Item = (LinkId, &SourceLink)> {
 pub async fn ask_all(region: Arc<Region>) {
     while let Err(error) = region.catalog.catch_up().await {
         tracing::debug!(%error, "it is not known yet who may have claimed a database");
+        // Who was removed from the region is told so at once.
+        sleep(RETRY_TIME).await;
     }
     let state = region.catalog.state();
     region.guard.begin(&state);

@@ -121,10 +121,15 @@ fn last_words(node: &Node) -> String {
 
 /// Whether this number is a living process of the node.
 pub fn is_process_of(node: &Node, pid: u32) -> bool {
+    is_process_with(pid, node.config().as_os_str().as_encoded_bytes())
+}
+
+fn is_process_with(pid: u32, wanted: &[u8]) -> bool {
     let Ok(command) = fs::read(format!("/proc/{pid}/cmdline")) else { return false };
-    let wanted = node.config();
-    let mentions = command.split(|byte| *byte == 0).any(|argument| argument == wanted.as_os_str().as_encoded_bytes());
-    mentions && !is_zombie(pid)
+    // Whoever started it goes on before the kernel has laid its arguments. Threads of the kernel have no program either.
+    let begins = || command.is_empty() && fs::read_link(format!("/proc/{pid}/exe")).is_ok();
+    let mentions = || command.split(|byte| *byte == 0).any(|argument| argument == wanted);
+    (mentions() || begins()) && !is_zombie(pid)
 }
 
 fn is_zombie(pid: u32) -> bool {
@@ -159,4 +164,27 @@ pub fn stop(node: &Node, pid: u32) -> Result<()> {
 fn signal(pid: u32, signal: i32) {
     // SAFETY: kill has no effect on this process's memory; the number was checked to be a process of this playground.
     unsafe { libc::kill(pid as i32, signal) };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The supervisor looks at every process as soon as its number is noted. One that it took for dead was an orphan.
+    #[test]
+    fn a_process_that_begins_is_alive() {
+        for round in 0..200 {
+            let wanted = "1000";
+            let mut child = Command::new("sleep").arg(wanted).process_group(0).spawn().unwrap();
+            assert!(is_process_with(child.id(), wanted.as_bytes()), "round {round}");
+            child.kill().unwrap();
+            // A zombie until it is waited for.
+            while !is_zombie(child.id()) {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            assert!(!is_process_with(child.id(), wanted.as_bytes()), "round {round}, killed");
+            child.wait().unwrap();
+            assert!(!is_process_with(child.id(), wanted.as_bytes()), "round {round}, gone");
+        }
+    }
 }

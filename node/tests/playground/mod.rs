@@ -142,13 +142,16 @@ impl Playground {
     }
 
     fn node_command(&self, command: &str, name: &str, variables: &[(&str, &str)]) {
-        let status = Command::new(env!("CARGO_BIN_EXE_perennial"))
+        let output = Command::new(env!("CARGO_BIN_EXE_perennial"))
             .envs(variables.iter().copied())
             .args(["playground", command, name, "--dir"])
             .arg(self.dir.path())
-            .status()
+            .output()
             .expect("the binary starts");
-        assert!(status.success(), "{command} {name} failed\n{}", self.last_words());
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "{command} {name} failed: {said}\n{}", self.last_words());
+        // No node needs to be ended by force.
+        assert!(!said.contains("it is killed"), "{said}\n{}", self.last_words());
     }
 
     /// Starts one more node; its name.
