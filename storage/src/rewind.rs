@@ -9,10 +9,10 @@
 //! 5. the cut of the log is synced;
 //! 6. the intent is cleared.
 //!
-//! Under an intent the replica serves nothing, is a member of nothing, and applies nothing but what step 2 asks for.
+//! Under an intent the replica serves nothing, is a member of nothing, and applies nothing.
 //! A restart opens the state, which may lag behind or stand at any record that was walked back to, and calls
-//! `resume`. Whether step 2 is done is told by the file's name; if it is not, the state is first brought up to the
-//! end of the log again, for old values are read from it. After step 5 the log holds no record above the point, so
+//! `resume`. Whether step 2 is done is told by the file's name. What the state has not applied it never does: old values
+//! come from the records themselves (`tail`). After step 5 the log holds no record above the point, so
 //! nothing is left to undo.
 //!
 //! The other places where something is set aside are here, too: commits that a promotion declares dead, before its
@@ -20,6 +20,7 @@
 
 mod partition_log;
 mod replaced;
+mod tail;
 
 use std::path::{Path, PathBuf};
 
@@ -34,6 +35,7 @@ use crate::divergence::{
 };
 use crate::log::ReadError;
 use crate::state::{PartitionState, StateError};
+use tail::Tail;
 
 pub use partition_log::PartitionLog;
 pub use replaced::{Replaced, set_aside_replaced};
@@ -198,13 +200,20 @@ fn set_aside_tail(
         return Ok(SetAside { file: None, summary: Summary::default() });
     }
     let last = log.record(end).map_err(failed("reading the last record"))?;
-    let header = |parted| aside.header((Reason::Rewind, intent.to, parted), (last.lsn, last.epoch));
-    if let Some(done) = already_set_aside(aside.dir, &header(state.lineage().epoch_at(intent.to)))? {
+    let parted = match intent.to > state.applied() {
+        true => Some(log.record(intent.to).map_err(failed("reading the record at the parting point"))?.epoch),
+        false => state.lineage().epoch_at(intent.to),
+    };
+    let header = aside.header((Reason::Rewind, intent.to, parted), (last.lsn, last.epoch));
+    if let Some(done) = already_set_aside(aside.dir, &header)? {
         return Ok(done);
     }
-    catch_up(state, log, end)?;
-    let mut writer = DivergenceWriter::create(aside.dir, &header(state.lineage().epoch_at(intent.to)))?;
-    for_each_record(log, (intent.to.next(), end), |record| write_record(state, &mut writer, record))?;
+    let mut writer = DivergenceWriter::create(aside.dir, &header)?;
+    // Below the point, what the state has not applied is learnt from.
+    let told = (intent.to.min(state.applied()).next(), end);
+    let ends = tail::ends(log, told)?;
+    let mut tail = Tail::new(state);
+    for_each_record(log, told, |record| tail.write((record.lsn > intent.to).then_some(&mut writer), record, &ends))?;
     let (file, summary) = writer.finish()?;
     Ok(SetAside { file: Some(file), summary })
 }
@@ -280,24 +289,6 @@ fn write_rows(
     for write in writes {
         let old = state.before(&write.key, before, record.lsn)?;
         writer.entry(&about.entry(record.lsn, record.epoch, write.clone(), old))?;
-    }
-    Ok(())
-}
-
-/// Applies what the log holds above the state. The intent has made all of it durable, so flushing is free.
-fn catch_up(state: &PartitionState, log: &impl RecordSource, end: Lsn) -> Result<(), RewindError> {
-    while state.applied() < end {
-        let (mut group, mut bytes, mut lsn) = (Vec::new(), 0, state.applied().next());
-        while lsn <= end && bytes < GROUP_BYTES && group.len() < GROUP_RECORDS {
-            let record = log.record(lsn).map_err(failed("reading a record to apply"))?;
-            bytes += record.size();
-            group.push(record);
-            lsn = lsn.next();
-        }
-        state.apply(&group)?;
-        if state.should_flush() {
-            state.flush(end)?;
-        }
     }
     Ok(())
 }

@@ -29,6 +29,7 @@ mod rules;
 mod scrub;
 mod state;
 mod upkeep;
+mod vital;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -166,10 +167,11 @@ impl Leaf {
         let (overlays, collected, damages) = (Arc::default(), Arc::default(), Arc::default());
         let views_forgotten = Arc::default();
         let leaf = Leaf { options, shared, env, partitions, overlays, rules, collected, damages, views_forgotten };
-        tokio::spawn(heal::run(leaf.clone(), damaged));
-        tokio::spawn(control::run(leaf.clone()));
-        tokio::spawn(upkeep::run(leaf.clone()));
-        tokio::spawn(scrub::run(leaf.clone()));
+        let fatal = &leaf.shared.fatal;
+        vital::spawn(fatal, "the task that replaces damaged replicas".into(), heal::run(leaf.clone(), damaged));
+        vital::spawn(fatal, "the task that obeys the master".into(), control::run(leaf.clone()));
+        vital::spawn(fatal, "the task that frees space".into(), upkeep::run(leaf.clone()));
+        vital::spawn(fatal, "the task that reads files over".into(), scrub::run(leaf.clone()));
         Ok(leaf)
     }
 

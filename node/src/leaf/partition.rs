@@ -27,7 +27,7 @@ use super::links::Links;
 use super::master::MasterClient;
 use super::peers::Peers;
 use super::state::{StateDirs, StateSlot};
-use super::upkeep;
+use super::{upkeep, vital};
 use crate::clock;
 
 /// Events that may wait for a partition's task.
@@ -254,7 +254,8 @@ impl PartitionTask {
             is_damaged: false,
             leads_sink: None,
         };
-        tokio::spawn(task.run(effects));
+        let fatal = task.shared.fatal.clone();
+        vital::spawn(&fatal, format!("the replica of partition {id}"), task.run(effects));
         PartitionHandle { events: sender, reports: report, state, status: watcher, away }
     }
 

@@ -15,6 +15,7 @@ use bytes::Bytes;
 use types::state::{self, Space, Version};
 use types::{Body, Epoch, Lineage, LineageEntry, Lsn, Record, StartKind, Timestamp, TxnId, Write};
 
+use super::tail::{Ends, Tail, ends};
 use super::{About, Aside, RecordSource, RewindError, SetAside, already_set_aside, for_each_record};
 use crate::divergence::{DivergenceWriter, Entry, Reason, Stage, Summary};
 use crate::state::{PartitionState, StateError};
@@ -80,17 +81,11 @@ pub fn set_aside_replaced(
     let mut writer = DivergenceWriter::create(aside.dir, &header)?;
     // What the state has not applied is read from there, also where both histories have it: rows before are told by it.
     let rest = (replaced.told_by_state().next(), end);
-    let mut ends = Ends::new();
-    for_each_record(log, rest, |record| {
-        if let Body::Outcome { txn, decision, .. } = record.body {
-            ends.insert(txn, decision);
-        }
-        Ok(())
-    })?;
+    let ends = ends(log, rest)?;
     for entry in known_by_state(replaced, &ends)? {
         writer.entry(&entry?)?;
     }
-    let mut tail = Tail { state, prepared: BTreeMap::new(), rows: BTreeMap::new() };
+    let mut tail = Tail::new(state);
     let promoted = replaced.is_promoted();
     let is_lacking = |record: &Record| match &record.body {
         _ if record.lsn > common => true,
@@ -167,85 +162,4 @@ fn known_by_state<'a>(
         Ok(about.entry(lsn, epoch_at(state, lineage, lsn)?, Write { key, value }, old))
     });
     Ok(committed.chain(open))
-}
-
-/// How the transactions ended that the walk over the log meets: `None` is an abort.
-type Ends = BTreeMap<TxnId, Option<Timestamp>>;
-
-/// What is known of the part of the log that is read, as far as it is read.
-struct Tail<'a> {
-    state: &'a PartitionState,
-    /// Shares whose Prepare the state has not applied.
-    prepared: BTreeMap<TxnId, Vec<Write>>,
-    /// Rows that records above the state have written, and when.
-    rows: BTreeMap<Bytes, BTreeMap<Timestamp, Option<Bytes>>>,
-}
-
-impl Tail<'_> {
-    /// Learns from one record, and sets aside what it did, if there is a writer.
-    fn write(
-        &mut self,
-        writer: Option<&mut DivergenceWriter>,
-        record: &Record,
-        ends: &Ends,
-    ) -> Result<(), RewindError> {
-        match &record.body {
-            Body::Commit { txn, ts, writes } => {
-                let about = About { stage: Stage::Commit, txn: *txn, ts: *ts, first: None };
-                self.rows(writer, record, &about, writes)
-            }
-            Body::Outcome { txn, first, decision: Some(ts) } => {
-                let writes = match self.prepared.remove(txn) {
-                    Some(writes) => writes,
-                    None => self.state.prepared(*txn)?.map(|prepared| prepared.writes).unwrap_or_default(),
-                };
-                let about = About { stage: Stage::Commit, txn: *txn, ts: *ts, first: Some(*first) };
-                self.rows(writer, record, &about, &writes)
-            }
-            Body::Prepare { txn, bound, first, writes } => {
-                let stage = match ends.get(txn) {
-                    Some(Some(_)) => {
-                        self.prepared.insert(*txn, writes.clone());
-                        return Ok(());
-                    }
-                    Some(None) => Stage::Aborted,
-                    None => Stage::Prepared,
-                };
-                self.rows(writer, record, &About { stage, txn: *txn, ts: *bound, first: Some(*first) }, writes)
-            }
-            Body::Outcome { decision: None, .. } | Body::EpochStart { .. } | Body::Forget { .. } => Ok(()),
-        }
-    }
-
-    /// What a row was before a record wrote it. Times need not have the order of the log.
-    fn before(&self, key: &Bytes, ts: Timestamp, lsn: Lsn) -> Result<Option<Bytes>, RewindError> {
-        let applied = self.state.version_before(key, ts, lsn)?;
-        let above = self.rows.get(key).and_then(|versions| versions.range(..ts).next_back());
-        Ok(match (applied, above) {
-            (Some(applied), Some((at, _))) if applied.ts > *at => applied.value,
-            (_, Some((_, value))) => value.clone(),
-            (applied, None) => applied.and_then(|applied| applied.value),
-        })
-    }
-
-    fn rows(
-        &mut self,
-        mut writer: Option<&mut DivergenceWriter>,
-        record: &Record,
-        about: &About,
-        writes: &[Write],
-    ) -> Result<(), RewindError> {
-        let commits = about.stage == Stage::Commit;
-        let before = if commits { about.ts } else { Timestamp::MAX };
-        for write in writes {
-            let old = self.before(&write.key, before, record.lsn)?;
-            if commits && record.lsn > self.state.applied() {
-                self.rows.entry(write.key.clone()).or_default().insert(about.ts, write.value.clone());
-            }
-            if let Some(writer) = &mut writer {
-                writer.entry(&about.entry(record.lsn, record.epoch, write.clone(), old))?;
-            }
-        }
-        Ok(())
-    }
 }

@@ -70,13 +70,20 @@ impl PartitionState {
     /// What a row was just before a record at `lsn` wrote it at `ts`: the newest version below both, by the lineage
     /// of that time.
     pub fn before(&self, row: &[u8], ts: Timestamp, lsn: Lsn) -> Result<Option<Bytes>, StateError> {
-        Ok(self.version_before(row, ts, lsn)?.and_then(|latest| latest.value))
+        let lineage = self.snapshot().1.lineage;
+        Ok(self.version_before(row, ts, lsn, &lineage)?.and_then(|latest| latest.value))
     }
 
-    /// The same with its time and position, deletions included.
-    pub(crate) fn version_before(&self, row: &[u8], ts: Timestamp, lsn: Lsn) -> Result<Option<Latest>, StateError> {
-        let (snapshot, position) = self.snapshot();
-        let mut then = Lineage::clone(&position.lineage);
+    /// The same with its time and position, deletions included, by a lineage that the state's is a part of.
+    pub(crate) fn version_before(
+        &self,
+        row: &[u8],
+        ts: Timestamp,
+        lsn: Lsn,
+        lineage: &Lineage,
+    ) -> Result<Option<Latest>, StateError> {
+        let (snapshot, _) = self.snapshot();
+        let mut then = lineage.clone();
         then.cut(lsn.prev());
         newest(&snapshot, row, ts.prev(), |ts, at| at < lsn && !then.is_dead(ts, at))
     }

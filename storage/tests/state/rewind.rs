@@ -192,6 +192,7 @@ fn calls(log: &[Record], to: usize) -> usize {
     let (env, dir) = (env(1 << 20), tempfile::tempdir().unwrap());
     let mut on_disk = Log::new(log);
     let state = open(&env, &dir.path().join("state"), log);
+    replay(&state, log);
     rewind(&state, &mut on_disk, &aside(dir.path()), &intent(Lsn(to as u64), log)).unwrap();
     on_disk.calls.get()
 }
@@ -213,6 +214,29 @@ proptest! {
         let calls = 2 * (log.len() - to) + log.len() + 3;
         let fuses: Vec<_> = fuses.iter().map(|fuse| fuse.index(calls)).collect();
         interrupted(&log, to, flushed, &fuses, after_effect, memtable_bytes);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// What the state has not applied may not be committed: it is not in the state after the rewind either.
+    #[test]
+    fn a_rewind_applies_nothing(
+        steps in prop::collection::vec(step(), 10..40),
+        to in any::<prop::sample::Index>(),
+        applied in any::<prop::sample::Index>(),
+    ) {
+        let log = Writer::write(&steps);
+        let (to, applied) = (to.index(log.len()), applied.index(log.len() + 1));
+        let (env, dir) = (env(1 << 20), tempfile::tempdir().unwrap());
+        let state = open(&env, &dir.path().join("state"), &log);
+        replay(&state, &log[..applied]);
+        let (mut on_disk, aside_dir) = (Log::new(&log), dir.path().join("aside"));
+        let done = rewind(&state, &mut on_disk, &aside(&aside_dir), &intent(Lsn(to as u64), &log)).unwrap();
+        prop_assert_eq!(state.applied(), Lsn(applied.min(to) as u64));
+        assert_is(&state, &log[..applied.min(to)]);
+        prop_assert_eq!(done.file.as_deref().map(in_file).unwrap_or_default(), expected(&log, to));
     }
 }
 
@@ -273,6 +297,7 @@ fn a_damaged_file_is_written_again_while_the_log_has_its_records() {
     let log = Writer::write(&vec![Step::Commit(vec![(1, Some(3)), (2, Some(4))], false); 9]);
     let (env, dir) = (env(1 << 20), tempfile::tempdir().unwrap());
     let state = open(&env, &dir.path().join("state"), &log);
+    replay(&state, &log);
     let mut on_disk = Log::new(&log);
     let wish = intent(Lsn(5), &log);
     on_disk.fuse.set(Some(calls(&log, 5) - 2));
