@@ -26,6 +26,8 @@ pub struct RegionOptions {
     pub partition_wait: Duration,
     /// Partitions of a database that is created without PARTITIONS; default: four for each leaf.
     pub partitions: Option<u32>,
+    /// Copies of each partition of a database that is created without redundancy; default: two, where there are groups.
+    pub redundancy: Option<u8>,
     /// RPC addresses of aggregators that are added as soon as they announce themselves.
     pub founders: Vec<String>,
     /// A clock that nobody sets back, and that runs while the machine sleeps.

@@ -84,6 +84,9 @@ pub struct Cluster {
     /// Partitions of a database that is created without PARTITIONS; default: four for each leaf.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub partitions: Option<u32>,
+    /// Copies of each partition of a database that is created without redundancy, 1 to 3; default: 2.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub redundancy: Option<u8>,
     /// Most partitions that move at a time (REBALANCE, REMOVE LEAF); default: 4.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub moves_at_once: Option<usize>,
@@ -99,6 +102,8 @@ pub struct Replication {
     pub renew: Span,
     /// Silence of this length is a failure.
     pub failure_timeout: Span,
+    /// So long may a disk take for what must get onto it; a leaf whose disk takes longer is taken for failed.
+    pub slow_timeout: Span,
     /// A replica with an empty log is fed a log of up to this many records; a longer one is copied as state.
     pub copy_records_min: u64,
 }
@@ -156,6 +161,7 @@ impl Default for Replication {
             lease: Span(options.lease),
             renew: Span(options.renew),
             failure_timeout: Span(options.failure_timeout),
+            slow_timeout: Span(options.slow_timeout),
             copy_records_min: options.copy_records_min,
         }
     }
@@ -260,6 +266,13 @@ impl Config {
         if self.log.flush_interval.0 > Duration::from_secs(1) {
             return Err(format!("log.flush_interval is {}, must be 1s or less", self.log.flush_interval));
         }
+        if self.cluster.redundancy.is_some_and(|copies| !(1..=3).contains(&copies)) {
+            return Err("cluster.redundancy is 1 to 3".into());
+        }
+        if self.replication.slow_timeout.0 < Duration::from_secs(1) {
+            let slow = self.replication.slow_timeout;
+            return Err(format!("replication.slow_timeout is {slow}, must be 1s or more: disks pause"));
+        }
         self.replica_options().validate().map_err(|error| format!("replication: {error}"))
     }
 
@@ -274,6 +287,7 @@ impl Config {
             lease: self.replication.lease.0,
             renew: self.replication.renew.0,
             failure_timeout: self.replication.failure_timeout.0,
+            slow_timeout: self.replication.slow_timeout.0,
             copy_records_min: self.replication.copy_records_min,
             ..ReplicaOptions::default()
         }

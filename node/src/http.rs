@@ -57,6 +57,7 @@ fn of_region(region: &Region) -> Vec<Metric> {
     let leads = |replica: &&aggregator::protocol::ReplicaReport| replica.leading.as_ref().is_some_and(|l| l.serving);
     let serving = up.iter().flat_map(|leaf| leaf.said.replicas.values()).filter(leads).count();
     let holders = state.nodes.values().filter(|node| node.holds_replicas()).count();
+    let removed = state.nodes.values().filter(|node| node.roles.leaf && node.removed).count();
     let moving = state.moves.values().filter(|wanted| wanted.begun.is_some()).count();
     let status = region.catalog.status();
     vec![
@@ -66,6 +67,7 @@ fn of_region(region: &Region) -> Vec<Metric> {
         ("perennial_catalog_revision", "Commands that the catalog has applied", state.revision.0),
         ("perennial_leaves", "Leaves of the cluster", holders as u64),
         ("perennial_leaves_up", "Leaves heard of late", up.len() as u64),
+        ("perennial_leaves_removed", "Leaves that REMOVE LEAF has taken out", removed as u64),
         ("perennial_databases", "Databases", state.databases.len() as u64),
         ("perennial_swept_rows", "Rows of dropped tables that were taken out", region.sweeper.rows()),
         ("perennial_partitions", "Partitions of all databases", state.partitions.len() as u64),

@@ -198,6 +198,7 @@ async fn start_aggregator(config: &Config, process: &Process) -> Result<(Arc<Reg
         lock_wait: config.mysql.lock_wait_timeout.0,
         partition_wait: wait,
         partitions: config.cluster.partitions,
+        redundancy: config.cluster.redundancy,
         founders: listed,
         clock: || Duration::from_nanos(crate::clock::now().0),
     };

@@ -1,5 +1,5 @@
-//! A disk that fails under a running leaf: it gives its partitions up at once, others take over, and nothing that was
-//! acknowledged is lost.
+//! A disk that fails under a running leaf, or hangs: others take its partitions over, and nothing that was acknowledged
+//! is lost.
 
 mod playground;
 
@@ -9,7 +9,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use playground::Playground;
 
-/// `fdatasync` and `fsync` as a disk answers them that has lost what it was given, from when a file is there.
+const LEAF: &str = "east-leaf-0";
+
+/// `fdatasync` and `fsync` as a disk answers them that has lost what it was given, or does not answer, while a file is there.
 const SHIM: &str = r#"
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -18,6 +20,7 @@ const SHIM: &str = r#"
 #include <unistd.h>
 static int sync_by(const char *name, int fd) {
     if (access(getenv("FAIL_SYNCS"), F_OK) == 0) { errno = EIO; return -1; }
+    while (access(getenv("HANG_SYNCS"), F_OK) == 0) usleep(1000);
     return ((int (*)(int))dlsym(RTLD_NEXT, name))(fd);
 }
 int fdatasync(int fd) { return sync_by("fdatasync", fd); }
@@ -32,18 +35,24 @@ fn build_shim(dir: &Path) -> String {
     shim.to_str().expect("the path is text").to_string()
 }
 
-#[test]
-fn a_leaf_whose_disk_does_not_sync_gives_up_and_loses_nothing() {
-    // io_uring syncs past the C library.
-    let region = Playground::start_with(&["east"], 2, |text| text.replace("io_uring = true", "io_uring = false"));
-    let dir = tempfile::tempdir().expect("there is room");
-    let (shim, fails) = (build_shim(dir.path()), dir.path().join("syncs-fail"));
-    let leaf = "east-leaf-0";
-    region.kill(leaf);
-    let fails_at = fails.to_str().expect("the path is text");
-    region.start_node_with(leaf, &[("LD_PRELOAD", &shim), ("FAIL_SYNCS", fails_at)]);
+/// A region of two leaves, the first of which runs on such a disk; what it is told is named by the variable.
+fn start(variable: &str, at: &Path) -> Playground {
+    let edit = |text: &str| {
+        // io_uring syncs past the C library.
+        text.replace("io_uring = true", "io_uring = false").replace("slow_timeout = \"5s\"", "slow_timeout = \"1s\"")
+    };
+    let region = Playground::start_with(&["east"], 2, edit);
+    let shim = build_shim(at.parent().expect("it is a file in a folder"));
+    region.kill(LEAF);
+    let at = at.to_str().expect("the path is text");
+    region.start_node_with(LEAF, &[("LD_PRELOAD", &shim), (variable, at)]);
     region.sql(0, "CREATE DATABASE app PARTITIONS 4; CREATE TABLE app.t (id INT PRIMARY KEY)");
     region.wait_in_sync(0, 5);
+    region
+}
+
+/// Writes until `act` has returned, which may wait for more writes. Returns how many rows were acknowledged.
+fn under_writes(region: &Playground, act: impl FnOnce(&dyn Fn(u64))) -> String {
     let (written, stop) = (AtomicU64::new(0), AtomicBool::new(false));
     std::thread::scope(|scope| {
         scope.spawn(|| {
@@ -60,20 +69,60 @@ fn a_leaf_whose_disk_does_not_sync_gives_up_and_loses_nothing() {
             region.wait("writes go on", || written.load(Ordering::SeqCst) >= before + more);
         };
         some(20);
-        std::fs::write(&fails, "").expect("the directory can be written");
-        region.wait("the leaf ends by itself", || region.pid(leaf).is_none());
+        act(&some);
         some(20);
         stop.store(true, Ordering::SeqCst);
     });
-    let told = "SELECT detail FROM information_schema.PERENNIAL_CLUSTER_EVENTS WHERE event = 'leaf'";
-    let told = region.sql(0, told);
+    written.into_inner().to_string()
+}
+
+fn told(region: &Playground, event: &str) -> String {
+    region.sql(0, &format!("SELECT detail FROM information_schema.PERENNIAL_CLUSTER_EVENTS WHERE event = '{event}'"))
+}
+
+#[test]
+fn a_leaf_whose_disk_does_not_sync_gives_up_and_loses_nothing() {
+    let dir = tempfile::tempdir().expect("there is room");
+    let fails = dir.path().join("syncs-fail");
+    let region = start("FAIL_SYNCS", &fails);
+    let rows = under_writes(&region, |_| {
+        std::fs::write(&fails, "").expect("the directory can be written");
+        region.wait("the leaf ends by itself", || region.pid(LEAF).is_none());
+    });
+    let told = told(&region, "leaf");
     assert!(told.contains("gives up"), "the operator is told: {told}");
-    let rows = written.load(Ordering::SeqCst).to_string();
     let count = || region.sql(0, "SELECT COUNT(*) FROM app.t");
     assert_eq!(count(), rows, "what was acknowledged is there");
     std::fs::remove_file(&fails).expect("it is there");
-    region.start_node(leaf);
+    region.start_node(LEAF);
     region.wait_in_sync(0, 5);
     region.kill("east-leaf-1");
     assert_eq!(count(), rows, "and has everything");
+}
+
+#[test]
+fn others_take_over_from_a_leaf_whose_disk_hangs() {
+    let dir = tempfile::tempdir().expect("there is room");
+    let hangs = dir.path().join("syncs-hang");
+    let region = start("HANG_SYNCS", &hangs);
+    let address = region.json()["regions"][0]["leaves"][0]["addr"].as_str().expect("it has one").to_string();
+    let port = address.rsplit_once(':').expect("host:port").1;
+    let led = || {
+        let by = format!("port = {port} AND role = 'primary' AND `database` = 'app'");
+        region.sql(0, &format!("SELECT COUNT(*) FROM information_schema.PERENNIAL_PARTITIONS WHERE {by}"))
+    };
+    assert_ne!(led(), "0", "it leads something");
+    let rows = under_writes(&region, |some| {
+        std::fs::write(&hangs, "").expect("the directory can be written");
+        region.wait("others lead", || led() == "0");
+        some(20);
+        assert!(region.pid(LEAF).is_some(), "it has not ended");
+        std::fs::remove_file(&hangs).expect("it is there");
+    });
+    region.wait_in_sync(0, 5);
+    let told = told(&region, "disk");
+    assert!(told.contains("hangs") && told.contains("goes on"), "the operator is told: {told}");
+    assert_eq!(region.sql(0, "SELECT COUNT(*) FROM app.t"), rows, "what was acknowledged is there");
+    region.kill("east-leaf-1");
+    assert_eq!(region.sql(0, "SELECT COUNT(*) FROM app.t"), rows, "and it has everything");
 }

@@ -36,6 +36,8 @@ pub(crate) struct Feed {
     pub born: Instant,
     /// The process that has said that it needs a copy: records do not bring it along.
     pub lacks: Option<Member>,
+    /// Where the log ended, and when, at a moment after which the follower has not got up to there on its disk.
+    behind: Option<(Lsn, Instant)>,
 }
 
 impl Feed {
@@ -55,27 +57,44 @@ impl Feed {
             suspended: false,
             born: now,
             lacks: None,
+            behind: None,
         }
+    }
+
+    /// Looks whether the follower has got on its disk what the log held a while ago.
+    pub fn watch(&mut self, end: Lsn, now: Instant) {
+        if self.behind.is_none_or(|(then, _)| self.ack.durable >= then) {
+            self.behind = (self.ack.durable < end).then_some((end, now));
+        }
+    }
+
+    /// Whether something has been missing on the follower's disk for longer than this.
+    pub fn is_slow(&self, limit: Duration, now: Instant) -> bool {
+        self.behind.is_some_and(|(_, since)| now.since(since) > limit)
+    }
+
+    /// The same follower, of whom nothing is known but since when it is fed and held up.
+    fn anew(&self, from: Lsn, now: Instant) -> Feed {
+        Feed { born: self.born, behind: self.behind, ..Feed::new(self.id, from, now) }
     }
 
     /// Goes on after the common point. What this process has acknowledged under this stream stays true: only its
     /// words may come out of order.
     pub fn resume_member(&mut self, member: Member, from: Lsn, now: Instant) {
         let ack = if self.member == Some(member) { self.ack } else { Ack::default() };
-        *self = Feed { member: self.member, ack, born: self.born, ..Feed::new(self.id, from, now) };
+        *self = Feed { member: self.member, ack, ..self.anew(from, now) };
     }
 
     /// Goes on after the common point, with a follower whose log may have become shorter.
     pub fn resume(&mut self, from: Lsn, now: Instant) {
-        *self = Feed { member: self.member, born: self.born, ..Feed::new(self.id, from, now) };
+        *self = Feed { member: self.member, ..self.anew(from, now) };
     }
 
     /// The follower was taken out of the set, perhaps because its replica was found to be damaged: nothing that it has
     /// acknowledged counts before it has answered again. It is asked until it does.
     pub fn ask_anew(&mut self, now: Instant) {
         let from = self.base.max(self.ack.matched);
-        let (born, suspended, lacks) = (self.born, self.suspended, self.lacks);
-        *self = Feed { born, suspended, lacks, ..Feed::new(self.id, from, now) };
+        *self = Feed { suspended: self.suspended, lacks: self.lacks, ..self.anew(from, now) };
     }
 
     /// The follower's replica was opened anew: what was acknowledged before is not known to be there.

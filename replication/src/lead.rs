@@ -350,6 +350,11 @@ impl Replica {
         if !sync || self.repair.is_some() {
             return;
         }
+        leading.feeds.values_mut().for_each(|feed| feed.watch(end, now));
+        let slow = |member: &Member| {
+            let feed = leading.feeds.get(&member.node);
+            feed.is_some_and(|feed| feed.is_slow(options.slow_timeout, now)) && !options.has(Planted::SlowStays)
+        };
         let silent = |member: Member, since: Instant| {
             leases.is_gone(member)
                 || now.since(leases.heard(member.node).unwrap_or_default().max(since)) > options.failure_timeout
@@ -359,13 +364,14 @@ impl Replica {
             let said = leading.feeds.get(&member.node).and_then(|feed| feed.lacks);
             said == Some(*member) && !options.has(Planted::MemberAwaitsCopy)
         };
-        let lost = leading.members.iter().find(|m| **m != me && (silent(**m, since(&m.node)) || lacks(m)));
-        // A candidate that was not proposed yet may be let go: it is silent itself, or a member is, without which it can
+        let lost = leading.members.iter().find(|m| **m != me && (silent(**m, since(&m.node)) || lacks(m) || slow(m)));
+        // A candidate that was not proposed yet may be let go: it is silent or slow itself, or a member is, without which it can
         // never be proposed, or trimming has passed it by.
         if let Some(Pending { change: SetChange::Add(member), version: None, asked }) = leading.pending
             && (lost.is_some()
                 || silent(member, asked)
                 || lacks(&member)
+                || slow(&member)
                 || leading.ack(member).is_none_or(|ack| !reached(ack.matched)))
         {
             leading.pending = None;
@@ -374,7 +380,7 @@ impl Replica {
             let change = lost.map(|member| SetChange::Remove(*member)).or_else(|| {
                 let near = |member: &Member, ack: &Ack| {
                     let near = ack.matched.0 + options.join_records_max >= end.0 && reached(ack.matched);
-                    near && !silent(*member, Instant::default()) && !lacks(member)
+                    near && !silent(*member, Instant::default()) && !lacks(member) && !slow(member)
                 };
                 leading.fresh().find(|(member, ack)| near(member, ack)).map(|(member, _)| SetChange::Add(member))
             });

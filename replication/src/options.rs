@@ -15,6 +15,8 @@ pub struct ReplicaOptions {
     pub counted_percent: u32,
     /// Silence of this length is a failure.
     pub failure_timeout: Duration,
+    /// A member that answers, and does not get onto its disk what it was sent for this long, is taken out of the set.
+    pub slow_timeout: Duration,
     /// ASYNC REPLICATION: how long after its last answer to the primary the catalog may name another; `None` = never.
     pub async_failover_after: Option<Duration>,
     /// A frame that brought no acknowledgement for this long is sent again.
@@ -59,6 +61,8 @@ pub enum Planted {
     FlushBeforeSync,
     /// A heartbeat ends the grants for older reigns, whatever its sender has obeyed.
     HeartbeatVoids,
+    /// A member whose disk hangs stays in the set, and holds up all writes, for as long as it answers.
+    SlowStays,
     /// A restarted node does not wait for the grants of the process before.
     RestartForgets,
     /// Frames of an older reign are accepted.
@@ -158,6 +162,7 @@ impl Default for ReplicaOptions {
             renew: Duration::from_millis(100),
             counted_percent: 90,
             failure_timeout: Duration::from_millis(1500),
+            slow_timeout: Duration::from_secs(5),
             async_failover_after: Some(Duration::from_secs(10)),
             resend_after: Duration::from_millis(300),
             sink_resend_after: Duration::from_secs(10),

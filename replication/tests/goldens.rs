@@ -93,6 +93,7 @@ const PLANTED: &[Planted] = &[
     Planted::RefusedLate,
     Planted::GrantsRenewed,
     Planted::HeartbeatVoids,
+    Planted::SlowStays,
     Planted::PresumedAbort,
     Planted::MarkIgnoresPrepared,
     Planted::MarkIgnoresRegistered,

@@ -337,6 +337,7 @@ impl Options {
             renew: Duration::from_millis(RENEW),
             counted_percent: 90,
             failure_timeout: Duration::from_millis(FAILURE),
+            slow_timeout: Duration::from_secs(1),
             async_failover_after: Some(Duration::from_millis(ASYNC_AFTER)),
             resend_after: Duration::from_millis(60),
             sink_resend_after: Duration::from_millis(60),

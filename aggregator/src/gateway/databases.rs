@@ -79,7 +79,8 @@ async fn create(region: &Arc<Region>, create: &statement::CreateDatabase) -> Res
         return Err(Error::new(9005, "The cluster has no leaf yet: start one, then create the database"));
     }
     let groups: std::collections::BTreeSet<_> = candidates.iter().map(|candidate| candidate.group).collect();
-    let mut options = Options { redundancy: groups.len().min(2) as u8, ..Options::default() };
+    let redundancy = region.options.redundancy.unwrap_or(groups.len().min(2) as u8);
+    let mut options = Options { redundancy, ..Options::default() };
     set_options(&mut options, &create.options)?;
     let default = region.options.partitions.unwrap_or(PARTITIONS_PER_LEAF * candidates.len() as u32);
     let partitions = create.partitions.unwrap_or(default);

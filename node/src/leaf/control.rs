@@ -13,9 +13,9 @@ use tokio::sync::oneshot;
 use types::{DatabaseId, NodeId, PartitionId, Revision, Timestamp, View};
 
 use super::Leaf;
-use super::heal;
 use super::partition::{Event, PartitionHandle};
 use super::rules::DiskTurn;
+use super::{heal, stall};
 use crate::clock;
 
 /// What the leaf still owes the master.
@@ -68,6 +68,9 @@ pub(super) async fn run(leaf: Leaf) {
             debts.leased.clear();
         }
         heal::look(&leaf);
+        if leaf.shared.stall.hangs() {
+            continue;
+        }
         let sent = clock::now();
         let report = report(&leaf, &mut debts, sent);
         match leaf.shared.master.call(&MasterRequest::Report(report)).await {
@@ -128,6 +131,17 @@ fn say_disk(leaf: &Leaf, turn: DiskTurn, free: u64) {
         DiskTurn::Full => (Severity::Error, format!("leaf {address} has {free} bytes free: it takes no writes")),
         DiskTurn::Roomy => (Severity::Info, format!("leaf {address} has {free} bytes free: it takes writes again")),
     };
+    heal::tell(leaf, LeafEvent { severity, kind: "disk".into(), partition: None, text });
+}
+
+fn say_stall(leaf: &Leaf, turn: stall::Turn) {
+    let address = &leaf.options.addresses.rpc;
+    let (severity, what) = match turn {
+        stall::Turn::Hangs => (Severity::Error, "hangs: it says nothing, and others take over, until it goes on"),
+        stall::Turn::GoesOn => (Severity::Info, "goes on"),
+    };
+    let text = format!("the disk of leaf {address} {what}");
+    tracing::warn!("{text}");
     heal::tell(leaf, LeafEvent { severity, kind: "disk".into(), partition: None, text });
 }
 
@@ -220,6 +234,9 @@ async fn tick(leaf: Leaf) {
         tokio::select! {
             _ = ticks.tick() => {}
             () = leaf.shared.hurry.tick() => {}
+        }
+        if let Some(turn) = leaf.shared.stall.look(&leaf.shared.log.status(), clock::now()) {
+            say_stall(&leaf, turn);
         }
         leaf.shared.peers.send_heartbeats();
         tell(&leaf, |_| Some(Input::Tick));

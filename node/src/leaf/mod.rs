@@ -27,6 +27,7 @@ mod peers;
 mod requests;
 mod rules;
 mod scrub;
+mod stall;
 mod state;
 mod upkeep;
 mod vital;
@@ -61,6 +62,7 @@ use self::partition::{Event, PartitionHandle, PartitionTask, Shared};
 use self::peers::{Partitions, Peers};
 use self::requests::LeafCalls;
 use self::rules::Rules;
+use self::stall::Stall;
 use self::state::{Found, StateDirs};
 pub use self::upkeep::UpkeepOptions;
 use crate::clock;
@@ -142,12 +144,14 @@ impl Leaf {
         let leases = Leases::new(options.member, options.replica.clone(), clock::now(), options.first_start);
         let leases = Arc::new(Mutex::new(leases));
         let hurry: Arc<Hurry> = Arc::default();
+        let stall = Arc::new(Stall::new(options.replica.slow_timeout));
         let peers = Peers::new(
             options.dialler.clone(),
             options.limits.clone(),
             leases.clone(),
             partitions.clone(),
             hurry.clone(),
+            stall.clone(),
         );
         let master = MasterClient::new(options.dialler.clone(), options.aggregators.clone());
         let (log, divergence_dir) = (Arc::new(log), options.data_dir.join("divergence"));
@@ -162,7 +166,7 @@ impl Leaf {
             links.clone(),
         );
         let (heal, damaged) = mpsc::unbounded_channel();
-        let shared = Shared { log, hurry, leases, peers, master, links, copies, divergence_dir, heal, fatal };
+        let shared = Shared { log, hurry, stall, leases, peers, master, links, copies, divergence_dir, heal, fatal };
         let options = Arc::new(options);
         let (overlays, collected, damages) = (Arc::default(), Arc::default(), Arc::default());
         let views_forgotten = Arc::default();

@@ -26,6 +26,7 @@ use super::keep::Keep;
 use super::links::Links;
 use super::master::MasterClient;
 use super::peers::Peers;
+use super::stall::Stall;
 use super::state::{StateDirs, StateSlot};
 use super::{upkeep, vital};
 use crate::clock;
@@ -171,6 +172,8 @@ pub struct Shared {
     pub log: Arc<NodeLog>,
     /// What does not wait for its turn.
     pub hurry: Arc<Hurry>,
+    /// Whether its disk hangs.
+    pub stall: Arc<Stall>,
     /// The node's leases.
     pub leases: Arc<Mutex<Leases>>,
     /// Sessions with other leaves.

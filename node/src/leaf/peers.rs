@@ -25,6 +25,7 @@ use types::{Member, NodeId, PartitionId};
 use super::copy::Copies;
 use super::hurry::Hurry;
 use super::partition::{Event, PartitionHandle};
+use super::stall::Stall;
 use crate::clock;
 
 /// Frames that wait to be sent to one peer.
@@ -54,6 +55,7 @@ struct Shared {
     leases: Arc<Mutex<Leases>>,
     partitions: Partitions,
     hurry: Arc<Hurry>,
+    stall: Arc<Stall>,
     peers: Mutex<BTreeMap<NodeId, Link>>,
 }
 
@@ -96,8 +98,10 @@ impl Peers {
         leases: Arc<Mutex<Leases>>,
         partitions: Partitions,
         hurry: Arc<Hurry>,
+        stall: Arc<Stall>,
     ) -> Peers {
-        Peers { shared: Arc::new(Shared { dialler, limits, leases, partitions, hurry, peers: Mutex::default() }) }
+        let peers = Mutex::default();
+        Peers { shared: Arc::new(Shared { dialler, limits, leases, partitions, hurry, stall, peers }) }
     }
 
     /// The leaves of the region, as the catalog has them.
@@ -128,8 +132,11 @@ impl Peers {
         self.post(to, FRAME, encode_frame(frame));
     }
 
-    /// Asks every peer for its grant.
+    /// Asks every peer for its grant, unless the disk hangs.
     pub fn send_heartbeats(&self) {
+        if self.shared.stall.hangs() {
+            return;
+        }
         let beat = self.shared.leases.lock().heartbeat(clock::now());
         let bytes = encode(&beat).expect("a heartbeat is small");
         let nodes: Vec<NodeId> = self.shared.peers.lock().keys().copied().collect();
@@ -171,6 +178,7 @@ impl Peers {
                     }
                     self.deliver(frame).await;
                 }
+                HEARTBEAT if self.shared.stall.hangs() => {}
                 HEARTBEAT => {
                     let beat: Heartbeat = decode(&message.payload).map_err(|error| error.to_string())?;
                     let (granted, freed) = self.shared.leases.lock().on_heartbeat(clock::now(), &beat);

@@ -32,6 +32,8 @@ pub struct Layout {
     dir: PathBuf,
     port_base: u16,
     partitions: u32,
+    #[serde(default)]
+    redundancy: Option<u8>,
     regions: Vec<Region>,
 }
 
@@ -82,6 +84,8 @@ pub struct Counts {
     pub leaves: u16,
     /// Partitions of a database that is created without PARTITIONS.
     pub partitions: u32,
+    /// Copies of each partition of a database that is created without redundancy.
+    pub redundancy: Option<u8>,
 }
 
 impl Layout {
@@ -111,8 +115,10 @@ impl Layout {
         ensure!(unique.len() == regions.len() && !regions.is_empty(), "--regions names a region twice, or none");
         let last = u32::from(port_base) + 100 * regions.len() as u32;
         ensure!(last <= u32::from(u16::MAX), "--port-base {port_base} leaves no ports for {} regions", regions.len());
-        let partitions = counts.partitions;
-        let mut layout = Layout { dir: dir.to_path_buf(), port_base, partitions, regions: Vec::new() };
+        let Counts { partitions, redundancy, leaves, .. } = counts;
+        let copies = redundancy.unwrap_or(1);
+        ensure!(u16::from(copies) <= leaves, "--redundancy {copies} needs as many leaves, --leaves is {leaves}");
+        let mut layout = Layout { dir: dir.to_path_buf(), port_base, partitions, redundancy, regions: Vec::new() };
         for (index, name) in regions.iter().enumerate() {
             create_ca(ClusterId(index as u64 + 1))?.save(&dir.join(format!("{name}-ca")))?;
             layout.regions.push(Region { name: name.clone(), aggregators: vec![], leaves: vec![] });
@@ -147,8 +153,8 @@ impl Layout {
             aggregators: region.aggregators.iter().map(relative).collect(),
             leaves: region.leaves.iter().map(relative).collect(),
         });
-        let (port_base, partitions) = (self.port_base, self.partitions);
-        let saved = Layout { dir: PathBuf::new(), port_base, partitions, regions: regions.collect() };
+        let Layout { port_base, partitions, redundancy, .. } = *self;
+        let saved = Layout { dir: PathBuf::new(), port_base, partitions, redundancy, regions: regions.collect() };
         let (path, next) = (self.dir.join(FILE), self.dir.join("layout.json.tmp"));
         fs::write(&next, serde_json::to_string_pretty(&saved)?)
             .with_context(|| format!("writing {}", next.display()))?;
@@ -223,6 +229,7 @@ impl Layout {
                 aggregators: aggregators.to_vec(),
                 root_password_file: None,
                 partitions: Some(self.partitions),
+                redundancy: self.redundancy,
                 moves_at_once: None,
             },
             replication: Default::default(),

@@ -41,6 +41,9 @@ pub struct Arguments {
     /// Leaves of each region.
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=i64::from(LEAVES_MAX)))]
     leaves: u16,
+    /// Copies of each partition of a database that is created without redundancy. Default: 2, with one leaf 1.
+    #[arg(long, value_parser = clap::value_parser!(u8).range(1..=3))]
+    redundancy: Option<u8>,
     /// Partitions of a database that is created without PARTITIONS.
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=4096))]
     partitions: u32,
@@ -152,8 +155,8 @@ fn supervise(arguments: Arguments) -> Result<()> {
         Some(dir) => (absolute(dir.clone())?, false),
         None => (std::env::temp_dir().join(format!("perennial-playground-{}", std::process::id())), true),
     };
-    let counts =
-        Counts { aggregators: arguments.aggregators, leaves: arguments.leaves, partitions: arguments.partitions };
+    let Arguments { aggregators, leaves, partitions, redundancy, .. } = arguments;
+    let counts = Counts { aggregators, leaves, partitions, redundancy };
     let layout = match Layout::exists(&dir) {
         true => Layout::load(&dir)?,
         false => Layout::create(&dir, &arguments.regions, counts, arguments.port_base)?,

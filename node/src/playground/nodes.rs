@@ -78,12 +78,12 @@ pub fn wait_listening(node: &Node, started: &mut Started) -> Result<()> {
     bail!("{} does not listen after {START_TIME:?}; its last words:\n{}", node.name, last_words(node))
 }
 
-/// Waits until a region's leaves have reported to its master: a database that is created before finds none. Not for who
-/// has been interrupted.
+/// Waits until a region's leaves have reported to its master: a database that is created before finds none. Not for
+/// those that were removed, nor for who has been interrupted.
 pub fn wait_joined(region: &Region, interrupted: &AtomicBool) -> Result<()> {
     let begun = Instant::now();
     while begun.elapsed() < START_TIME && !interrupted.load(Ordering::Relaxed) {
-        if region.aggregators.iter().any(|node| leaves_up(node).is_some_and(|up| up >= region.leaves.len())) {
+        if region.aggregators.iter().any(|node| leaves_told_of(node).is_some_and(|told| told >= region.leaves.len())) {
             return Ok(());
         }
         std::thread::sleep(LOOK);
@@ -91,14 +91,17 @@ pub fn wait_joined(region: &Region, interrupted: &AtomicBool) -> Result<()> {
     bail!("the leaves of {} have not reported after {START_TIME:?}: see their output.log", region.name)
 }
 
-/// What the aggregator's figures say.
-fn leaves_up(aggregator: &Node) -> Option<usize> {
+/// How many leaves the aggregator's figures say it has heard of late, or has removed.
+fn leaves_told_of(aggregator: &Node) -> Option<usize> {
     let mut stream = TcpStream::connect(&aggregator.http).ok()?;
     stream.set_read_timeout(Some(Duration::from_secs(2))).ok()?;
     stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").ok()?;
     let mut text = String::new();
     stream.read_to_string(&mut text).ok()?;
-    text.lines().find_map(|line| line.strip_prefix("perennial_leaves_up ")?.trim().parse().ok())
+    let figure = |name: &str| -> Option<usize> {
+        text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.trim().parse().ok())
+    };
+    Some(figure("perennial_leaves_up")? + figure("perennial_leaves_removed")?)
 }
 
 fn listens(node: &Node) -> bool {

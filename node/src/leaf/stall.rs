@@ -1,0 +1,88 @@
+//! A disk that hangs, and neither answers nor fails.
+//!
+//! A leaf whose log has got nothing onto its disk for `slow_timeout`, although something waits, says nothing any more: it
+//! sends no heartbeat, answers none, and reports nothing to the master. To the others it is a leaf that stands still:
+//! primaries take it out of their sets, and others take over what it leads. When its disk goes on, so does the leaf. Should
+//! the disks of all leaves hang, nobody is left to take over, and all go on as they were.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use replication::Instant;
+use storage::log::{Counts, LogStatus};
+
+/// What is known of a leaf's disk.
+#[derive(Debug)]
+pub struct Stall {
+    limit: Duration,
+    /// How many entries the log had taken, and when, at a moment after which they have not all got onto the disk.
+    behind: Mutex<Option<(u64, Instant)>>,
+    hangs: AtomicBool,
+}
+
+/// What has changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// The disk hangs, from now on.
+    Hangs,
+    /// It goes on.
+    GoesOn,
+}
+
+impl Stall {
+    /// Of a disk that may take this long.
+    pub fn new(limit: Duration) -> Stall {
+        Stall { limit, behind: Mutex::default(), hangs: AtomicBool::new(false) }
+    }
+
+    /// Looks at the log.
+    pub fn look(&self, log: &LogStatus, now: Instant) -> Option<Turn> {
+        // On a full disk entries wait for room.
+        self.note(&log.counts, log.full.is_some(), now)
+    }
+
+    fn note(&self, counts: &Counts, full: bool, now: Instant) -> Option<Turn> {
+        let mut behind = self.behind.lock();
+        if full || behind.is_none_or(|(then, _)| counts.durable >= then) {
+            *behind = (counts.durable < counts.appended && !full).then_some((counts.appended, now));
+        }
+        let hangs = behind.is_some_and(|(_, since)| now.since(since) > self.limit);
+        match (self.hangs.swap(hangs, Ordering::AcqRel), hangs) {
+            (false, true) => Some(Turn::Hangs),
+            (true, false) => Some(Turn::GoesOn),
+            _ => None,
+        }
+    }
+
+    /// Whether it hangs, as was seen last.
+    pub fn hangs(&self) -> bool {
+        self.hangs.load(Ordering::Acquire)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_disk_hangs_that_does_not_get_there_in_time() {
+        let stall = Stall::new(Duration::from_secs(5));
+        let look = |appended, durable, full, seconds: u64| {
+            let counts = Counts { appended, durable, ..Counts::default() };
+            stall.note(&counts, full, Instant(seconds * 1_000_000_000))
+        };
+        assert_eq!(look(7, 7, false, 0), None);
+        assert_eq!(look(9, 7, false, 10), None, "two entries wait from now on");
+        assert_eq!(look(12, 8, false, 15), None);
+        assert_eq!(look(12, 8, false, 16), Some(Turn::Hangs));
+        assert_eq!(look(12, 8, false, 17), None, "that is known");
+        assert!(stall.hangs());
+        assert_eq!(look(12, 9, false, 18), Some(Turn::GoesOn), "others may wait, and not for long yet");
+        assert_eq!(look(12, 9, false, 23), None);
+        assert_eq!(look(12, 9, true, 24), None, "a full disk is another matter");
+        assert_eq!(look(12, 9, false, 26), None);
+        assert_eq!(look(12, 12, false, 31), None);
+        assert_eq!(look(12, 12, false, 99), None, "nothing waits");
+    }
+}
