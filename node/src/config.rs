@@ -136,6 +136,8 @@ pub struct State {
     pub view_retention: Span,
     /// Every replica is read from end to end once in this time, to find damage while there is another copy.
     pub scrub_interval: Span,
+    /// Bytes of copies of state (moves, repairs, new replicas) that a leaf sends in a second; 0: as fast as it goes.
+    pub copy_rate: Size,
     /// With less than this free on its disk, a leaf takes no writes of clients (error 1290).
     pub disk_reserve: Size,
 }
@@ -183,6 +185,7 @@ impl Default for State {
             checkpoint_interval: Span(upkeep.checkpoint_interval),
             view_retention: Span(upkeep.views),
             scrub_interval: Span(upkeep.scrub_interval),
+            copy_rate: Size(128 << 20),
             disk_reserve: Size(upkeep.disk_reserve),
         }
     }

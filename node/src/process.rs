@@ -267,6 +267,7 @@ fn start_leaf(
             replica: config.replica_options(),
             log,
             state,
+            copy_rate: config.state.copy_rate.0,
             upkeep: UpkeepOptions {
                 checkpoint_interval: config.state.checkpoint_interval.0,
                 checkpoint_bytes: config.state.checkpoint_size.0,

@@ -110,7 +110,7 @@ fn database_state(region: &Playground) -> String {
 
 #[test]
 fn a_leaf_is_added_gets_its_share_and_an_old_one_goes_while_clients_write() {
-    let region = region(2, "");
+    let mut region = region(2, "");
     region.add_node("east", "leaf");
     let (old, new) = (leaf(&region, 0), leaf(&region, 2));
     region.wait("it has announced itself", || state_of(&region, &new) == "joining");
@@ -151,6 +151,8 @@ fn a_leaf_is_added_gets_its_share_and_an_old_one_goes_while_clients_write() {
     assert!(again.contains("was removed"), "{again}");
     let handed = "SELECT COUNT(*) > 0 FROM information_schema.PERENNIAL_CLUSTER_EVENTS WHERE event = 'handover'";
     assert_eq!(region.sql(0, handed), "1", "primaries were handed over");
+    region.start_again(&["east"], 2);
+    expect_rows(&region, written);
 }
 
 #[test]

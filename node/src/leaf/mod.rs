@@ -90,6 +90,8 @@ pub struct LeafOptions {
     pub log: LogOptions,
     /// The state of partitions.
     pub state: StateConfig,
+    /// Bytes of copies of state that it sends in a second; zero: as fast as it goes.
+    pub copy_rate: u64,
     /// When it is flushed and collected.
     pub upkeep: UpkeepOptions,
     /// Reaches the other nodes.
@@ -164,6 +166,7 @@ impl Leaf {
             peers.clone(),
             partitions.clone(),
             links.clone(),
+            options.copy_rate,
         );
         let (heal, damaged) = mpsc::unbounded_channel();
         let shared = Shared { log, hurry, stall, leases, peers, master, links, copies, divergence_dir, heal, fatal };

@@ -65,12 +65,18 @@ impl Playground {
                 std::fs::write(&path, edit(&text)).expect("a configuration can be written");
             }
         }
-        // It is said again when all listen.
-        let json = playground.dir.path().join("playground.json");
-        std::fs::remove_file(&json).expect("the playground has written it");
-        playground.supervisor = supervise(playground.dir.path(), &playground.ports, regions, 1, leaves);
-        playground.wait("the playground is ready again", || playground.json()["ready"] == true);
+        playground.start_again(regions, leaves);
         playground
+    }
+
+    /// Ctrl-C, and the same command again.
+    pub fn start_again(&mut self, regions: &[&str], leaves: u16) {
+        self.end();
+        // It is said again when all listen.
+        let json = self.dir.path().join("playground.json");
+        std::fs::remove_file(&json).expect("the playground has written it");
+        self.supervisor = supervise(self.dir.path(), &self.ports, regions, 1, leaves);
+        self.wait("the playground is ready again", || self.json()["ready"] == true);
     }
 
     /// What a leaf keeps of its partitions.

@@ -99,7 +99,6 @@ impl StateEnv {
         options.set_max_open_files(512);
         options.set_stats_dump_period_sec(0);
         options.set_stats_persist_period_sec(0);
-        options.set_skip_stats_update_on_db_open(true);
         options.set_keep_log_file_num(2);
         options.set_max_log_file_size(1 << 20);
         Ok(Arc::new(StateEnv {

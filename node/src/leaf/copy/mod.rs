@@ -26,6 +26,7 @@ mod fetch;
 mod frames;
 mod job;
 mod serve;
+mod throttle;
 mod word;
 
 use std::path::{Path, PathBuf};
@@ -47,6 +48,7 @@ use super::links::Links;
 use super::partition::{Event, PartitionHandle};
 use super::peers::{Partitions, Peers};
 use super::state::StateDirs;
+use throttle::Throttle;
 
 pub use fetch::{Target, fetch};
 pub use job::{Job, Origin};
@@ -121,13 +123,14 @@ struct Shared {
     links: Links,
     sending: Semaphore,
     taking: Semaphore,
+    throttle: Throttle,
     exports: AtomicU64,
     sent: AtomicU64,
     taken: Arc<AtomicU64>,
 }
 
 impl Copies {
-    /// Keeps what is under way in `dir`, which is emptied.
+    /// Keeps what is under way in `dir`, which is emptied. Sends so many bytes in a second.
     pub fn new(
         dir: &Path,
         env: Arc<StateEnv>,
@@ -135,6 +138,7 @@ impl Copies {
         peers: Peers,
         partitions: Partitions,
         links: Links,
+        bytes_per_second: u64,
     ) -> Copies {
         if let Err(error) = std::fs::remove_dir_all(dir)
             && error.kind() != std::io::ErrorKind::NotFound
@@ -143,10 +147,10 @@ impl Copies {
         }
         let (sending, taking) = (Semaphore::new(SENT_MAX), Semaphore::new(TAKEN_MAX));
         let (exports, sent, taken) = Default::default();
-        let dir = dir.into();
-        Copies {
-            shared: Arc::new(Shared { dir, env, log, peers, partitions, links, sending, taking, exports, sent, taken }),
-        }
+        let (dir, throttle) = (dir.into(), Throttle::new(bytes_per_second));
+        let shared =
+            Shared { dir, env, log, peers, partitions, links, sending, taking, throttle, exports, sent, taken };
+        Copies { shared: Arc::new(shared) }
     }
 
     /// Answers the copies that another leaf of the region asks for on a session, until it ends.

@@ -102,6 +102,7 @@ async fn send_files(
         while offset < entry.size {
             let chunk = tokio::task::block_in_place(|| export.read(number as u32, offset, CHUNK_BYTES))?;
             let bytes = chunk.bytes.len() as u64;
+            copies.shared.throttle.admit(bytes).await;
             post(stream, frames::chunk(&chunk)).await?;
             (offset, sent) = (offset + bytes, sent + bytes);
             copies.shared.sent.fetch_add(bytes, Ordering::Relaxed);
