@@ -85,6 +85,7 @@ impl PartitionState {
             deletion: None,
             batch: Batch::default(),
             removed: 0,
+            rows: 0,
         };
         let mut walker = snapshot.walk(Walk::Range, &[Space::Forgotten as u8]);
         walker.seek(&begin);
@@ -104,6 +105,7 @@ impl PartitionState {
         progress.based_row = pass.based_row.take();
         let removed = pass.removed;
         if !pass.batch.is_empty() {
+            self.count_rows(pass.rows, &mut pass.batch);
             self.store.write(pass.batch)?;
         }
         Ok(CollectStep { looked, removed, finished: progress.next.is_none() })
@@ -137,6 +139,8 @@ struct Pass<'a> {
     deletion: Option<Vec<u8>>,
     batch: Batch,
     removed: usize,
+    /// More rows than before.
+    rows: i64,
 }
 
 impl Pass<'_> {
@@ -151,6 +155,7 @@ impl Pass<'_> {
                 let version = Version::decode(Bytes::copy_from_slice(value)).map_err(|_| damaged())?;
                 self.end_row(Some(row));
                 if self.version_goes(key, row, ts, &version) {
+                    self.rows -= meta::rows_of(value);
                     self.remove(key);
                 }
             }
@@ -186,6 +191,7 @@ impl Pass<'_> {
         if self.based_row.as_deref() != now
             && let Some(base) = self.deletion.take()
         {
+            self.rows += 1;
             self.remove(&base);
         }
     }

@@ -5,6 +5,7 @@
 //! | 00 01 | format u8 = 1, applied u64 |
 //! | 00 02 | lineage, as in `types::entry` |
 //! | 00 03 | collected: horizon u64, floor u64 |
+//! | 00 04 | rows i64: see `rows_of`; missing in a state of an earlier release |
 
 use bytes::{BufMut, Bytes, BytesMut};
 use types::record::Reader;
@@ -16,6 +17,8 @@ pub(super) const APPLIED: [u8; 2] = [0, 1];
 pub(super) const LINEAGE: [u8; 2] = [0, 2];
 /// Key of what garbage collection has left.
 pub(super) const COLLECTED: [u8; 2] = [0, 3];
+/// Key of how many rows there are.
+pub(super) const ROWS: [u8; 2] = [0, 4];
 /// The format written and the newest that is read.
 pub(super) const FORMAT: u8 = 1;
 
@@ -54,4 +57,10 @@ pub(super) fn encode_applied(applied: Lsn) -> Bytes {
 pub(super) fn decode_applied(value: Bytes) -> Result<(u8, Lsn), DecodeError> {
     let mut input = Reader::new(value);
     Ok((input.u8()?, Lsn(input.u64()?)))
+}
+
+/// What an entry of a version adds to the number of rows: one for a value, one less for a deletion. Over all versions that
+/// is the number of rows, and one more for each change of a row that garbage collection has not met yet.
+pub(super) fn rows_of(version: &[u8]) -> i64 {
+    if version.get(8) == Some(&1) { 1 } else { -1 }
 }

@@ -24,7 +24,7 @@ mod view;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use bytes::{Bytes, BytesMut};
 use parking_lot::{Mutex, RwLock};
@@ -82,6 +82,8 @@ pub struct PartitionState {
     flusher: Mutex<()>,
     verifier: Mutex<()>,
     flushed: AtomicU64,
+    /// By `meta::rows_of`.
+    rows: AtomicI64,
     /// Entries written since a pass of garbage collection began, or since the state was opened.
     written: AtomicU64,
     collector: Mutex<collect::Progress>,
@@ -118,7 +120,9 @@ impl PartitionState {
     ) -> Result<PartitionState, StateError> {
         let store = Store::open(env.clone(), dir)?;
         let position = read_position(&store)?;
+        let rows = store.get(&meta::ROWS)?.and_then(|value| value.first_chunk().copied()).map(i64::from_le_bytes);
         Ok(PartitionState {
+            rows: AtomicI64::new(rows.unwrap_or(store.entries() as i64)),
             partition,
             flushed: AtomicU64::new(position.applied.0),
             written: AtomicU64::new(0),
@@ -172,9 +176,15 @@ impl PartitionState {
         self.store.memtable_bytes()
     }
 
-    /// Row versions, about.
+    /// Rows; a row that was changed counts once more for each change until garbage collection has met it.
     pub fn rows(&self) -> u64 {
-        self.store.entries()
+        self.rows.load(Ordering::Relaxed).max(0) as u64
+    }
+
+    /// Counts rows in the batch that makes them more or fewer.
+    fn count_rows(&self, more: i64, batch: &mut Batch) {
+        let rows = self.rows.fetch_add(more, Ordering::Relaxed) + more;
+        batch.put(&meta::ROWS, &rows.to_le_bytes());
     }
 
     /// Bytes on disk and in memory, about.
@@ -352,6 +362,8 @@ struct Change<'a> {
     position: Position,
     /// Entries of transactions that the batch sets or removes: later records of the batch read them.
     pending: BTreeMap<Bytes, Option<Bytes>>,
+    /// More rows.
+    rows: i64,
 }
 
 /// The entries that one record's meaning depends on: of an outcome its transaction's, of others none.
@@ -366,7 +378,7 @@ impl Get for Fetched {
 
 impl<'a> Change<'a> {
     fn new(state: &'a PartitionState) -> Change<'a> {
-        Change { state, batch: Batch::default(), position: state.position(), pending: BTreeMap::new() }
+        Change { state, batch: Batch::default(), position: state.position(), pending: BTreeMap::new(), rows: 0 }
     }
 
     fn apply(&mut self, record: &Record) -> Result<(), StateError> {
@@ -435,6 +447,12 @@ impl<'a> Change<'a> {
     fn add(&mut self, changes: Vec<Mutation>, applied: Lsn, lineage: Option<Lineage>) -> Result<(), StateError> {
         self.state.written.fetch_add(changes.len() as u64, Ordering::Relaxed);
         for Mutation { key, value } in changes {
+            if key[0] == Space::Version as u8 {
+                self.rows += match &value {
+                    Some(version) => meta::rows_of(version),
+                    None => self.state.store.get(&key)?.map_or(0, |version| -meta::rows_of(&version)),
+                };
+            }
             match &value {
                 Some(value) => self.batch.put(&key, value),
                 None => self.batch.delete(&key),
@@ -460,6 +478,7 @@ impl<'a> Change<'a> {
         }
         let mut batch = std::mem::take(&mut self.batch);
         batch.put(&meta::APPLIED, &meta::encode_applied(self.position.applied));
+        self.state.count_rows(std::mem::take(&mut self.rows), &mut batch);
         self.pending.clear();
         if Arc::ptr_eq(&before.lineage, &self.position.lineage) {
             self.state.store.write(batch)?;
