@@ -573,6 +573,7 @@ impl World {
             self.checks.lost += 1;
             return self.on_decided(region, txn, ts);
         }
+        self.count_definitions(id, name, txn, ts);
         self.checks.acknowledged += 1;
         for part in &held.parts {
             let of = if part.ordinal == id.ordinal { Some(name) } else { held.prepares.get(&part.ordinal).copied() };

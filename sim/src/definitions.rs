@@ -14,7 +14,9 @@ use bytes::Bytes;
 use replication::{Answer, Refusal, TxnRequest};
 use types::{Ordinal, PartitionId, PromotionId, SchemaVersion, Timestamp, TxnId};
 
+use crate::checks::no_fork::Deed;
 use crate::clients::{Act, Stage, Want};
+use crate::disk::Name;
 use crate::options::MILLI;
 use crate::say;
 use crate::world::{Event, World};
@@ -136,6 +138,9 @@ impl World {
         };
         // Only under its leases a primary's word counts.
         let Some(version) = heard.filter(|_| self.may_read(index, id)) else { return self.end_errand(number) };
+        if *answer == Answer::Settled {
+            self.check_counter(index, id);
+        }
         match kind {
             Kind::Fresh => {
                 self.end_errand(number);
@@ -199,10 +204,26 @@ impl World {
 
     /// What the counter holds in a primary's state.
     fn counter(&self, index: usize, id: PartitionId) -> Option<SchemaVersion> {
+        self.nodes[index].hosted(id)?;
+        Some(self.raised(index, id).map_or(FIRST, |(_, txn, _)| self.definitions.versions[&txn]))
+    }
+
+    /// Who has raised it last, by which record, and when.
+    fn raised(&self, index: usize, id: PartitionId) -> Option<(Name, TxnId, Timestamp)> {
         let hosted = self.nodes[index].hosted(id)?;
-        let seen = hosted.state.latest(COUNTER, &hosted.log.summary.lineage).and_then(|seen| seen.value);
-        let raised = seen.map(|value| TxnId(u128::from_be_bytes(value[..].try_into().expect("a transaction id"))));
-        Some(raised.map_or(FIRST, |txn| self.definitions.versions[&txn]))
+        let lineage = &hosted.log.summary.lineage;
+        let seen = hosted.state.latest(COUNTER, lineage)?;
+        let txn = TxnId(u128::from_be_bytes(seen.value?[..].try_into().expect("a transaction id")));
+        Some(((lineage.epoch_at(seen.lsn)?, seen.lsn), txn, seen.ts))
+    }
+
+    /// A writable primary has shown the counter, and with it the change that has raised it.
+    fn check_counter(&mut self, index: usize, id: PartitionId) {
+        let writes = self.nodes[index].replica(id).is_some_and(|replica| replica.mints().is_some());
+        if let Some((name, txn, ts)) = self.raised(index, id).filter(|_| writes) {
+            self.check_fork(index, id, name, Deed::Shows);
+            self.count_definitions(id, name, txn, ts);
+        }
     }
 
     // ---- changes

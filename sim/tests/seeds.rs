@@ -106,6 +106,15 @@ fn a_change_that_a_replaced_primary_acknowledges_holds() {
     holds(1_072, Scale::Regions);
 }
 
+/// Such a primary told of the change before the next reign had started, and what was planned with it was committed at once: the
+/// check heard of the change by the next reign's start alone.
+#[test]
+fn a_change_that_was_told_holds_before_the_next_reign_has_started() {
+    for seed in [5_006_688, 5_010_500] {
+        holds(seed, Scale::Region);
+    }
+}
+
 /// A leaf that was cut off led on in a reign that had ended. Its only secondary gave its copy away, forgot with it that
 /// there was a later reign, got another copy, and granted the lease for reads again.
 #[test]

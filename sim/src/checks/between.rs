@@ -17,7 +17,7 @@ use types::{Body, Fence, Lsn, Ordinal, PartitionId, Promotion, Record, Reign, St
 
 use super::definitions;
 use super::history::{Commit, Rows};
-use crate::disk::Aside;
+use crate::disk::{Aside, Name};
 use crate::options::Scale;
 use crate::say;
 use crate::world::World;
@@ -57,16 +57,21 @@ impl World {
             _ => return,
         };
         let Some(held) = self.clients.txns.get(&txn) else { return };
-        let term = self.checks.history.term(id.ordinal, record.epoch).cloned().unwrap_or_default();
-        // Whom a standing order has replaced commits on for a while, and tells nobody.
-        let current = self.leads_by_the_catalog(index, id);
-        let version = held.change.map(|change| change.version).or(held.planned).filter(|_| current);
-        let judged = version.map_or(Ok(()), |version| {
-            let name = (record.epoch, record.lsn);
-            self.checks.definitions.commit(held.change.is_some(), name, &term, txn, (ts, version))
-        });
         let keys = held.parts.iter().flat_map(|part| part.keys.iter().map(|key| (part.ordinal, key.clone()))).collect();
         self.checks.history.commit(id.ordinal, record.epoch, txn, Commit { ts, keys });
+        // Whom a standing order has replaced commits on for a while, and tells nobody. Others that were replaced may tell.
+        if self.leads_by_the_catalog(index, id) {
+            self.count_definitions(id, (record.epoch, record.lsn), txn, ts);
+        }
+    }
+
+    /// A decision counts for definitions: the primary that the catalog names has committed it, or a primary has told somebody
+    /// of it, whoever the catalog has named meanwhile.
+    pub(crate) fn count_definitions(&mut self, id: PartitionId, name: Name, txn: TxnId, ts: Timestamp) {
+        let Some(held) = self.clients.txns.get(&txn) else { return };
+        let Some(version) = held.change.map(|change| change.version).or(held.planned) else { return };
+        let term = self.checks.history.term(id.ordinal, name.0).cloned().unwrap_or_default();
+        let judged = self.checks.definitions.commit(held.change.is_some(), name, &term, txn, (ts, version));
         self.judge(definitions::NAME, judged);
     }
 
@@ -76,8 +81,8 @@ impl World {
     }
 
     /// A reign of the meta partition has committed its start, and with it all changes of definitions that its log holds. Some
-    /// were met by no commit point that counts: one that had been replaced in the catalog still acknowledged them, and whoever
-    /// is named next had heard so. After a loss the log may be that of such a primary, and have what nobody was told of.
+    /// were met by no commit point that counts: one that had been replaced in the catalog still committed them, whoever is named
+    /// next had heard so, and nobody was told in between. After a loss the log may be that of such a primary, and have what nobody was told of.
     fn find_definitions(&mut self, index: usize, id: PartitionId, start: Lsn) {
         if !self.leads_by_the_catalog(index, id) {
             return;

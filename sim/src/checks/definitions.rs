@@ -1,5 +1,8 @@
 //! Definitions (`docs/protocol.md` section 9): what commits was planned with the definitions that hold at its time, and a
 //! reader that begins after a change was acknowledged has planned with it or with a later one.
+//!
+//! A change holds when the primary that the catalog names has committed it, or any primary has acknowledged or shown it. One
+//! that was replaced, and has not heard so, may still do that: the next reign's log has the record (`no_fork`).
 
 use types::{Promotion, SchemaVersion, Timestamp, TxnId};
 
