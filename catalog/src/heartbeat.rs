@@ -69,6 +69,8 @@ pub struct EndReport {
     pub partition: PartitionId,
     /// The end.
     pub end: LogEnd,
+    /// Where each epoch of its log has its last record, oldest first: the last one is the end.
+    pub epochs: Vec<LogEnd>,
     /// The mark that is on its disk.
     pub mark: Mark,
     /// The first process of its node since the machine has kept its power, without a failed write: what this one and those after

@@ -1,6 +1,7 @@
 //! One partition as the catalog sees it: who orders writes, who is waited for, who holds a copy.
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 use types::{Epoch, Member, NodeId, Reign, Revision, SetVersion, Timestamp};
@@ -52,6 +53,8 @@ pub struct Partition {
     pub grant: Option<Grant>,
     /// How often a loss was announced.
     pub losses: u64,
+    /// Numbers of the epochs that are no part of its history any more: another log went on without them. In order, apart.
+    pub given_up: Vec<Range<u64>>,
     /// Every member has on disk what was committed, so a restarted process is a member. False with ASYNC DURABILITY,
     /// and after a change to SYNC until the primary confirms that all is on disk.
     pub on_disk: bool,
@@ -61,4 +64,22 @@ pub struct Partition {
     pub incomplete: bool,
     /// The last command that changed it.
     pub changed: Revision,
+}
+
+impl Partition {
+    /// A log that ends in the epoch `last` goes on with the epoch `next`. Of what was granted in between it has nothing.
+    pub(crate) fn give_up(&mut self, last: u64, next: u64) {
+        self.given_up.retain(|range| range.start <= last);
+        if let Some(range) = self.given_up.last_mut().filter(|range| range.end > last) {
+            // It had been given up, and is the history again.
+            range.end = last;
+        }
+        self.given_up.push(last + 1..next);
+        self.given_up.retain(|range| !range.is_empty());
+    }
+
+    /// Whether an epoch is no part of its history any more.
+    pub fn has_given_up(&self, epoch: u64) -> bool {
+        self.given_up.iter().any(|range| range.contains(&epoch))
+    }
 }

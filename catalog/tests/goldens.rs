@@ -204,7 +204,13 @@ impl Region {
         let end = LogEnd { epoch_number: args.number("epoch")?, lsn: Lsn(args.number("lsn")?) };
         let member = parse_member(args.word(1)?)?;
         let powered_since = Incarnation(args.number_or("powered", member.incarnation.0)?);
-        let report = Report { member, at: self.now, end, mark, powered_since };
+        let mut epochs = vec![];
+        for text in args.named.get("before").unwrap_or(&"").split_whitespace() {
+            let (number, lsn) = text.split_once('@').ok_or("ends of epochs are written 1@9")?;
+            epochs.push(LogEnd { epoch_number: number.parse()?, lsn: Lsn(lsn.parse()?) });
+        }
+        epochs.push(end);
+        let report = Report { member, at: self.now, end, epochs, mark, powered_since };
         for ordinal in [-1, 0] {
             self.heard.report(support::partition(database, ordinal), report.clone());
         }

@@ -180,7 +180,7 @@ fn kept(mark: Option<u64>) -> Mark {
 
 fn report(state_member: types::Member, at: u64, epoch_number: u64, lsn: u64, mark: Option<u64>) -> Report {
     let (end, powered_since) = (LogEnd { epoch_number, lsn: Lsn(lsn) }, state_member.incarnation);
-    Report { member: state_member, at, end, mark: kept(mark), powered_since }
+    Report { member: state_member, at, end, epochs: vec![end], mark: kept(mark), powered_since }
 }
 
 #[test]

@@ -696,6 +696,11 @@ impl Replica {
         LogEnd { epoch_number: number.unwrap_or(0), lsn: self.log.end }
     }
 
+    /// Where each epoch of the log has its last record, oldest first, as far as it holds anything.
+    pub fn epoch_ends(&self) -> Vec<LogEnd> {
+        if self.is_installing() { vec![] } else { self.log.lineage.ends(self.log.end) }
+    }
+
     /// The lineage of the log.
     pub fn lineage(&self) -> &Lineage {
         &self.log.lineage

@@ -170,13 +170,14 @@ impl World {
             let Some(hosted) = process.hosted.get(&partition) else { continue };
             let mut end = hosted.replica.log_end();
             end.epoch_number = if by_lsn { 0 } else { end.epoch_number };
+            let epochs = if by_lsn { vec![end] } else { hosted.replica.epoch_ends() };
             let mark = hosted.log.summary.mark.clone().unwrap_or_default();
             // What a log holds that is going to be replaced by a copy says nothing.
             let copied = hosted.replica.status().installing;
             let whole = !copied && !self.options.has(Planted::KillIsPowerLoss);
             let known = if self.options.has(Planted::PowerUnnoticed) { Default::default() } else { powered_since };
             let powered_since = if whole { known } else { from.incarnation };
-            let packet = Packet::LogEnd { from, partition, end, mark, powered_since };
+            let packet = Packet::LogEnd { from, partition, end, epochs, mark, powered_since };
             self.send(Place::Node(index), Place::Catalog(region), packet);
         }
     }

@@ -105,6 +105,8 @@ pub enum Planted {
     NoCas,
     /// The longest log is the one with the highest LSN.
     LongestByLsn,
+    /// The catalog forgets which epochs were given up.
+    GivenUpForgotten,
     /// ASYNC DURABILITY: a restarted process is still a member.
     RestartedMember,
     /// Members are named by node only.
@@ -194,6 +196,7 @@ impl Planted {
         let own = [
             Planted::NoCas,
             Planted::LongestByLsn,
+            Planted::GivenUpForgotten,
             Planted::RestartedMember,
             Planted::NoIncarnation,
             Planted::AsideCommitsOnly,

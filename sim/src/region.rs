@@ -187,8 +187,8 @@ impl World {
                 };
                 self.on_propose(index, partition, reign, version, change);
             }
-            Packet::LogEnd { from: member, partition, end, mark, powered_since } => {
-                let report = Report { member, at: self.now, end, mark, powered_since };
+            Packet::LogEnd { from: member, partition, end, epochs, mark, powered_since } => {
+                let report = Report { member, at: self.now, end, epochs, mark, powered_since };
                 self.regions[index].heard.report(partition, report);
             }
             Packet::TimestampsWanted { from: to, partition, request, count } => {
@@ -363,6 +363,7 @@ impl World {
         if self.decide(index, command).is_err() {
             return;
         }
+        namings.iter().filter(|naming| naming.loss != Loss::None).for_each(|naming| self.note_going_on(index, naming));
         match command {
             Command::NamePrimary(naming) => {
                 let named: Vec<_> = naming.members.iter().copied().collect();

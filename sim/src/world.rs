@@ -101,6 +101,8 @@ pub enum Packet {
         partition: PartitionId,
         /// Where.
         end: LogEnd,
+        /// Where its epochs end.
+        epochs: Vec<LogEnd>,
         /// The mark on its disk.
         mark: types::Mark,
         /// The first process since its machine has kept its power.

@@ -121,3 +121,14 @@ fn a_change_that_was_told_holds_before_the_next_reign_has_started() {
 fn who_gave_a_copy_away_grants_nothing_for_an_old_reign() {
     holds(3_004_328, Scale::Region);
 }
+
+/// A standing order went on from before a reign that had been cut off. Its primary came back with that reign's records, and
+/// the next order named it for the epoch of them: another log lacked less of what had been shown since.
+#[test]
+fn a_branch_that_was_given_up_is_not_the_longest_log() {
+    for seed in [5_006_906, 5_011_500] {
+        holds(seed, Scale::Region);
+        let report = run_seed(seed, Scale::Region, Some(Planted::GivenUpForgotten), false);
+        assert_eq!(report.violation.map(|violation| violation.check), Some("longest_log"));
+    }
+}

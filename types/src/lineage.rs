@@ -6,7 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Epoch, Lsn, Mark, Promotion, PromotionId, Timestamp};
+use crate::{Epoch, LogEnd, Lsn, Mark, Promotion, PromotionId, Timestamp};
 
 /// Why an epoch began.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -114,6 +114,14 @@ impl Lineage {
             return Lsn::ZERO;
         }
         self.epoch_end(shared - 1, my_end).min(other.epoch_end(shared - 1, other_end))
+    }
+
+    /// Where each epoch of a log that ends at `end` has its last record, oldest first.
+    pub fn ends(&self, end: Lsn) -> Vec<LogEnd> {
+        let begun = self.entries.iter().enumerate().take_while(|(_, entry)| entry.start_lsn <= end);
+        begun
+            .map(|(index, entry)| LogEnd { epoch_number: entry.epoch.number, lsn: self.epoch_end(index, end) })
+            .collect()
     }
 
     fn epoch_end(&self, index: usize, end: Lsn) -> Lsn {

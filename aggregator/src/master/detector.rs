@@ -308,8 +308,8 @@ impl Detector {
     fn hear_replicas(&self, heard: &mut Heard, said: &Said, report: &Report, now: u64) {
         for end in &report.ends {
             let (member, mark, powered_since) = (report.member, end.mark.clone(), end.powered_since);
-            let heard_end = EndHeard { member, at: now, end: end.end, mark, powered_since };
-            heard.report(end.partition, heard_end);
+            let epochs = end.epochs.clone();
+            heard.report(end.partition, EndHeard { member, at: now, end: end.end, epochs, mark, powered_since });
         }
         report.replicas.iter().filter_map(|replica| replica.epoch).for_each(|epoch| heard.epoch(epoch.number));
         if report.since.is_none() || !report.replicas.is_empty() || !report.closed.is_empty() {

@@ -126,6 +126,7 @@ impl State {
             replicas: nodes.iter().copied().collect(),
             grant,
             losses: 0,
+            given_up: vec![],
             on_disk: create.mode.sync_durability,
             handover: None,
             incomplete: false,

@@ -113,6 +113,9 @@ impl State {
         if name.loss.gives_up() || planned && !sync {
             partition.losses += 1;
         }
+        if let Some(grant) = partition.grant.filter(|_| name.loss != Loss::None) {
+            partition.give_up(name.received_epoch, grant.epoch.number);
+        }
         let reign = partition.reign;
         let text = format!("{} follows {old} as primary of {id}, reign {reign}; {text}", name.primary);
         self.say(severity, kind, id.into(), text);
@@ -133,6 +136,10 @@ impl State {
             partition.members = members;
             partition.grant = grant;
             partition.handover = None;
+            if !writable {
+                // Its epochs are another region's from now on, with numbers of their own.
+                partition.given_up.clear();
+            }
         });
         self.touch(id);
     }

@@ -26,12 +26,16 @@
 //! A replica that its process reports as damaged counts as one whose process is gone: it is taken out of the set, also
 //! while nobody can be named, and if it is the primary, another member is named.
 //!
-//! The longest log is the one with the highest epoch number of its last record, then the highest LSN. Silence never
-//! proves that a process is gone, a newer one or a refused connection does.
+//! The longest log is the one with the highest epoch number of its last record, then the highest LSN. A log that goes on gives
+//! up the epochs that were granted since its own last one. Who has led in one of them may come back with it, and its number is
+//! the higher one, although the log parts from the history earlier than others do. So epochs that were given up are left out of
+//! the comparison: it is about the last record of an epoch that was not. Of equals one that has nothing else goes on.
+//!
+//! Silence never proves that a process is gone, a newer one or a refused connection does.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use types::{DatabaseId, Lsn, Member, NodeId, PartitionId, PromotionId, Timestamp};
+use types::{DatabaseId, LogEnd, Lsn, Member, NodeId, PartitionId, PromotionId, Timestamp};
 
 use super::heard::{Heard, Report};
 use crate::command::{Command, Loss, NamePrimary, RecoverToCut, SetChange};
@@ -202,7 +206,7 @@ fn judge(state: &State, id: PartitionId, partition: &Partition, heard: &Heard, n
         .filter_map(|node| heard.process(*node))
         .filter(|member| heard.hears(*member, now, timeout) && whole(member))
         .collect();
-    if others.is_empty() { Verdict::Wait } else { longest(id, &others, heard, Loss::Order, answered) }
+    if others.is_empty() { Verdict::Wait } else { longest(id, partition, &others, heard, Loss::Order, answered) }
 }
 
 /// A member whose replica is damaged acknowledges nothing any more, although its process lives: it is taken out.
@@ -234,22 +238,35 @@ fn longest_of_restarted(id: PartitionId, partition: &Partition, restarted: &[Mem
         let report = heard.report_of(id, **process);
         member.zip(report).is_some_and(|(member, report)| report.powered_since <= member.incarnation)
     };
-    let verdict = longest(id, restarted, heard, Loss::Recovery, 0);
+    let verdict = longest(id, partition, restarted, heard, Loss::Recovery, 0);
     let whole: Vec<Member> = restarted.iter().filter(is_whole).copied().collect();
     if whole.is_empty() || !matches!(verdict, Verdict::Longest(..)) {
         return verdict;
     }
-    longest(id, &whole, heard, Loss::Kept, 0)
+    longest(id, partition, &whole, heard, Loss::Kept, 0)
 }
 
 /// The longest log of these processes, if all have reported after `since`.
-fn longest(id: PartitionId, members: &[Member], heard: &Heard, loss: Loss, since: u64) -> Verdict {
+fn longest(
+    id: PartitionId,
+    partition: &Partition,
+    members: &[Member],
+    heard: &Heard,
+    loss: Loss,
+    since: u64,
+) -> Verdict {
     let known = |member: &Member| heard.report_of(id, *member).filter(|report| report.at > since || since == 0);
     let missing: Vec<Member> = members.iter().filter(|member| known(member).is_none()).copied().collect();
     if !missing.is_empty() {
         return Verdict::Ask(missing);
     }
-    let best = members.iter().filter_map(known).max_by_key(|report| (report.end, std::cmp::Reverse(report.member)));
+    let length = |report: &&Report| {
+        let of_history = |end: &&LogEnd| !partition.has_given_up(end.epoch_number);
+        let kept = report.epochs.iter().rev().find(of_history).copied().unwrap_or_default();
+        let has_no_other = kept == report.end && kept.lsn > Lsn::ZERO;
+        (kept, has_no_other, report.end, std::cmp::Reverse(report.member))
+    };
+    let best = members.iter().filter_map(known).max_by_key(length);
     // One that holds nothing is being copied to, or was never fed: the old primary is waited for.
     let best = best.filter(|report| report.end.lsn > Lsn::ZERO || loss != Loss::Order);
     best.map_or(Verdict::Wait, |report| Verdict::Longest(report.clone(), loss))

@@ -15,6 +15,8 @@ pub struct Report {
     pub at: u64,
     /// The end of its log.
     pub end: LogEnd,
+    /// Where each epoch of its log has its last record, oldest first: the last one is the end.
+    pub epochs: Vec<LogEnd>,
     /// The mark that is on its disk, with the list of promotions that it belongs to; of time zero if it keeps none.
     pub mark: Mark,
     /// The first process of its node since the machine has had its power: what this one and those after it handed to the

@@ -213,15 +213,15 @@ async fn ends(leaf: &Leaf, wanted: Vec<PartitionId>) -> Vec<EndReport> {
     let end = |id: PartitionId| {
         if leaf.partitions.read().get(&id).is_some_and(|handle| handle.status.borrow().installing) {
             // What its log holds is not what its state will be.
-            let (end, mark) = Default::default();
-            return Some(EndReport { partition: id, end, mark, powered_since: leaf.options.member.incarnation });
+            let (end, epochs, mark) = Default::default();
+            let powered_since = leaf.options.member.incarnation;
+            return Some(EndReport { partition: id, end, epochs, mark, powered_since });
         }
         let summary = leaf.shared.log.summary(id).filter(|summary| !summary.damaged && !leaf.damages.has(id))?;
-        let number =
-            summary.lineage.last().filter(|_| summary.end > types::Lsn::ZERO).map_or(0, |last| last.epoch.number);
-        let end = types::LogEnd { epoch_number: number, lsn: summary.end };
+        let epochs = summary.lineage.ends(summary.end);
+        let end = epochs.last().copied().unwrap_or_default();
         let (mark, powered_since) = (summary.mark.unwrap_or_default(), leaf.options.power.since);
-        Some(EndReport { partition: id, end, mark, powered_since })
+        Some(EndReport { partition: id, end, epochs, mark, powered_since })
     };
     wanted.into_iter().filter_map(end).collect()
 }

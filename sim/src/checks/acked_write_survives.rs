@@ -44,6 +44,9 @@ pub struct Head {
     /// By epoch: the last record that a secondary has ever acknowledged.
     acknowledged: BTreeMap<Epoch, Lsn>,
     given_up: Vec<GivenUp>,
+    /// The last log that the catalog has let go on after a loss, and the number of the epoch that it granted. Its reign may not
+    /// have started yet.
+    going_on: Option<(Lineage, Lsn, u64)>,
 }
 
 /// A recovery, which announced a loss.
@@ -96,6 +99,19 @@ impl Head {
         self.given_up.iter().any(|of| {
             let held = of.acknowledged.get(&epoch).is_some_and(|last| lsn <= *last);
             held && holds(&of.before) && !(lsn <= of.end && holds(&of.after))
+        })
+    }
+
+    /// The catalog lets a log go on after a loss, with an epoch of this number.
+    pub fn let_go_on(&mut self, lineage: Lineage, end: Lsn, granted: u64) {
+        self.going_on = Some((lineage, end, granted));
+    }
+
+    /// Whether a record is of the history, as the catalog has announced it: an older one that the log which was let go on lacks
+    /// is given up, also if the reign never starts.
+    pub fn is_of_history(&self, (epoch, lsn): Name) -> bool {
+        self.going_on.as_ref().is_none_or(|(lineage, end, granted)| {
+            epoch.number >= *granted || lsn <= *end && lineage.epoch_at(lsn) == Some(epoch)
         })
     }
 

@@ -1,10 +1,10 @@
-//! `protocol.md` section 3: of the logs that the catalog may choose from after a loss, it takes one that keeps most of
-//! what was shown.
+//! `protocol.md` section 5: of the logs that the catalog may choose from after a loss, it takes one that keeps most of
+//! what was shown, and was not given up by an earlier loss.
 
 use catalog::command::{Loss, NamePrimary};
 use types::{Member, NodeId, PartitionId};
 
-use crate::options::{FAILURE, MILLI};
+use crate::options::{FAILURE, MILLI, Planted};
 use crate::world::World;
 
 /// As it is reported.
@@ -14,6 +14,26 @@ impl World {
     pub(crate) fn check_longest(&mut self, region: usize, naming: &NamePrimary) {
         let result = check(self, region, naming);
         self.judge(NAME, result);
+    }
+}
+
+impl World {
+    /// The catalog has named a primary after a loss: the history is its log.
+    pub(crate) fn note_going_on(&mut self, region: usize, naming: &NamePrimary) {
+        let id = naming.partition;
+        if self.options.has(Planted::GivenUpForgotten)
+            && let Some(partition) = self.regions[region].catalog.partitions.get_mut(&id)
+        {
+            partition.given_up.clear();
+        }
+        let grant = self.regions[region].catalog.partitions[&id].grant;
+        let node = &self.nodes[self.node_of(region, naming.primary.node)];
+        let hosted = node.hosted(id).filter(|_| node.member() == naming.primary);
+        if let Some((grant, hosted)) = grant.zip(hosted) {
+            let (lineage, end) = (hosted.log.summary.lineage.clone(), hosted.log.end());
+            let head = self.checks.heads.entry((region, id.ordinal)).or_default();
+            head.let_go_on(lineage, end, grant.epoch.number);
+        }
     }
 }
 
@@ -54,6 +74,7 @@ fn keeps(world: &World, region: usize, id: PartitionId, member: Member) -> Optio
     Some(
         head.shown
             .keys()
+            .filter(|name| head.is_of_history(**name))
             .filter(|(epoch, lsn)| *lsn <= hosted.log.end() && lineage.epoch_at(*lsn) == Some(*epoch))
             .count(),
     )
