@@ -4,7 +4,7 @@
 //!   its addition is proposed until the outcome is known. `safe` is the same for what is on disk.
 //! - A proposal is repeated until the catalog shows a set version above the one it names. A removed member is waited
 //!   for until then.
-//! - A candidate is proposed only when it is at `committed`, and durable at `safe`.
+//! - A candidate is proposed only when it is at `committed`, and durable at `safe`, and at what this reign began with.
 //! - The reign is confirmed when every member has acknowledged its start: from then on nobody holds a grant for an
 //!   older one.
 
@@ -43,6 +43,8 @@ pub(crate) struct Leading {
     pub turn: u32,
     /// The promotions of this turn's history.
     pub promotions: Vec<Promotion>,
+    /// The mark that this turn began with: up to it an earlier reign may have published, or served.
+    pub began_with: Timestamp,
     pub confirmed: bool,
     pub safe: Lsn,
     pub catalog_lease: Instant,
@@ -86,6 +88,7 @@ impl Leading {
             epoch,
             turn: 0,
             promotions: vec![],
+            began_with: Timestamp::ZERO,
             confirmed: false,
             safe: Lsn::ZERO,
             catalog_lease: Instant::default(),
@@ -171,16 +174,17 @@ impl Leading {
     }
 
     /// A new turn: the log ends at `end` and is another history.
-    pub fn turn(&mut self, end: Lsn, promotions: &[Promotion], stale: bool, now: Instant) {
+    pub fn turn(&mut self, end: Lsn, mark: &Mark, stale: bool, now: Instant) {
+        let promotions = &mark.promotions;
         self.turns += 1;
         self.turn = self.turns;
-        self.promotions = promotions.to_vec();
+        (self.promotions, self.began_with) = (promotions.clone(), mark.ts);
         self.confirmed = false;
         self.start = end;
         self.safe = self.safe.min(end);
         self.marks.clear();
         self.reached = Timestamp::ZERO;
-        self.published = Mark { promotions: promotions.to_vec(), ..Mark::default() };
+        self.published = Mark { promotions: promotions.clone(), ..Mark::default() };
         self.publishing = None;
         for feed in self.feeds.values_mut().filter(|_| !stale) {
             *feed = Feed::new(feed.id, end, now);
@@ -327,11 +331,16 @@ impl Replica {
         self.mark_on_disks(leading).min(known).max(leading.reached)
     }
 
-    fn published(&self) -> Timestamp {
-        match &self.office {
-            Office::Leading(leading) => leading.published.ts,
-            _ => Timestamp::ZERO,
-        }
+    /// The time of the mark that may have left the region, or is served, where marks are kept. Which one did in an earlier
+    /// reign is not known, but it was on every member's disk: it is not above the one that this reign began with.
+    fn may_have_left(&self) -> Timestamp {
+        let Office::Leading(leading) = &self.office else { return Timestamp::ZERO };
+        let left = match (self.keeps_marks(), leading.upstream.is_some()) {
+            (true, _) => leading.published.ts,
+            (false, true) => self.cut(),
+            (false, false) => return Timestamp::ZERO,
+        };
+        if self.options.has(Planted::ReignForgets) { left } else { left.max(leading.began_with) }
     }
 
     // ---- growing and shrinking the set
@@ -341,8 +350,8 @@ impl Replica {
         let (sync, me, options, committed) =
             (view.mode.sync_replication, self.me, &self.options, self.cursors.committed);
         let end = self.log.end;
-        // What has left the region, or is served: whoever joins has it on disk, too.
-        let cut = if self.keeps_marks() { self.published() } else { self.cut() };
+        // Whoever joins has that on disk, too.
+        let cut = self.may_have_left();
         // Whom the log cannot bring along needs a copy first, and a copy is made only of what those who are waited for hold.
         let begin = [self.fed_from(Lsn::ZERO, end), self.log.trimmed];
         let reached = |matched: Lsn| matched >= begin[usize::from(matched > Lsn::ZERO)];
@@ -593,6 +602,8 @@ impl Leading {
     }
 
     fn ready_to_propose(&self, committed: Lsn, cut: Timestamp, options: &ReplicaOptions) -> bool {
+        // What was safe in an earlier reign has left the region, too: that may be all that this one began with.
+        let safe = if options.has(Planted::ReignForgets) { self.safe } else { self.safe.max(self.start) };
         match self.pending {
             Some(Pending { change: SetChange::Remove(_), .. }) => true,
             Some(Pending { change: SetChange::Add(member), .. }) => self.ack(member).is_some_and(|ack| {
@@ -600,7 +611,7 @@ impl Leading {
                     && ack.position >= committed
                     && committed >= self.start
                     && ack.mark >= cut
-                    && (ack.durable >= self.safe || options.has(Planted::CandidateNotDurable))
+                    && (ack.durable >= safe || options.has(Planted::CandidateNotDurable))
             }),
             None => false,
         }

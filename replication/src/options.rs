@@ -77,6 +77,8 @@ pub enum Planted {
     AloneNoLease,
     /// ASYNC DURABILITY: a candidate at committed is proposed although it is not durable at safe.
     CandidateNotDurable,
+    /// A candidate need not have on disk what has left the region in an earlier reign.
+    ReignForgets,
     /// An addition that the catalog does not show yet is taken to have failed.
     OutcomeByRead,
     /// ASYNC REPLICATION and DURABILITY: a secondary named by the standing order starts before its log is synced.

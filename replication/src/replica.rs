@@ -377,7 +377,7 @@ impl Replica {
     }
 
     fn lead(&mut self, mut leading: Leading) {
-        leading.promotions = self.mark.promotions.clone();
+        (leading.promotions, leading.began_with) = (self.mark.promotions.clone(), self.mark.ts);
         self.office = Office::Leading(Box::new(leading));
     }
 
@@ -538,7 +538,7 @@ impl Replica {
     pub(crate) fn turn(&mut self, now: Instant) {
         let end = self.log.end;
         if let Office::Leading(leading) = &mut self.office {
-            leading.turn(end, &self.mark.promotions, self.options.has(Planted::StaleTurn), now);
+            leading.turn(end, &self.mark, self.options.has(Planted::StaleTurn), now);
         }
     }
 

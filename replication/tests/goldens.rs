@@ -88,6 +88,7 @@ const PLANTED: &[Planted] = &[
     Planted::CandidateNoLease,
     Planted::AloneNoLease,
     Planted::CandidateNotDurable,
+    Planted::ReignForgets,
     Planted::OutcomeByRead,
     Planted::NamedUnsynced,
     Planted::RefusedLate,

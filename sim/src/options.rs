@@ -165,6 +165,7 @@ impl Planted {
             Rule::CandidateNoLease,
             Rule::AloneNoLease,
             Rule::CandidateNotDurable,
+            Rule::ReignForgets,
             Rule::OutcomeByRead,
             Rule::NamedUnsynced,
             Rule::RefusedLate,

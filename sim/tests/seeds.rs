@@ -115,6 +115,18 @@ fn a_change_that_was_told_holds_before_the_next_reign_has_started() {
     }
 }
 
+/// A reign did not know what the one before had shipped as safe, and added a candidate that did not have it on disk; all
+/// lost power, and the candidate's log was the one that went on.
+#[test]
+fn what_has_left_the_region_in_an_earlier_reign_is_on_the_disk_of_who_joins() {
+    let forgets = Planted::Replica(replication::Planted::ReignForgets);
+    for seed in [5_012_724, 5_072_668] {
+        holds(seed, Scale::Region);
+        let report = run_seed(seed, Scale::Region, Some(forgets), false);
+        assert_eq!(report.violation.map(|violation| violation.check), Some("acked_write_survives"));
+    }
+}
+
 /// A leaf that was cut off led on in a reign that had ended. Its only secondary gave its copy away, forgot with it that
 /// there was a later reign, got another copy, and granted the lease for reads again.
 #[test]

@@ -73,7 +73,7 @@ class Load:
 
     def acknowledged(self):
         # Taken at once: the clients go on.
-        return {number for number, told in list(self.told.items()) if told}
+        return {number for number, told in self.told.copy().items() if told}
 
     def stop(self):
         self.stopped = True
