@@ -106,6 +106,13 @@ fn a_change_that_a_replaced_primary_acknowledges_holds() {
     holds(1_072, Scale::Regions);
 }
 
+/// A sink's primary stood still while its stream was opened anew. When it went on, it read the end of the old stream after
+/// the beginning of the new one, which no real task does, and followed nobody.
+#[test]
+fn what_has_waited_comes_first() {
+    holds(5_065_357, Scale::Regions);
+}
+
 /// A leaf that was cut off led on in a reign that had ended. Its only secondary gave its copy away, forgot with it that
 /// there was a later reign, got another copy, and granted the lease for reads again.
 #[test]
