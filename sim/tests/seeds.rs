@@ -106,6 +106,16 @@ fn a_change_that_a_replaced_primary_acknowledges_holds() {
     holds(1_072, Scale::Regions);
 }
 
+/// A member had a mark from before its region was promoted, heard of the promotion from its primary alone, and was named
+/// when the region followed anew: it served a cut below which its log's promotion had declared rows dead.
+#[test]
+fn a_sink_serves_nothing_that_its_log_has_declared_dead() {
+    holds(5_032_131, Scale::Regions);
+    let dead_served = Planted::Replica(replication::Planted::DeadServed);
+    let report = run_seed(5_032_131, Scale::Regions, Some(dead_served), false);
+    assert_eq!(report.violation.map(|violation| violation.check), Some("cut_is_consistent"));
+}
+
 /// A sink's primary stood still while its stream was opened anew. When it went on, it read the end of the old stream after
 /// the beginning of the new one, which no real task does, and followed nobody.
 #[test]
