@@ -328,7 +328,11 @@ impl Replica {
         } else {
             leading.marks.iter().rev().find(|mark| mark.lsn <= committed).map_or(Timestamp::ZERO, |mark| mark.ts)
         };
-        self.mark_on_disks(leading).min(known).max(leading.reached)
+        let cut = self.mark_on_disks(leading).min(known).max(leading.reached);
+        // A replica may have noted its mark before its region was promoted, taken the promotion of its primary, and be named
+        // when the region follows anew: it knows one list before and after, and has dead rows below the mark.
+        let parted = self.log.lineage.parted_at(&leading.promotions).filter(|_| !self.options.has(Planted::DeadServed));
+        cut.min(parted.unwrap_or(Timestamp::MAX))
     }
 
     /// The time of the mark that may have left the region, or is served, where marks are kept. Which one did in an earlier

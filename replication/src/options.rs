@@ -105,6 +105,8 @@ pub enum Planted {
     LateFrames,
     /// A replica that has joined a promoted region has no mark of the promotion that is in its log.
     CutForgotten,
+    /// A sink serves its mark, although its log has carried out a promotion of another history below it.
+    DeadServed,
     /// A sink serves a cut that it would forget in a crash.
     ServeVolatile,
     /// ASYNC DURABILITY: a mark leaves the region before every member has it on disk.

@@ -103,6 +103,7 @@ const PLANTED: &[Planted] = &[
     Planted::LateMarks,
     Planted::LateFrames,
     Planted::CutForgotten,
+    Planted::DeadServed,
     Planted::ServeVolatile,
     Planted::MarkBeforeHeld,
     Planted::IdleMarks,

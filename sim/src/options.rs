@@ -180,6 +180,7 @@ impl Planted {
             Rule::LateMarks,
             Rule::LateFrames,
             Rule::CutForgotten,
+            Rule::DeadServed,
             Rule::ServeVolatile,
             Rule::MarkBeforeHeld,
             Rule::IdleMarks,

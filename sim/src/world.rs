@@ -504,8 +504,10 @@ impl World {
         if waiting.is_some() {
             say!(self, "{} goes on", self.label(node));
         }
+        // What has waited comes before what arrives now: tasks take their inputs in order. A stream's end, for one, is told
+        // before the next one begins.
         for event in waiting.unwrap_or_default() {
-            self.after(0, event);
+            self.obey(event);
         }
     }
 

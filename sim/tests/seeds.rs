@@ -127,6 +127,23 @@ fn what_has_left_the_region_in_an_earlier_reign_is_on_the_disk_of_who_joins() {
     }
 }
 
+/// A member had a mark from before its region was promoted, heard of the promotion from its primary alone, and was named
+/// when the region followed anew: it served a cut below which its log's promotion had declared rows dead.
+#[test]
+fn a_sink_serves_nothing_that_its_log_has_declared_dead() {
+    holds(5_032_131, Scale::Regions);
+    let dead_served = Planted::Replica(replication::Planted::DeadServed);
+    let report = run_seed(5_032_131, Scale::Regions, Some(dead_served), false);
+    assert_eq!(report.violation.map(|violation| violation.check), Some("cut_is_consistent"));
+}
+
+/// A sink's primary stood still while its stream was opened anew. When it went on, it read the end of the old stream after
+/// the beginning of the new one, which no real task does, and followed nobody.
+#[test]
+fn what_has_waited_comes_first() {
+    holds(5_065_357, Scale::Regions);
+}
+
 /// A leaf that was cut off led on in a reign that had ended. Its only secondary gave its copy away, forgot with it that
 /// there was a later reign, got another copy, and granted the lease for reads again.
 #[test]

@@ -107,6 +107,17 @@ impl Lineage {
         })
     }
 
+    /// The lowest cut of the promotions that this log has carried out after the last one of a history, and that the history
+    /// does not name: rows above it are dead in the state of this log, until it is rewound.
+    pub fn parted_at(&self, promotions: &[Promotion]) -> Option<Timestamp> {
+        let promotion = |entry: &LineageEntry| match entry.kind {
+            StartKind::Failover => None,
+            StartKind::Promotion { id, cut } => Some(Promotion { id, cut }),
+        };
+        let latest = self.entries.iter().rev().filter_map(promotion);
+        latest.take_while(|known| !promotions.contains(known)).map(|other| other.cut).min()
+    }
+
     /// Last position of the longest shared prefix of two logs whose last records are `my_end` and `other_end`.
     pub fn common_point(&self, my_end: Lsn, other: &Lineage, other_end: Lsn) -> Lsn {
         let shared = self.entries.iter().zip(&other.entries).take_while(|(a, b)| a == b).count();

@@ -51,6 +51,13 @@ fn promoted(cuts: &[u64], done: &[usize]) -> Option<Mark> {
 
 /// The same where only the first promotions are of the history.
 fn promoted_in(cuts: &[u64], length: usize, done: &[usize]) -> Option<Mark> {
+    let (list, lineage) = history(cuts, length, done);
+    let mark = lineage.promoted(&list);
+    assert!(mark.iter().all(|mark| mark.promotions == list));
+    mark
+}
+
+fn history(cuts: &[u64], length: usize, done: &[usize]) -> (Vec<Promotion>, Lineage) {
     let mut list: Vec<Promotion> =
         cuts.iter().zip(1..).map(|(cut, id)| Promotion { id: PromotionId(id), cut: Timestamp(*cut) }).collect();
     let mut lineage = Lineage::new();
@@ -64,9 +71,7 @@ fn promoted_in(cuts: &[u64], length: usize, done: &[usize]) -> Option<Mark> {
         });
     }
     list.truncate(length);
-    let mark = lineage.promoted(&list);
-    assert!(mark.iter().all(|mark| mark.promotions == list));
-    mark
+    (list, lineage)
 }
 
 #[test]
@@ -80,4 +85,17 @@ fn a_promotion_that_was_carried_out_is_a_mark() {
     // A promotion of another history, which this log has not dropped yet, has declared dead what lies above its cut.
     assert_eq!(worth(promoted_in(&[100, 40], 1, &[0, 1])), Some((40, 9)));
     assert_eq!(worth(promoted_in(&[100, 400], 1, &[0, 1])), Some((100, 9)));
+}
+
+#[test]
+fn only_what_comes_after_the_historys_last_promotion_parts_a_log_from_it() {
+    let parted_at = |cuts: &[u64], length, done: &[usize]| {
+        let (list, lineage) = history(cuts, length, done);
+        lineage.parted_at(&list).map(|cut| cut.0)
+    };
+    assert_eq!(parted_at(&[100], 1, &[0]), None);
+    assert_eq!(parted_at(&[100], 0, &[0]), Some(100));
+    assert_eq!(parted_at(&[100, 400, 40], 1, &[0, 1, 2]), Some(40));
+    // A later promotion of the history is at or below the cut of what it has found in the log.
+    assert_eq!(parted_at(&[30, 40], 1, &[1, 0]), None);
 }
