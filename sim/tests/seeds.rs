@@ -112,3 +112,10 @@ fn a_change_that_a_replaced_primary_acknowledges_holds() {
 fn who_gave_a_copy_away_grants_nothing_for_an_old_reign() {
     holds(3_004_328, Scale::Region);
 }
+
+/// The catalog's answer that a sink's state is complete was lost. The simulated host went by the answer before that one,
+/// and began the next copy although the catalog did not know: somebody had joined the set meanwhile.
+#[test]
+fn the_catalog_knows_of_each_copy_of_a_source() {
+    holds(5_063_441, Scale::Regions);
+}
