@@ -186,6 +186,7 @@ impl Planted {
             Rule::MemberAwaitsCopy,
             Rule::MemberByCopy,
             Rule::OldLives,
+            Rule::ResumeOpens,
             Rule::CopyForPromoted,
             Rule::SchemaUnchecked,
             Rule::RequiredAtOnce,

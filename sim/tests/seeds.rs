@@ -1,7 +1,7 @@
 //! Seeds of both scales break no rule, and the same seed is the same history.
 
 use perennial_sim::options::{Planted, Scale};
-use perennial_sim::run::{run_seed, run_seeds, scale_of};
+use perennial_sim::run::{ASSERTION, run_seed, run_seeds, scale_of};
 
 #[test]
 fn six_hundred_seeds_break_no_rule() {
@@ -111,6 +111,16 @@ fn a_change_that_a_replaced_primary_acknowledges_holds() {
 #[test]
 fn who_gave_a_copy_away_grants_nothing_for_an_old_reign() {
     holds(3_004_328, Scale::Region);
+}
+
+/// A process started, and the first that it heard of its primary was the answer to a question of the process before: it
+/// asked for another one, and took it for proof that the rules were broken, for nothing had told it of the loss.
+#[test]
+fn a_comparison_waits_for_what_was_announced() {
+    holds(5_055_688, Scale::Region);
+    let resume_opens = Planted::Replica(replication::Planted::ResumeOpens);
+    let report = run_seed(5_055_688, Scale::Region, Some(resume_opens), false);
+    assert_eq!(report.violation.map(|violation| violation.check), Some(ASSERTION));
 }
 
 /// The catalog's answer that a sink's state is complete was lost. The simulated host went by the answer before that one,
