@@ -131,7 +131,9 @@ impl Replica {
             Office::Starting(Starting::Waiting) => false,
             Office::Following(following) if following.stream > stream && !old => false,
             Office::Following(following) if following.stream == stream && following.primary == from => true,
-            // A reign that this process finds promised on its disk, or a new turn.
+            // A reign that this process finds promised on its disk, or a new turn. It begins with an Append, which
+            // tells what was announced: a comparison before it would be taken for proof that the rules were broken.
+            _ if append.is_none() && !self.options.has(Planted::ResumeOpens) => false,
             _ => {
                 self.office = Office::Following(Following::new(from, stream));
                 true

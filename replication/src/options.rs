@@ -127,6 +127,8 @@ pub enum Planted {
     MemberByCopy,
     /// What a replica said before it was opened anew counts after it, and who asks for a copy is not asked what it has.
     OldLives,
+    /// A comparison may be the first that is obeyed of a stream, before an Append has told what was announced.
+    ResumeOpens,
     /// A primary goes on waiting for a copy when its database has become writable.
     CopyForPromoted,
     /// New definitions are required at once, whatever is still committing with older ones.

@@ -113,6 +113,7 @@ const PLANTED: &[Planted] = &[
     Planted::MemberAwaitsCopy,
     Planted::MemberByCopy,
     Planted::OldLives,
+    Planted::ResumeOpens,
     Planted::CopyForPromoted,
     Planted::SchemaUnchecked,
     Planted::RequiredAtOnce,

@@ -277,7 +277,12 @@ impl World {
         let (word, told) = ((reign, from_link), hosted.told);
         let region = self.nodes[index].region;
         let reached = self.carries(Place::Node(index), Place::Catalog(region)) && !self.chance(self.options.lossy);
-        if told == Some(word) || !reached {
+        if told == Some(word) {
+            return;
+        }
+        // Until this is answered nobody knows what the catalog knows, and no copy of a source is begun.
+        self.nodes[index].hosted_mut(id).expect("it was there above").told = None;
+        if !reached {
             return;
         }
         let taken = self.decide(region, &Command::MarkIncomplete { partition: id, reign, incomplete: from_link });

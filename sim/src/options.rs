@@ -190,6 +190,7 @@ impl Planted {
             Rule::MemberAwaitsCopy,
             Rule::MemberByCopy,
             Rule::OldLives,
+            Rule::ResumeOpens,
             Rule::CopyForPromoted,
             Rule::SchemaUnchecked,
             Rule::RequiredAtOnce,

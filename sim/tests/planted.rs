@@ -251,8 +251,9 @@ fn every_planted_bug_is_hunted_or_has_a_scenario_or_a_seed() {
     let kept = [
         Planted::Replica(Rule::AnyHistory),
         Planted::Replica(Rule::ReignForgets),
-        Planted::GivenUpForgotten,
         Planted::Replica(Rule::DeadServed),
+        Planted::Replica(Rule::ResumeOpens),
+        Planted::GivenUpForgotten,
     ];
     let looked_for: Vec<Planted> = hunted.chain(staged).chain(kept).collect();
     let missed: Vec<Planted> = Planted::all().into_iter().filter(|planted| !looked_for.contains(planted)).collect();

@@ -1,7 +1,7 @@
 //! Seeds of both scales break no rule, and the same seed is the same history.
 
 use perennial_sim::options::{Planted, Scale};
-use perennial_sim::run::{run_seed, run_seeds, scale_of};
+use perennial_sim::run::{ASSERTION, run_seed, run_seeds, scale_of};
 
 #[test]
 fn six_hundred_seeds_break_no_rule() {
@@ -160,4 +160,21 @@ fn a_branch_that_was_given_up_is_not_the_longest_log() {
         let report = run_seed(seed, Scale::Region, Some(Planted::GivenUpForgotten), false);
         assert_eq!(report.violation.map(|violation| violation.check), Some("longest_log"));
     }
+}
+
+/// A process started, and the first that it heard of its primary was the answer to a question of the process before: it
+/// asked for another one, and took it for proof that the rules were broken, for nothing had told it of the loss.
+#[test]
+fn a_comparison_waits_for_what_was_announced() {
+    holds(5_055_688, Scale::Region);
+    let resume_opens = Planted::Replica(replication::Planted::ResumeOpens);
+    let report = run_seed(5_055_688, Scale::Region, Some(resume_opens), false);
+    assert_eq!(report.violation.map(|violation| violation.check), Some(ASSERTION));
+}
+
+/// The catalog's answer that a sink's state is complete was lost. The simulated host went by the answer before that one,
+/// and began the next copy although the catalog did not know: somebody had joined the set meanwhile.
+#[test]
+fn the_catalog_knows_of_each_copy_of_a_source() {
+    holds(5_063_441, Scale::Regions);
 }
