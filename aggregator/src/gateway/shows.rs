@@ -13,7 +13,7 @@ use sql::{Error, Result};
 use types::Datum;
 
 use super::answer::table;
-use super::condition::condition;
+use super::condition::{condition, is_copy};
 use super::seen::{counters, databases, events, processes};
 use super::users::{may_use, no_access};
 use super::{aggregators, divergence, leaves, links, moves, replication};
@@ -163,7 +163,8 @@ fn partitions(region: &Region, state: &State, client: &Client, database: Option<
             let leaf = heard.get(node).filter(|leaf| is_up(region, leaf.at));
             let replica = leaf.and_then(|leaf| leaf.said.replicas.get(id));
             let primary = partition.primary.node == *node;
-            let joined = partition.members.iter().any(|member| member.node == *node);
+            let in_set = partition.members.iter().any(|member| member.node == *node);
+            let joined = in_set || is_copy(region, state, *id, partition, *node);
             let number = |of: fn(&ReplicaReport) -> u64| replica.map_or(Datum::Null, |r| count(of(r)));
             rows.push(vec![
                 text(name.clone()),
@@ -217,28 +218,31 @@ fn replica_state(replica: Option<&ReplicaReport>, in_set: bool) -> &'static str 
 }
 
 fn status(region: &Region, state: &State) -> Sheet {
-    let heard = region.detector.leaves();
     let nodes = state.nodes.iter().filter(|(_, node)| !node.removed);
     let (up, down): (Vec<_>, Vec<_>) = nodes
         .map(|(id, node)| {
-            let leaf = heard.get(id).is_some_and(|leaf| is_up(region, leaf.at));
+            let leaf = node.roles.leaf && region.detector.is_up(*id);
             leaf || node.roles.aggregator && aggregators::is_up(region, *id)
         })
         .partition(|up| *up);
-    let mut states: std::collections::BTreeMap<&str, u64> = Default::default();
+    let (mut states, mut alarms): (std::collections::BTreeMap<&str, u64>, _) = (Default::default(), down.len() as u64);
     for id in state.databases.keys() {
-        *states.entry(condition(region, state, *id).state).or_default() += 1;
+        let condition = condition(region, state, *id);
+        *states.entry(condition.state).or_default() += 1;
+        alarms += u64::from(condition.alarm);
     }
     let databases: Vec<String> = states.iter().map(|(word, number)| format!("{number} {word}")).collect();
     let row = vec![
+        region.options.name.clone().map_or(Datum::Null, text),
         count(state.cluster.0),
         count(up.len() as u64),
         count(down.len() as u64),
         text(databases.join(", ")),
         count(state.sinks.len() as u64),
-        count(down.len() as u64 + states.get("unavailable").copied().unwrap_or_default()),
+        count(alarms),
     ];
     let names = [
+        ("name", false),
         ("cluster_id", true),
         ("nodes_up", true),
         ("nodes_down", true),
