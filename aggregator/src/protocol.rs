@@ -176,6 +176,8 @@ pub enum MasterAnswer {
     Refused(CatalogRefusal),
     /// It cannot be decided right now: ask again.
     NotNow(String),
+    /// To `Propose` and `Front` of an aggregator that was removed from the region.
+    Removed,
 }
 
 /// To a leaf.
