@@ -5,12 +5,13 @@ use catalog::database::{Database, Side};
 use catalog::event::Severity;
 use catalog::user::Privilege;
 use sql::cluster::Sheet;
-use types::{DatabaseId, Datum};
+use types::{DatabaseId, Datum, Ordinal};
 
 use super::condition::{condition, fenced_by};
 use super::shows::{count, sheet, text};
 use super::users;
 use crate::mysql::Client;
+use crate::protocol::ReplicaReport;
 use crate::region::Region;
 use crate::writable::time;
 
@@ -25,7 +26,12 @@ pub fn databases(region: &Region, state: &State, client: &Client) -> Sheet {
         let condition = condition(region, state, *id);
         let (role, peer) = role(state, *id, known);
         let primaries = state.partitions_of(*id).map(|(partition, _)| region.detector.primary(state, partition));
-        let bytes: Option<u64> = primaries.map(|primary| primary.map(|primary| primary.bytes)).sum();
+        let primaries: Vec<Option<ReplicaReport>> = primaries.collect();
+        // NULL where a primary was not heard, for a part is not the whole.
+        let sum = |of: fn(&ReplicaReport) -> u64| {
+            let sum: Option<u64> = primaries.iter().map(|primary| primary.as_ref().map(of)).sum();
+            sum.map_or(Datum::Null, count)
+        };
         let wait = |sync: bool| text(if sync { "sync" } else { "async" });
         rows.push(vec![
             text(known.name.clone()),
@@ -36,9 +42,10 @@ pub fn databases(region: &Region, state: &State, client: &Client) -> Sheet {
             wait(known.mode.sync_durability),
             wait(known.mode.sync_replication),
             text("local"),
-            Datum::Null,
-            bytes.map_or(Datum::Null, count),
-            Datum::Null,
+            // The meta partition holds definitions.
+            sum(|primary| if primary.partition.ordinal == Ordinal::META { 0 } else { primary.rows }),
+            sum(|primary| primary.bytes),
+            sum(|primary| primary.log_bytes),
             or_null(fenced_by(state, *id)),
             or_null(peer),
             or_null(condition.advice),
