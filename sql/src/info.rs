@@ -8,8 +8,8 @@ use datafusion::arrow::datatypes::{Field, Schema};
 use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::catalog::TableProvider;
 use datafusion::datasource::MemTable;
-use types::value::ColumnType;
-use types::{ColumnId, Datum};
+use types::value::{ColumnType, Zone};
+use types::{ColumnId, Datum, TableId};
 
 use crate::answer::{Answer, ResultColumn, Rows};
 use crate::arrow::{array, data_type, internal};
@@ -53,11 +53,22 @@ pub(crate) async fn table(cluster: &Arc<dyn Cluster>, session: &Session, name: &
             (vec![("TABLE_CATALOG", Ty::Text), ("TABLE_SCHEMA", Ty::Text), ("TABLE_NAME", Ty::Text)], vec![])
         }
         other => match cluster.sheet(other).await? {
-            Some(sheet) => return provider(&sheet.columns, &sheet.rows),
+            Some(sheet) => return provider(&sheet.columns, &local(sheet.rows, session)),
             None => return Err(Error::new(1109, format!("Unknown table '{name}' in information_schema"))),
         },
     };
     provider(&columns, &rows)
+}
+
+/// Times as they are in the session's zone: NOW() is one of them.
+fn local(mut rows: Vec<Vec<Datum>>, session: &Session) -> Vec<Vec<Datum>> {
+    let zone = session.zone();
+    for value in rows.iter_mut().flatten() {
+        if let Datum::Timestamp(micros) = value {
+            *value = Datum::DateTime((&zone as &dyn Zone).to_local(*micros));
+        }
+    }
+    rows
 }
 
 /// Rows that are there as a table of DataFusion's.
@@ -447,13 +458,14 @@ async fn of_cluster(
     cluster: &Arc<dyn Cluster>,
 ) -> Result<Answer> {
     let sheet = cluster.sheet(name).await?.ok_or_else(|| Error::unsupported("this SHOW without a cluster"))?;
-    let rows = filtered(&sheet.columns, sheet.rows, filter, session)?;
+    let rows = filtered(&sheet.columns, local(sheet.rows, session), filter, session)?;
     Ok(Answer::Rows(Rows::of(result_columns(&sheet.columns), rows)))
 }
 
 fn result_columns<N: AsRef<str>>(columns: &[(N, Ty)]) -> Vec<ResultColumn> {
     let column = |(name, ty): &(N, Ty)| match ty {
         Ty::Int => ResultColumn::int(name.as_ref()),
+        Ty::DateTime => ResultColumn::time(name.as_ref()),
         _ => ResultColumn::text(name.as_ref()),
     };
     columns.iter().map(column).collect()

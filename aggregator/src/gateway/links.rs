@@ -8,7 +8,7 @@ use sql::cluster::Sheet;
 use types::{Datum, LinkId, PartitionId, Timestamp};
 
 use super::replication::{tier, time};
-use super::shows::{count, sheet, text};
+use super::shows::{count, sheet, text, with_times};
 use crate::dr::{LinkState, Source};
 use crate::region::Region;
 
@@ -73,7 +73,7 @@ pub fn status(region: &Region, database: Option<&str>) -> Sheet {
             rows.push(source_row(region, &state, name, *id, source));
         }
     }
-    sheet(&COLUMNS, rows)
+    with_times(sheet(&COLUMNS, rows), &["cut", "since"])
 }
 
 /// How far a sink is.

@@ -8,12 +8,11 @@ use sql::cluster::Sheet;
 use types::{DatabaseId, Datum, Ordinal};
 
 use super::condition::{condition, fenced_by};
-use super::shows::{count, sheet, text};
+use super::shows::{count, sheet, text, time, with_times};
 use super::users;
 use crate::mysql::Client;
 use crate::protocol::ReplicaReport;
 use crate::region::Region;
-use crate::writable::time;
 
 fn or_null(value: Option<String>) -> Datum {
     value.map_or(Datum::Null, text)
@@ -97,7 +96,7 @@ pub fn events(state: &State, client: &Client, limit: Option<u64>) -> Sheet {
             Severity::Error => "error",
         };
         vec![
-            text(time(event.at)),
+            time(event.at),
             text(severity),
             event.node.map_or(Datum::Null, |node| count(node.0)),
             or_null(database),
@@ -115,7 +114,7 @@ pub fn events(state: &State, client: &Client, limit: Option<u64>) -> Sheet {
         ("event", false),
         ("detail", false),
     ];
-    sheet(&names, rows.collect())
+    with_times(sheet(&names, rows.collect()), &["time"])
 }
 
 /// SHOW PROCESSLIST: one's own sessions, or with PROCESS all of this aggregator's.

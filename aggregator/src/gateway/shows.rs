@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use catalog::State;
+use catalog::event::UnixMillis;
 use catalog::user::Privilege;
 use sql::answer::{Answer, ResultColumn};
 use sql::cluster::Sheet;
@@ -30,6 +31,7 @@ pub async fn cluster(region: &Arc<Region>, client: &Arc<Client>, show: &ClusterS
     };
     let columns = columns.iter().map(|(name, ty)| match ty {
         Ty::Int => ResultColumn::int(name),
+        Ty::DateTime => ResultColumn::time(name),
         _ => ResultColumn::text(name),
     });
     Ok(divergence::with_troubles(table(columns.collect(), rows), troubles))
@@ -99,7 +101,8 @@ async fn transaction(region: &Arc<Region>, client: &Client, name: &str) -> Resul
     };
     let names =
         [("transaction", false), ("database", false), ("state", false), ("commit_time", false), ("detail", false)];
-    Ok(sheet(&names, vec![vec![text(name), text(database), text(word), time, detail]]))
+    let sheet = sheet(&names, vec![vec![text(name), text(database), text(word), time, detail]]);
+    Ok(with_times(sheet, &["commit_time"]))
 }
 
 /// A table of what the master has heard, made by it.
@@ -128,6 +131,18 @@ pub(super) fn count(value: u64) -> Datum {
 pub(super) fn host_port(address: &str) -> (Datum, Datum) {
     let (host, port) = address.rsplit_once(':').unwrap_or((address, "0"));
     (text(host), port.parse().map_or(Datum::Null, Datum::Int))
+}
+
+/// A time, which is shown in the zone of whoever asks.
+pub(super) fn time(at: UnixMillis) -> Datum {
+    Datum::Timestamp(i64::try_from(at.0).unwrap_or(i64::MAX / 1000).saturating_mul(1000))
+}
+
+/// The columns of these names hold times.
+pub(super) fn with_times(mut sheet: Sheet, names: &[&str]) -> Sheet {
+    let times = sheet.columns.iter_mut().filter(|(name, _)| names.contains(&name.as_str()));
+    times.for_each(|(_, ty)| *ty = Ty::DateTime);
+    sheet
 }
 
 /// Columns by name; true for numbers.
