@@ -200,7 +200,7 @@ impl Cluster for StatementRows {
             match answer.map_err(|error| unreachable_partition(&error))? {
                 LeafAnswer::Rows(rows) => return Ok(rows),
                 LeafAnswer::Refused(refusal) if self.told(partition, &refusal).await? => {}
-                LeafAnswer::Refused(refusal) => return Err(refused(partition, &refusal)),
+                LeafAnswer::Refused(refusal) => return Err(refused(&self.region, partition, &refusal)),
                 other => return Err(Error::new(1105, format!("a leaf answers {other:?} to a read"))),
             }
         }
@@ -224,9 +224,10 @@ impl Cluster for StatementRows {
                 Err(error) => Some((Err(Error::new(9005, format!("a scan was cut off ({error}): repeat it"))), None)),
             }
         });
+        let region = self.region.clone();
         let batches = stream::iter(first.map(Ok)).chain(rest).map(move |answer| match answer? {
             LeafAnswer::Chunk(bytes) => sql::arrow::decode_batch(&bytes),
-            LeafAnswer::Refused(refusal) => Err(refused(partition, &refusal)),
+            LeafAnswer::Refused(refusal) => Err(refused(&region, partition, &refusal)),
             other => Err(Error::new(1105, format!("a leaf answers {other:?} to a scan"))),
         });
         Ok(batches.boxed())

@@ -146,7 +146,7 @@ impl State {
 
     /// Partitions as people know them: `db:0, db:1 and 3 more`; empty if there are none.
     fn named_partitions(&self, ids: Vec<PartitionId>) -> String {
-        let name = |id: &PartitionId| format!("{}:{}", self.databases[&id.database].name, id.ordinal);
+        let name = |id: &PartitionId| self.partition_name(*id);
         let mut named = ids.iter().take(NAMED_MAX).map(name).collect::<Vec<_>>().join(", ");
         if ids.len() > NAMED_MAX {
             named += &format!(" and {} more", ids.len() - NAMED_MAX);
