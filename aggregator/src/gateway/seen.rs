@@ -1,8 +1,10 @@
 //! What is seen of databases, sessions and events: rows of `shows` that depend on who asks.
 
+use std::collections::BTreeMap;
+
 use catalog::State;
 use catalog::database::{Database, Side};
-use catalog::event::Severity;
+use catalog::event::{Event, Severity};
 use catalog::user::Privilege;
 use sql::cluster::Sheet;
 use types::{DatabaseId, Datum, Ordinal};
@@ -85,7 +87,12 @@ fn role(state: &State, id: DatabaseId, known: &Database) -> (Option<&'static str
 
 /// SHOW CLUSTER EVENTS, the newest first.
 pub fn events(state: &State, client: &Client, limit: Option<u64>) -> Sheet {
-    let name = |id: DatabaseId| state.databases.get(&id).map_or_else(|| format!("#{id}"), |known| known.name.clone());
+    let dropped = |event: &Event| Some((event.database?, event.dropped_name()?.to_string()));
+    let dropped: BTreeMap<DatabaseId, String> = state.events.iter().filter_map(dropped).collect();
+    let name = |id: DatabaseId| match state.databases.get(&id) {
+        Some(known) => known.name.clone(),
+        None => dropped.get(&id).cloned().unwrap_or_else(|| format!("#{id}")),
+    };
     let may_see = |name: &Option<String>| name.as_ref().is_none_or(|name| users::may_use(state, client, name));
     let limit = usize::try_from(limit.unwrap_or(u64::MAX)).unwrap_or(usize::MAX);
     let seen = state.events.iter().rev().map(|event| (event.database.map(name), event));

@@ -26,6 +26,7 @@ use types::{DatabaseId, Lsn, Member, NodeId, PartitionId, Revision, SetVersion, 
 
 use super::catalog::{Catalog, CatalogError};
 use super::fronts::Fronts;
+use super::news::News;
 use super::served::Served;
 use crate::dr::Links;
 use crate::protocol::{LeadingReport, Orders, ReplicaReport, Report, Round};
@@ -94,6 +95,7 @@ pub struct Detector {
     /// How long what moves takes.
     pub(super) moves: Mutex<Memory>,
     office: Mutex<Office>,
+    pub(super) news: News,
     /// A look is wanted at once.
     alarm: Notify,
     looks: watch::Sender<Looks>,
@@ -155,6 +157,7 @@ impl Detector {
             leaves,
             moves,
             office,
+            news: News::default(),
             alarm: Notify::new(),
             looks: watch::Sender::default(),
         })
@@ -545,6 +548,7 @@ impl Detector {
             commands.extend(self.regranted(&state));
             commands.extend(self.confirmed(&state));
             commands.extend(self.moving(&state));
+            commands.extend(self.news(&state, term));
             for together in commands.chunks(DECIDED_AT_ONCE) {
                 // In their order, and in one write: a leaf that is lost led hundreds of partitions.
                 let decided = join_all(together.iter().map(|command| self.decide(term, command))).await;
