@@ -45,7 +45,7 @@ use crate::transaction::Transaction;
 
 pub(crate) use databases::{decide, duration_millis, late, serving};
 pub(crate) use divergence::{set_aside_by, set_aside_since};
-pub(crate) use shows::{master_sheet, twin};
+pub(crate) use shows::{master_sheet, twin, twins};
 pub use users::make_root;
 pub(crate) use users::{account, log_in, may_use};
 

@@ -7,11 +7,11 @@ use catalog::State;
 use catalog::event::UnixMillis;
 use catalog::user::Privilege;
 use sql::answer::{Answer, ResultColumn};
-use sql::cluster::Sheet;
+use sql::cluster::{Sheet, SystemTable};
 use sql::scalar::Ty;
 use sql::statement::ClusterShow;
 use sql::{Error, Result};
-use types::Datum;
+use types::{ClusterId, Datum};
 
 use super::answer::table;
 use super::condition::{condition, is_copy};
@@ -55,11 +55,30 @@ pub async fn twin(region: &Arc<Region>, client: &Arc<Client>, name: &str) -> Res
         }
         "PERENNIAL_CLUSTER_EVENTS" => ClusterShow::ClusterEvents { limit: None },
         "PERENNIAL_DATABASES" => return region.sheet(client, SheetOf::Databases).await.map(Some),
-        "PROCESSLIST" => return Ok(Some(processes(region, &region.catalog.state(), client))),
+        "PROCESSLIST" | "PERENNIAL_PROCESSLIST" => return Ok(Some(processes(region, &region.catalog.state(), client))),
         "SESSION_STATUS" | "GLOBAL_STATUS" => return Ok(Some(counters(region))),
         _ => return Ok(None),
     };
     of_show(region, client, &show).await.map(Some)
+}
+
+/// The twins, with their columns: those of tables about nothing.
+pub fn twins(region: &Region, client: &Client) -> Vec<SystemTable> {
+    let nothing = State::new(ClusterId(0));
+    let partitions = partitions(region, &nothing, client, None).unwrap_or_default();
+    vec![
+        ("PERENNIAL_AGGREGATORS", aggregators::heard(region, &nothing).columns),
+        ("PERENNIAL_CLUSTER_EVENTS", events(&nothing, client, None).columns),
+        ("PERENNIAL_CLUSTER_STATUS", status(region, &nothing).columns),
+        ("PERENNIAL_DATABASES", databases(region, &nothing, client).columns),
+        ("PERENNIAL_DIVERGENCE", divergence::files(vec![]).columns),
+        ("PERENNIAL_LEAVES", leaves::sheet(region, &nothing).columns),
+        ("PERENNIAL_PARTITIONS", partitions.columns),
+        ("PERENNIAL_PROCESSLIST", processes(region, &nothing, client).columns),
+        ("PERENNIAL_REBALANCE_STATUS", moves::status(region, &nothing, client).columns),
+        ("PERENNIAL_REPLICATION_STATUS", links::status(region, &nothing, None).columns),
+        ("PERENNIAL_REPLICATION_STATUS_PARTITIONS", links::partitions(region, &nothing, None).columns),
+    ]
 }
 
 async fn of_show(region: &Arc<Region>, client: &Arc<Client>, show: &ClusterShow) -> Result<Sheet> {
@@ -114,8 +133,8 @@ pub fn master_sheet(region: &Region, client: &Client, of: &SheetOf) -> Result<Sh
         SheetOf::Partitions(database) => partitions(region, &state, client, database.as_deref()),
         SheetOf::ClusterStatus => Ok(status(region, &state)),
         SheetOf::Rebalance => Ok(moves::status(region, &state, client)),
-        SheetOf::Replication(database) => Ok(links::status(region, database.as_deref())),
-        SheetOf::ReplicationPartitions(database) => Ok(links::partitions(region, database.as_deref())),
+        SheetOf::Replication(database) => Ok(links::status(region, &state, database.as_deref())),
+        SheetOf::ReplicationPartitions(database) => Ok(links::partitions(region, &state, database.as_deref())),
         SheetOf::Databases => Ok(databases(region, &state, client)),
     }
 }

@@ -131,6 +131,11 @@ pub async fn show(region: &Region, database: Option<&str>) -> Result<(Sheet, Vec
         let records = exchange.count(region).await;
         rows.push(exchange.row(&state, records));
     }
+    Ok((files(rows), found.troubles))
+}
+
+/// SHOW DIVERGENCE.
+pub fn files(rows: Vec<Vec<Datum>>) -> Sheet {
     let names = [
         ("id", false),
         ("database", false),
@@ -142,7 +147,7 @@ pub async fn show(region: &Region, database: Option<&str>) -> Result<(Sheet, Vec
         ("records", true),
         ("bytes", true),
     ];
-    Ok((sheet(&names, rows), found.troubles))
+    with_times(sheet(&names, rows), &["created", "from_time", "to_time"])
 }
 
 /// Records of a database that were set aside since a time, in milliseconds since 1970, and by which exchanges.
