@@ -9,7 +9,7 @@ use sql::{Error, Result};
 use types::{DatabaseId, Timestamp};
 
 use crate::mysql::Client;
-use crate::protocol::{FrontAnswer, FrontRequest, MasterAnswer, MasterRequest, SheetOf, Table};
+use crate::protocol::{Cells, FrontAnswer, FrontRequest, MasterAnswer, MasterRequest, SheetOf, Table};
 use crate::region::Region;
 
 /// How long the master may take for what it knows.
@@ -72,14 +72,24 @@ pub(crate) fn unexpected(answer: &FrontAnswer) -> Error {
 
 impl From<Sheet> for Table {
     fn from(sheet: Sheet) -> Table {
-        let columns = sheet.columns.into_iter().map(|(name, ty)| (name, ty == Ty::Int));
+        let cells = |ty: Ty| match ty {
+            Ty::Int => Cells::Numbers,
+            Ty::DateTime => Cells::Times,
+            _ => Cells::Text,
+        };
+        let columns = sheet.columns.into_iter().map(|(name, ty)| (name, cells(ty)));
         Table { columns: columns.collect(), rows: sheet.rows }
     }
 }
 
 impl From<Table> for Sheet {
     fn from(table: Table) -> Sheet {
-        let columns = table.columns.into_iter().map(|(name, number)| (name, if number { Ty::Int } else { Ty::Text }));
+        let ty = |cells: Cells| match cells {
+            Cells::Text => Ty::Text,
+            Cells::Numbers => Ty::Int,
+            Cells::Times => Ty::DateTime,
+        };
+        let columns = table.columns.into_iter().map(|(name, cells)| (name, ty(cells)));
         Sheet { columns: columns.collect(), rows: table.rows }
     }
 }

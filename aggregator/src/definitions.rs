@@ -173,7 +173,7 @@ impl Region {
     async fn ask_meta(&self, partition: PartitionId, request: &LeafRequest) -> Result<LeafAnswer> {
         let answer = self.leaves.ask(partition, request, READ_TIME, true).await;
         match answer.map_err(|error| unreachable_partition(&error))? {
-            LeafAnswer::Refused(refusal) => Err(refused(partition, &refusal)),
+            LeafAnswer::Refused(refusal) => Err(refused(self, partition, &refusal)),
             answer => Ok(answer),
         }
     }
@@ -186,10 +186,17 @@ impl Region {
                 Some(version) if version == planned => return Ok(()),
                 Some(version) => return Err(self.definitions.met(partition.database, version)),
                 // A promotion was carried out by one of the two primaries, and not yet by the other.
-                None if begun.elapsed() >= HISTORY_TIME => return Err(other_history(partition)),
+                None if begun.elapsed() >= HISTORY_TIME => return Err(self.other_history(partition)),
                 None => tokio::time::sleep(RETRY_TIME).await,
             }
         }
+    }
+
+    /// A promotion is being carried out.
+    fn other_history(&self, partition: PartitionId) -> Error {
+        let what = "has not carried out the last promotion of its database as far as the others";
+        let partition = self.catalog.state().partition_name(partition);
+        Error::new(9005, format!("Partition {partition} {what}: repeat the statement"))
     }
 
     /// Returns what a primary requires when it was told; `None` if it serves another history than the meta partition's, which
@@ -215,7 +222,7 @@ impl Region {
         match self.leaves.ask(partition, &request, REQUIRE_TIME, true).await {
             Ok(LeafAnswer::Txn(Answer::Required { version, history })) => Ok(Some((version, history))),
             Ok(LeafAnswer::Refused(LeafRefusal::Protocol(Refusal::Stale))) => Ok(None),
-            Ok(LeafAnswer::Refused(refusal)) => Err(refused(partition, &refusal)),
+            Ok(LeafAnswer::Refused(refusal)) => Err(refused(self, partition, &refusal)),
             Ok(other) => Err(unexpected(&other)),
             Err(error) => Err(unreachable_partition(&error)),
         }
@@ -263,10 +270,10 @@ impl Region {
         let state = self.catalog.state();
         let partitions = state.databases.get(&database).map_or(0, |known| known.partitions);
         let shards = (0..partitions as i32).map(|ordinal| PartitionId { database, ordinal: Ordinal(ordinal) });
-        let (at_meta, history) = self.require(meta, version, None).await?.ok_or_else(|| other_history(meta))?;
+        let (at_meta, history) = self.require(meta, version, None).await?.ok_or_else(|| self.other_history(meta))?;
         let told = try_join_all(shards.map(|shard| async move {
             let told = self.require(shard, version, Some(history)).await?;
-            told.map(|(version, _)| version).ok_or_else(|| other_history(shard))
+            told.map(|(version, _)| version).ok_or_else(|| self.other_history(shard))
         }));
         let mut required = vec![at_meta];
         required.extend(told.await?);
@@ -283,12 +290,6 @@ async fn count_up(change: &mut Transaction, database: DatabaseId, at_least: u64)
     let written = change.write(meta, None, WriteBatch::advance(TABLES, 0, at_least)).await?;
     let row = written.into_iter().next().and_then(|written| written.old);
     version_of(row.ok_or_else(|| Error::new(1105, "a leaf does not say what a counter was"))?)
-}
-
-/// A promotion is being carried out.
-fn other_history(partition: PartitionId) -> Error {
-    let what = "has not carried out the last promotion of its database as far as the others";
-    Error::new(9005, format!("Partition {partition} {what}: repeat the statement"))
 }
 
 fn version_of(row: Bytes) -> Result<SchemaVersion> {

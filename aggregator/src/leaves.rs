@@ -40,16 +40,16 @@ pub enum LeavesError {
     /// It has had no primary for as long as a statement waits.
     #[error("partition {partition} has no primary right now ({reason}): repeat the statement")]
     NoPrimary {
-        /// Which partition.
-        partition: PartitionId,
+        /// Which partition, as `db:ordinal`.
+        partition: String,
         /// What was seen last.
         reason: String,
     },
     /// The answer is lost: it may or may not have been done.
     #[error("the answer of partition {partition} is lost ({reason})")]
     Unknown {
-        /// Which partition.
-        partition: PartitionId,
+        /// Which partition, as `db:ordinal`.
+        partition: String,
         /// How.
         reason: String,
     },
@@ -91,6 +91,14 @@ impl Leaves {
         let client = Client::new(control);
         *known = Some(client.clone());
         Ok(client)
+    }
+
+    fn name(&self, partition: PartitionId) -> String {
+        self.shared.catalog.state().partition_name(partition)
+    }
+
+    fn leaf_name(&self, member: Member) -> String {
+        format!("leaf {}", self.shared.catalog.state().node_name(member.node))
     }
 
     fn primary(&self, partition: PartitionId) -> Result<Member, LeavesError> {
@@ -137,15 +145,19 @@ impl Leaves {
             let answered = tokio::select! {
                 biased;
                 answered = attempt => answered,
-                () = self.replaced(partition, primary) => Err(replaced(primary, sent.load(Ordering::Relaxed))),
+                () = self.replaced(partition, primary) => {
+                    Err(replaced(&self.leaf_name(primary), sent.load(Ordering::Relaxed)))
+                }
             };
             let reason = match answered {
                 Ok(answer) => return Ok(answer),
-                Err(Failed::Unknown(reason)) if !repeatable => return Err(LeavesError::Unknown { partition, reason }),
+                Err(Failed::Unknown(reason)) if !repeatable => {
+                    return Err(LeavesError::Unknown { partition: self.name(partition), reason });
+                }
                 Err(Failed::Unknown(reason) | Failed::NotBegun(reason)) => reason,
             };
             if begun.elapsed() >= self.shared.partition_wait {
-                return Err(LeavesError::NoPrimary { partition, reason });
+                return Err(LeavesError::NoPrimary { partition: self.name(partition), reason });
             }
             self.pause(partition, primary).await;
         }
@@ -171,7 +183,7 @@ impl Leaves {
             let started = tokio::select! {
                 biased;
                 started = self.begin_stream(primary.node, request, limit) => started,
-                () = self.replaced(partition, primary) => Err(format!("{primary} was replaced")),
+                () = self.replaced(partition, primary) => Err(format!("{} was replaced", self.leaf_name(primary))),
             };
             let reason = match started {
                 Ok((Some(LeafAnswer::Refused(refusal)), _)) if is_passing(&refusal) => format!("{refusal:?}"),
@@ -181,7 +193,7 @@ impl Leaves {
                 Err(reason) => reason,
             };
             if begun.elapsed() >= self.shared.partition_wait {
-                return Err(LeavesError::NoPrimary { partition, reason });
+                return Err(LeavesError::NoPrimary { partition: self.name(partition), reason });
             }
             self.pause(partition, primary).await;
         }
@@ -218,7 +230,7 @@ impl Answers {
         tokio::select! {
             biased;
             next = self.replies.next() => next.map_err(text),
-            () = silent => Err(format!("{} was replaced and is silent", self.primary)),
+            () = silent => Err(format!("{} was replaced and is silent", self.leaves.leaf_name(self.primary))),
         }
     }
 }
@@ -231,7 +243,7 @@ enum Failed {
     Unknown(String),
 }
 
-fn replaced(primary: Member, sent: bool) -> Failed {
+fn replaced(primary: &str, sent: bool) -> Failed {
     let reason = format!("{primary} was replaced");
     if sent { Failed::Unknown(reason) } else { Failed::NotBegun(reason) }
 }

@@ -7,7 +7,7 @@ mod divergence;
 mod front;
 
 pub use front::{
-    FrontAnswer, FrontOrders, FrontReport, FrontRequest, LinkCaller, LockId, PlanOrder, SheetOf, Table, Want,
+    Cells, FrontAnswer, FrontOrders, FrontReport, FrontRequest, LinkCaller, LockId, PlanOrder, SheetOf, Table, Want,
     WantedLock,
 };
 
@@ -176,6 +176,8 @@ pub enum MasterAnswer {
     Refused(CatalogRefusal),
     /// It cannot be decided right now: ask again.
     NotNow(String),
+    /// To `Propose` and `Front` of an aggregator that was removed from the region.
+    Removed,
 }
 
 /// To a leaf.

@@ -20,6 +20,8 @@ use crate::sweeper::Sweeper;
 /// How statements wait, and what CREATE DATABASE takes where nothing is said.
 #[derive(Clone, Debug)]
 pub struct RegionOptions {
+    /// What people call the region.
+    pub name: Option<String>,
     /// How long a statement waits for a row lock (error 1205).
     pub lock_wait: Duration,
     /// How long a statement waits for a partition without a primary (error 9005).

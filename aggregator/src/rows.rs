@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream;
-use sql::cluster::{Batches, Cluster, Database, Scan, Sheet, WriteBatch, Written};
+use sql::cluster::{Batches, Cluster, Database, Scan, Sheet, SystemTable, WriteBatch, Written};
 use sql::schema::{Schema, decode_sequence};
 use sql::{Error, Result};
 use tokio::sync::{Mutex, OnceCell};
@@ -20,7 +20,7 @@ use types::txn::Refusal;
 use types::{DatabaseId, Ordinal, PartitionId, SchemaVersion, TableId, Timestamp};
 
 use crate::definitions::Known;
-use crate::gateway::{may_use, twin};
+use crate::gateway::{may_use, twin, twins};
 use crate::mysql::Client;
 use crate::protocol::{LeafAnswer, LeafRefusal, LeafRequest, Read};
 use crate::region::Region;
@@ -200,7 +200,7 @@ impl Cluster for StatementRows {
             match answer.map_err(|error| unreachable_partition(&error))? {
                 LeafAnswer::Rows(rows) => return Ok(rows),
                 LeafAnswer::Refused(refusal) if self.told(partition, &refusal).await? => {}
-                LeafAnswer::Refused(refusal) => return Err(refused(partition, &refusal)),
+                LeafAnswer::Refused(refusal) => return Err(refused(&self.region, partition, &refusal)),
                 other => return Err(Error::new(1105, format!("a leaf answers {other:?} to a read"))),
             }
         }
@@ -224,9 +224,10 @@ impl Cluster for StatementRows {
                 Err(error) => Some((Err(Error::new(9005, format!("a scan was cut off ({error}): repeat it"))), None)),
             }
         });
+        let region = self.region.clone();
         let batches = stream::iter(first.map(Ok)).chain(rest).map(move |answer| match answer? {
             LeafAnswer::Chunk(bytes) => sql::arrow::decode_batch(&bytes),
-            LeafAnswer::Refused(refusal) => Err(refused(partition, &refusal)),
+            LeafAnswer::Refused(refusal) => Err(refused(&region, partition, &refusal)),
             other => Err(Error::new(1105, format!("a leaf answers {other:?} to a scan"))),
         });
         Ok(batches.boxed())
@@ -244,6 +245,10 @@ impl Cluster for StatementRows {
 
     async fn sheet(&self, name: &str) -> Result<Option<Sheet>> {
         twin(&self.region, &self.client, name).await
+    }
+
+    fn system_tables(&self) -> Vec<SystemTable> {
+        twins(&self.region, &self.client)
     }
 
     async fn allocate(&self, database: &str, table: TableId, count: u64, at_least: u64) -> Result<u64> {

@@ -175,7 +175,10 @@ impl Transaction {
             Ok(LeafAnswer::Refused(refusal)) => {
                 self.doomed |= refusal == LeafRefusal::Protocol(Refusal::Stale);
                 let named = || writable::refusal(&self.region.catalog.state(), partition.database);
-                Err(is_read_only(&refusal).then(named).flatten().unwrap_or_else(|| refused(partition, &refusal)))
+                Err(is_read_only(&refusal)
+                    .then(named)
+                    .flatten()
+                    .unwrap_or_else(|| refused(&self.region, partition, &refusal)))
             }
             Ok(_) | Err(LeavesError::Unknown { .. }) => {
                 self.doomed = true;
@@ -281,9 +284,9 @@ impl Transaction {
         match self.step(partition, request, false).await {
             Ok(LeafAnswer::Txn(Answer::Committed { ts, .. })) => Ok(ts),
             Ok(LeafAnswer::Txn(Answer::Refused(refusal))) => {
-                Err(not_committed(partition, &LeafRefusal::Protocol(refusal)))
+                Err(not_committed(&self.region, partition, &LeafRefusal::Protocol(refusal)))
             }
-            Ok(LeafAnswer::Refused(refusal)) => Err(not_committed(partition, &refusal)),
+            Ok(LeafAnswer::Refused(refusal)) => Err(not_committed(&self.region, partition, &refusal)),
             Ok(_) | Err(LeavesError::Unknown { .. }) => self.outcome(partition).await,
             Err(error) => Err(unreachable_partition(&error)),
         }
@@ -338,9 +341,9 @@ impl Transaction {
             failure = failure.or(match answer {
                 Ok(LeafAnswer::Txn(Answer::Prepared)) => None,
                 Ok(LeafAnswer::Txn(Answer::Refused(refusal))) => {
-                    Some(not_committed(partition, &LeafRefusal::Protocol(refusal)))
+                    Some(not_committed(&self.region, partition, &LeafRefusal::Protocol(refusal)))
                 }
-                Ok(LeafAnswer::Refused(refusal)) => Some(not_committed(partition, &refusal)),
+                Ok(LeafAnswer::Refused(refusal)) => Some(not_committed(&self.region, partition, &refusal)),
                 Ok(_) => Some(rolled_back("a partition was lost while it prepared")),
                 Err(error) => Some(rolled_back(&error.to_string())),
             });
@@ -486,17 +489,18 @@ pub fn unreachable_partition(error: &LeavesError) -> Error {
 }
 
 /// A leaf's refusal to commit: another primary knows nothing of the transaction, so it is gone, not the statement alone.
-fn not_committed(partition: PartitionId, refusal: &LeafRefusal) -> Error {
+fn not_committed(region: &Region, partition: PartitionId, refusal: &LeafRefusal) -> Error {
     match refusal {
         LeafRefusal::Protocol(Refusal::NotPrimary) | LeafRefusal::NoPartition => {
             rolled_back("a partition has a new primary")
         }
-        refusal => refused(partition, refusal),
+        refusal => refused(region, partition, refusal),
     }
 }
 
 /// A leaf's refusal, as a client sees it.
-pub fn refused(partition: PartitionId, refusal: &LeafRefusal) -> Error {
+pub fn refused(region: &Region, partition: PartitionId, refusal: &LeafRefusal) -> Error {
+    let partition = region.catalog.state().partition_name(partition);
     match refusal {
         LeafRefusal::Sql(error) => error.clone(),
         LeafRefusal::LockWait => lock_wait(),

@@ -38,3 +38,20 @@ pub struct Event {
     /// One sentence.
     pub text: String,
 }
+
+/// The kind of the event of a DROP DATABASE.
+pub const DROP: &str = "drop";
+
+impl Event {
+    /// What the event of a dropped database says.
+    pub(crate) fn dropped(name: &str) -> String {
+        format!("database `{name}` was dropped")
+    }
+
+    /// The name that a database had which this event says was dropped: the catalog keeps no other word of it. It is forgotten
+    /// no earlier than the database's other events.
+    pub fn dropped_name(&self) -> Option<&str> {
+        let text = Some(&*self.text).filter(|_| self.kind == DROP)?;
+        text.strip_prefix("database `")?.strip_suffix("` was dropped")
+    }
+}

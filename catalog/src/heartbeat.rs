@@ -97,6 +97,8 @@ pub struct ReplicaReport {
     pub bytes: u64,
     /// Row versions of state, about.
     pub rows: u64,
+    /// Bytes that its records take of the log, about.
+    pub log_bytes: u64,
     /// A rewind or copy is under way.
     pub repairing: bool,
     /// Its files cannot be believed: it has to be rebuilt from another replica.

@@ -157,6 +157,22 @@ impl State {
         self.group().filter_map(|(_, node)| node.addresses.sql.clone()).collect()
     }
 
+    /// A partition as people know it: `app:3`, the database and the ordinal that SHOW PARTITIONS has.
+    pub fn partition_name(&self, id: PartitionId) -> String {
+        let known = self.databases.get(&id.database);
+        known.map_or_else(|| id.to_string(), |known| format!("{}:{}", known.name, id.ordinal))
+    }
+
+    /// A node as people know it: its RPC address, which SHOW LEAVES has.
+    pub fn node_name(&self, node: NodeId) -> String {
+        self.nodes.get(&node).map_or_else(|| format!("node {node}"), |known| known.addresses.rpc.clone())
+    }
+
+    /// A database as people know it.
+    pub fn database_name(&self, id: DatabaseId) -> String {
+        self.databases.get(&id).map_or_else(|| format!("database {id}"), |known| format!("database `{}`", known.name))
+    }
+
     /// Partitions of a database, the meta partition first.
     pub fn partitions_of(&self, database: DatabaseId) -> impl Iterator<Item = (PartitionId, &Partition)> {
         self.partitions.range(all_of(database)).map(|(id, partition)| (*id, partition))

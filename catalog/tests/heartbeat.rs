@@ -54,6 +54,7 @@ fn replica(partition: PartitionId) -> ReplicaReport {
         applied: Lsn(0),
         bytes: 0,
         rows: 0,
+        log_bytes: 1 << 20,
         repairing: false,
         damaged: false,
         received: Timestamp::ZERO,

@@ -367,6 +367,28 @@ fn min_in_sync_is_not_broken_by_a_detached_leaf_unless_forced() {
 }
 
 #[test]
+fn with_async_replication_min_in_sync_keeps_no_leaf_from_being_detached() {
+    let mut world = World::new(2, 2, 2, ASYNC);
+    world.standing(1, DETACH).unwrap();
+    let refusal = world.standing(2, DETACH).unwrap_err().to_string();
+    assert!(refusal.contains("last copy"), "{refusal}");
+}
+
+#[test]
+fn events_say_which_settings_were_changed_and_keep_the_name_of_what_is_gone() {
+    let mut world = World::new(2, 2, 2, support::SYNC);
+    let id = world.database();
+    let options = Options { min_in_sync: 2, ..Options::default() };
+    world.must(&Command::AlterDatabase { name: "db".into(), mode: ASYNC, options });
+    let said = world.state.events.back().expect("it was said").text.clone();
+    assert!(said.ends_with("other settings: REPLICATION = ASYNC (was SYNC), min_in_sync = 2 (was 1)"), "{said}");
+    world.must(&Command::DropDatabase { name: "db".into() });
+    let dropped = world.state.events.back().expect("it was said");
+    assert_eq!((dropped.database, dropped.dropped_name()), (Some(id), Some("db")));
+    assert_eq!(world.state.events.front().expect("there are more").dropped_name(), None);
+}
+
+#[test]
 fn a_leaf_that_was_started_later_waits_for_add_leaf() {
     let mut world = World::new(2, 2, 2, support::SYNC);
     let roles = catalog::node::Roles { aggregator: false, leaf: true };

@@ -70,6 +70,9 @@ pub struct Listen {
 pub struct Cluster {
     /// The cluster's number; clusters that exchange data have different ones.
     pub id: u64,
+    /// What people call this region (SHOW CLUSTER STATUS).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub region: Option<String>,
     /// This node's number in the cluster, from 1, as its certificate says.
     pub node: u64,
     /// The folder with `ca.crt`, `node.crt` and `node.key` (`perennial cert`).

@@ -36,7 +36,7 @@ pub async fn start(config: &Config, credentials: &Credentials, region: Arc<Regio
     };
     let wait = config.mysql.partition_wait.0;
     let serving = tokio::spawn(async move {
-        if tokio::time::timeout(wait, region.bond.caught_up()).await.is_err() {
+        if tokio::time::timeout(wait, region.bond.caught_up()).await.is_err() && region.catalog.removed().is_none() {
             tracing::warn!("no master has answered: clients are served with the catalog that is on this disk");
         }
         let gateway = Arc::new(Gateway::new(region));

@@ -195,6 +195,7 @@ async fn start_aggregator(config: &Config, process: &Process) -> Result<(Arc<Reg
     tokio::spawn(detector.clone().run());
     let leaves = Leaves::new(catalog.clone(), process.dialler.clone(), wait);
     let options = RegionOptions {
+        name: config.cluster.region.clone(),
         lock_wait: config.mysql.lock_wait_timeout.0,
         partition_wait: wait,
         partitions: config.cluster.partitions,

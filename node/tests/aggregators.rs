@@ -209,8 +209,10 @@ fn aggregators_are_added_promoted_and_removed_by_sql() {
     region.wait("three vote", || region.voters(0, 0) == 3);
     for (asked, next) in [(0, 1), (0, 2), (1, 2), (2, 0)] {
         let port = region.port_of(0, next);
-        let done = region.sql_at(0, asked, &format!("PROMOTE AGGREGATOR '127.0.0.1:{port}' TO MASTER"));
-        assert!(done.ends_with(&format!("{port}\tmaster")), "{done}");
+        let promote = format!("PROMOTE AGGREGATOR '127.0.0.1:{port}' TO MASTER; SHOW AGGREGATORS");
+        let done = region.sql_at(0, asked, &promote);
+        assert!(done.contains(&format!("{port}\tmaster")), "{done}");
+        assert!(done.matches("\tonline\t").count() == 3, "all of them are there: {done}");
         assert_eq!(region.master(0, asked), next);
         region.sql_at(0, asked, "REPLACE INTO app.t VALUES (2, 20)");
     }
@@ -218,6 +220,20 @@ fn aggregators_are_added_promoted_and_removed_by_sql() {
     let removed = region.sql_at(0, 1, &format!("REMOVE AGGREGATOR '127.0.0.1:{founder}'"));
     assert_eq!(removed, format!("1\t127.0.0.1\t{founder}\tremoved"));
     assert_eq!(region.sql_at(0, 1, &format!("REMOVE AGGREGATOR 'localhost:{founder}'")), removed, "repeated");
+    // What it knows is of the past: it says so, whatever it is asked, and names the others.
+    let others = [1, 2].map(|j| format!("127.0.0.1:{}", region.port_of(0, j)));
+    let expect_refusal = |statement: &str| {
+        let refused = error(&region.try_sql_at(0, 0, statement));
+        let named = others.iter().all(|other| refused.contains(other));
+        assert!(refused.contains("1053") && refused.contains("was removed") && named, "{statement}: {refused}");
+    };
+    region.wait("it has heard of it", || error(&region.try_sql_at(0, 0, "SELECT 1")).contains("was removed"));
+    for statement in ["SHOW AGGREGATORS", "SELECT v FROM app.t WHERE id = 1", "INSERT INTO app.t VALUES (9, 9)"] {
+        expect_refusal(statement);
+    }
+    region.stop_node("east-aggregator-0");
+    region.start_node("east-aggregator-0");
+    expect_refusal("SELECT v FROM app.t WHERE id = 1");
     region.stop_node("east-aggregator-0");
     assert_ne!(region.master(0, 1), 0);
     region.sql_at(0, 1, "INSERT INTO app.t VALUES (3, 30)");

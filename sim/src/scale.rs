@@ -504,6 +504,7 @@ impl<'a> Region<'a> {
                 applied: appended,
                 bytes: 1 << 30,
                 rows: 1 << 20,
+                log_bytes: 1 << 20,
                 repairing: false,
                 damaged: false,
                 received: Timestamp::from_millis(1_800_000_000_000),

@@ -94,6 +94,11 @@ impl ResultColumn {
         ResultColumn::of(name, ColumnType::Int { width: IntWidth::Big, unsigned: false })
     }
 
+    /// A column of times, which are shown in the session's zone.
+    pub fn time(name: &str) -> ResultColumn {
+        ResultColumn { declared: true, ..ResultColumn::of(name, ColumnType::Timestamp(3)) }
+    }
+
     fn of(name: &str, ty: ColumnType) -> ResultColumn {
         ResultColumn { name: name.into(), table: String::new(), ty, nullable: true, declared: false }
     }

@@ -191,6 +191,9 @@ pub struct Sheet {
     pub rows: Vec<Vec<Datum>>,
 }
 
+/// Name and columns of a table of information_schema.
+pub type SystemTable = (&'static str, Vec<(String, Ty)>);
+
 /// Batches of a scan, as they come.
 pub type Batches = BoxStream<'static, Result<RecordBatch>>;
 
@@ -229,6 +232,11 @@ pub trait Cluster: Send + Sync + 'static {
     /// for names that it does not know, which is all that a cluster without such tables has to say.
     async fn sheet(&self, _name: &str) -> Result<Option<Sheet>> {
         Ok(None)
+    }
+
+    /// The tables of information_schema that the cluster fills and shows: names in capitals, and columns. Nobody is asked.
+    fn system_tables(&self) -> Vec<SystemTable> {
+        vec![]
     }
 
     /// Takes `count` values of a table's counter that are at least `at_least`, for good: they are not given back by

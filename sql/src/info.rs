@@ -8,13 +8,13 @@ use datafusion::arrow::datatypes::{Field, Schema};
 use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::catalog::TableProvider;
 use datafusion::datasource::MemTable;
-use types::value::ColumnType;
-use types::{ColumnId, Datum};
+use types::value::{ColumnType, Zone};
+use types::{ColumnId, Datum, TableId};
 
 use crate::answer::{Answer, ResultColumn, Rows};
 use crate::arrow::{array, data_type, internal};
 use crate::bind::{Names, bind};
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, SystemTable};
 use crate::error::{Error, Result};
 use crate::normalize::Normalizer;
 use crate::parse::{quote, quote_name, quote_text};
@@ -53,11 +53,22 @@ pub(crate) async fn table(cluster: &Arc<dyn Cluster>, session: &Session, name: &
             (vec![("TABLE_CATALOG", Ty::Text), ("TABLE_SCHEMA", Ty::Text), ("TABLE_NAME", Ty::Text)], vec![])
         }
         other => match cluster.sheet(other).await? {
-            Some(sheet) => return provider(&sheet.columns, &sheet.rows),
+            Some(sheet) => return provider(&sheet.columns, &local(sheet.rows, session)),
             None => return Err(Error::new(1109, format!("Unknown table '{name}' in information_schema"))),
         },
     };
     provider(&columns, &rows)
+}
+
+/// Times as they are in the session's zone: NOW() is one of them.
+fn local(mut rows: Vec<Vec<Datum>>, session: &Session) -> Vec<Vec<Datum>> {
+    let zone = session.zone();
+    for value in rows.iter_mut().flatten() {
+        if let Datum::Timestamp(micros) = value {
+            *value = Datum::DateTime((&zone as &dyn Zone).to_local(*micros));
+        }
+    }
+    rows
 }
 
 /// Rows that are there as a table of DataFusion's.
@@ -152,7 +163,46 @@ async fn tables(cluster: &Arc<dyn Cluster>) -> Result<Sheet> {
             ]);
         }
     }
+    for (name, _) in cluster.system_tables() {
+        let mut row = vec![Datum::Null; columns.len()];
+        row[0] = text("def");
+        row[1] = text(INFORMATION_SCHEMA);
+        row[2] = text(name);
+        row[3] = text("SYSTEM VIEW");
+        row[16] = text("");
+        rows.push(row);
+    }
     Ok((columns, rows))
+}
+
+/// A table of information_schema that the cluster fills, as if it had been created.
+fn system_table((name, columns): SystemTable) -> Table {
+    let columns: Vec<Column> =
+        columns.into_iter().zip(1..).map(|((name, ty), id)| system_column(id, name, ty)).collect();
+    Table {
+        id: TableId(0),
+        name: name.into(),
+        next_column: ColumnId(columns.len() as u32 + 1),
+        columns,
+        primary_key: vec![],
+        shard_key: vec![],
+        comment: String::new(),
+        auto_increment: 1,
+    }
+}
+
+fn system_column(id: u32, name: String, ty: Ty) -> Column {
+    Column {
+        id: ColumnId(id),
+        name: name.clone(),
+        ty: result_columns(&[(name, ty)])[0].ty,
+        nullable: true,
+        default: None,
+        missing: Datum::Null,
+        on_update_now: false,
+        auto_increment: false,
+        comment: String::new(),
+    }
 }
 
 async fn columns(cluster: &Arc<dyn Cluster>) -> Result<Sheet> {
@@ -186,6 +236,10 @@ async fn columns(cluster: &Arc<dyn Cluster>) -> Result<Sheet> {
                 rows.push(column_row(&database, &table, at, column));
             }
         }
+    }
+    for table in cluster.system_tables().into_iter().map(system_table) {
+        let columns = table.columns.iter().enumerate();
+        rows.extend(columns.map(|(at, column)| column_row(INFORMATION_SCHEMA, &table, at, column)));
     }
     Ok((names, rows))
 }
@@ -447,13 +501,14 @@ async fn of_cluster(
     cluster: &Arc<dyn Cluster>,
 ) -> Result<Answer> {
     let sheet = cluster.sheet(name).await?.ok_or_else(|| Error::unsupported("this SHOW without a cluster"))?;
-    let rows = filtered(&sheet.columns, sheet.rows, filter, session)?;
+    let rows = filtered(&sheet.columns, local(sheet.rows, session), filter, session)?;
     Ok(Answer::Rows(Rows::of(result_columns(&sheet.columns), rows)))
 }
 
 fn result_columns<N: AsRef<str>>(columns: &[(N, Ty)]) -> Vec<ResultColumn> {
     let column = |(name, ty): &(N, Ty)| match ty {
         Ty::Int => ResultColumn::int(name.as_ref()),
+        Ty::DateTime => ResultColumn::time(name.as_ref()),
         _ => ResultColumn::text(name.as_ref()),
     };
     columns.iter().map(column).collect()
@@ -461,6 +516,12 @@ fn result_columns<N: AsRef<str>>(columns: &[(N, Ty)]) -> Vec<ResultColumn> {
 
 async fn find(name: &TableName, session: &Session, cluster: &Arc<dyn Cluster>) -> Result<Arc<Table>> {
     let database = name.database.clone().or_else(|| session.database.clone()).ok_or_else(Error::no_database)?;
+    if database.eq_ignore_ascii_case(INFORMATION_SCHEMA) {
+        let mut tables = cluster.system_tables().into_iter();
+        let found = tables.find(|(known, _)| known.eq_ignore_ascii_case(&name.name));
+        let unknown = || Error::new(1109, format!("Unknown table '{}' in information_schema", name.name));
+        return found.map(|found| Arc::new(system_table(found))).ok_or_else(unknown);
+    }
     let found = cluster.described(&database).await?;
     found.schema.table(&name.name).cloned().ok_or_else(|| Error::unknown_table(&database, &name.name))
 }
@@ -473,14 +534,21 @@ async fn show_tables(
 ) -> Result<Sheet> {
     let database = database.or(session.database.as_deref()).ok_or_else(Error::no_database)?;
     let mut columns = vec![("Tables_in_database", Ty::Text)];
-    let names: Vec<String> = match database.eq_ignore_ascii_case(INFORMATION_SCHEMA) {
-        true => ["COLUMNS", "SCHEMATA", "STATISTICS", "TABLES"].map(String::from).to_vec(),
+    let is_system = database.eq_ignore_ascii_case(INFORMATION_SCHEMA);
+    let names: Vec<String> = match is_system {
+        true => {
+            let mut names = vec!["COLUMNS", "SCHEMATA", "STATISTICS", "TABLES"];
+            names.extend(cluster.system_tables().into_iter().map(|(name, _)| name));
+            names.sort_unstable();
+            names.into_iter().map(String::from).collect()
+        }
         false => cluster.described(database).await?.schema.tables().map(|table| table.name.clone()).collect(),
     };
     let mut rows: Vec<Vec<Datum>> = names.into_iter().map(|name| vec![text(name)]).collect();
     if full {
         columns.push(("Table_type", Ty::Text));
-        rows.iter_mut().for_each(|row| row.push(text("BASE TABLE")));
+        let kind = if is_system { "SYSTEM VIEW" } else { "BASE TABLE" };
+        rows.iter_mut().for_each(|row| row.push(text(kind)));
     }
     Ok((columns, rows))
 }

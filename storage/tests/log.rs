@@ -143,6 +143,21 @@ fn trimmed_segments_are_used_again_and_cold_records_move_on() {
 }
 
 #[test]
+fn what_a_partition_takes_of_the_log_falls_when_it_is_trimmed() {
+    let dir = tempfile::tempdir().unwrap();
+    let (log, _, reports) = open(dir.path(), small());
+    fill(&log, 0, 1, 50, 3_000);
+    fill(&log, 1, 1, 10, 3_000);
+    reports.wait_end(1, 10);
+    let bytes = log.bytes_by_partition();
+    let (large, little) = (bytes[&partition(0)], bytes[&partition(1)]);
+    assert!((150_000..250_000).contains(&large) && (30_000..60_000).contains(&little), "{large}, {little}");
+    append(&log, &[(partition(0), Entry::Trim { below: Lsn(41) })]);
+    let trimmed = log.bytes_by_partition()[&partition(0)];
+    assert!((30_000..60_000).contains(&trimmed), "{trimmed}");
+}
+
+#[test]
 fn a_dropped_partition_is_gone_and_may_come_back() {
     let dir = tempfile::tempdir().unwrap();
     let (log, _, reports) = open(dir.path(), small());

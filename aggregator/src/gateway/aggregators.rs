@@ -27,13 +27,13 @@ const HAND_OVER_TIME: Duration = Duration::from_secs(2);
 /// Between two looks.
 const LOOK: Duration = Duration::from_millis(20);
 
-/// Whether an aggregator was heard by this master of late.
+/// Whether an aggregator is there, as this master knows: it was heard of late, or there has been no time for it yet since the
+/// election, and it can be reached.
 pub fn is_up(region: &Region, node: NodeId) -> bool {
-    region.fronts.all().get(&node).is_some_and(|front| is_fresh(region, front))
-}
-
-fn is_fresh(region: &Region, front: &Front) -> bool {
-    front.at.elapsed() <= region.detector.failure_timeout()
+    let timeout = region.detector.failure_timeout();
+    let heard = region.fronts.all().get(&node).map(|front| front.at.elapsed());
+    let reached = || region.detector.in_office() <= timeout && region.catalog.reached().contains(&node);
+    node == region.bond.member().node || heard.map_or_else(reached, |ago| ago <= timeout)
 }
 
 /// What the master says; without one, what this aggregator knows.
@@ -49,9 +49,12 @@ pub async fn show(region: &Arc<Region>, client: &Client) -> Result<Sheet> {
 pub fn heard(region: &Region, state: &State) -> Sheet {
     let (status, fronts) = (region.catalog.status(), region.fronts.all());
     rows(state, &status, |id| {
+        if id == status.node {
+            return itself(region, &status);
+        }
         let front = fronts.get(&id);
         let known = |of: fn(&Front) -> Datum| front.map_or(Datum::Null, of);
-        let online = front.is_some_and(|front| is_fresh(region, front));
+        let online = is_up(region, id);
         let applied = known(|front| count(front.report.applied));
         let connections = known(|front| count(front.report.connections));
         (online, applied, connections, known(|front| text(front.report.version.clone())))
@@ -62,12 +65,15 @@ pub fn heard(region: &Region, state: &State) -> Sheet {
 fn alone(region: &Region, state: &State) -> Sheet {
     let (status, reached) = (region.catalog.status(), region.catalog.reached());
     rows(state, &status, |id| match id == status.node {
-        true => {
-            let connections = count(region.sessions.list().len() as u64);
-            (true, count(status.applied), connections, text(env!("CARGO_PKG_VERSION")))
-        }
+        true => itself(region, &status),
         false => (reached.contains(&id), Datum::Null, Datum::Null, Datum::Null),
     })
+}
+
+/// What this aggregator knows of itself.
+fn itself(region: &Region, status: &Status) -> (bool, Datum, Datum, Datum) {
+    let connections = count(region.sessions.list().len() as u64);
+    (true, count(status.applied), connections, text(env!("CARGO_PKG_VERSION")))
 }
 
 fn rows(state: &State, status: &Status, of: impl Fn(NodeId) -> (bool, Datum, Datum, Datum)) -> Sheet {

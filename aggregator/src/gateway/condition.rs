@@ -1,8 +1,13 @@
 //! How a database is: in one word, and what to do about it. Every SHOW asks here, so that they cannot disagree.
 
+use std::collections::BTreeSet;
+
 use catalog::State;
 use catalog::database::Holder;
-use types::{DatabaseId, Fence, PartitionId};
+use catalog::node::Standing;
+use catalog::partition::Partition;
+use sql::parse::quote_name;
+use types::{DatabaseId, Fence, NodeId, PartitionId};
 
 use crate::region::Region;
 use crate::writable;
@@ -14,41 +19,140 @@ pub struct Condition {
     pub state: &'static str,
     /// What to type or do, where something is to be done.
     pub advice: Option<String>,
+    /// Something is wrong, and is no person's order.
+    pub alarm: bool,
 }
 
 /// How a database is, as the catalog and the leaves say.
 pub fn condition(region: &Region, state: &State, id: DatabaseId) -> Condition {
     let known = &state.databases[&id];
-    let serves = |id: PartitionId| {
-        let primary = region.detector.primary(state, id).and_then(|replica| replica.leading);
-        primary.is_some_and(|leading| leading.serving)
-    };
-    let silent: Vec<PartitionId> = state.partitions_of(id).map(|(id, _)| id).filter(|id| !serves(*id)).collect();
-    if let Some(first) = silent.first() {
-        let node = state.partitions[first].primary.node;
-        let address = state.nodes.get(&node).map(|node| node.addresses.rpc.clone()).unwrap_or_default();
-        let advice = format!(
-            "{} of its partitions have no primary that serves; start leaf {address} (node {node}) again, see SHOW PARTITIONS",
-            silent.len()
-        );
-        return Condition { state: "unavailable", advice: Some(advice) };
+    let wrong = |state, advice| Condition { state, advice: Some(advice), alarm: true };
+    if let Some(advice) = unavailable(region, state, id) {
+        return wrong("unavailable", advice);
     }
-    let reasons = writable::reasons(state, id);
-    let advice = (!reasons.is_empty()).then(|| reasons.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "));
+    let short = short(region, state, id);
     if known.is_sink() {
         let broken = state.sinks.values().filter(|link| link.database == id).find_map(|link| link.broken.clone());
-        return Condition { state: "sink", advice: broken };
+        let alarm = broken.is_some() || short.is_some();
+        return Condition { state: "sink", advice: broken.or(short), alarm };
     }
     if known.fenced.fence != Fence::None {
-        return Condition { state: "read only", advice };
+        let reasons = writable::reasons(state, id);
+        let advice = reasons.iter().map(ToString::to_string).chain(short.clone()).collect::<Vec<_>>();
+        let alarm = short.is_some() || known.fenced.holders.contains(&Holder::Guard);
+        let advice = (!advice.is_empty()).then(|| advice.join("; "));
+        return Condition { state: "read only", advice, alarm };
     }
-    let wanted = usize::from(known.options.redundancy);
-    let short = state.partitions_of(id).filter(|(_, partition)| partition.members.len() < wanted).count();
-    if short > 0 {
-        let advice = format!("{short} of its partitions have fewer than {wanted} copies in sync: see SHOW LEAVES");
-        return Condition { state: "degraded", advice: Some(advice) };
+    match short {
+        Some(advice) => wrong("degraded", advice),
+        None => Condition { state: "online", advice: None, alarm: false },
     }
-    Condition { state: "online", advice: None }
+}
+
+/// `host:port` of a leaf.
+fn address(state: &State, node: NodeId) -> String {
+    state.nodes.get(&node).map(|node| node.addresses.rpc.clone()).unwrap_or_default()
+}
+
+/// Partitions without a primary that serves, and what to do. While one changes hands nothing has to be done.
+fn unavailable(region: &Region, state: &State, id: DatabaseId) -> Option<String> {
+    let detector = &region.detector;
+    let (mut lost, mut late) = (vec![], vec![]);
+    for (id, partition) in state.partitions_of(id) {
+        let node = partition.primary.node;
+        if !detector.is_up(node) {
+            lost.push((id, node));
+        } else if !detector.serves(state, id) && detector.is_silent(id) {
+            late.push((id, node));
+        }
+    }
+    let name = quote_name(&state.databases[&id].name);
+    if let Some((_, node)) = lost.first() {
+        let (count, address) = (lost.len() + late.len(), address(state, *node));
+        return Some(format!(
+            "{count} of its partitions have no primary that serves; start leaf {address} (node {node}) again, see SHOW PARTITIONS ON {name}"
+        ));
+    }
+    let (first, node) = late.first()?;
+    let (count, address) = (late.len(), address(state, *node));
+    Some(format!(
+        "{count} of its partitions have a primary that does not serve yet, such as {} on leaf {address}, which runs: see SHOW PARTITIONS ON {name} and SHOW CLUSTER EVENTS",
+        first.ordinal
+    ))
+}
+
+/// Why a partition has too few copies. What a person can mend comes first.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Lack {
+    /// A copy is on a leaf that is silent.
+    Offline(NodeId),
+    /// A copy is on a leaf that was detached.
+    Detached(NodeId),
+    /// No leaf has been told to hold one.
+    Missing,
+    /// The files of one are not what was written to them.
+    Damaged(NodeId),
+    /// What is ordered is being done.
+    Moving,
+    /// One does not hold everything yet.
+    Behind(NodeId),
+}
+
+/// Whether a replica is a copy that counts: it is waited for, or, with ASYNC REPLICATION, keeps up with its primary.
+pub fn is_copy(region: &Region, state: &State, id: PartitionId, partition: &Partition, node: NodeId) -> bool {
+    let asynchronous = !state.databases[&id.database].mode.sync_replication;
+    let in_set = partition.members.iter().any(|member| member.node == node);
+    let counts = in_set || asynchronous && region.detector.keeps_up(state, id, node);
+    counts && !region.detector.is_damaged(id, node)
+}
+
+fn lack(region: &Region, state: &State, id: PartitionId, partition: &Partition, wanted: usize) -> Option<Lack> {
+    let is_copy = |node: &&NodeId| is_copy(region, state, id, partition, **node);
+    if partition.replicas.iter().filter(is_copy).count() >= wanted {
+        return None;
+    }
+    if state.moves.contains_key(&id) {
+        return Some(Lack::Moving);
+    }
+    let others = partition.replicas.iter().filter(|node| !is_copy(node));
+    let reason = |node: &NodeId| match state.nodes[node].standing {
+        Standing::Detached { .. } => Lack::Detached(*node),
+        _ if !region.detector.is_up(*node) => Lack::Offline(*node),
+        _ if region.detector.is_damaged(id, *node) => Lack::Damaged(*node),
+        _ => Lack::Behind(*node),
+    };
+    let missing = (partition.replicas.len() < wanted).then_some(Lack::Missing);
+    others.map(reason).chain(missing).min()
+}
+
+/// Partitions with fewer copies than asked for, and what to do.
+fn short(region: &Region, state: &State, id: DatabaseId) -> Option<String> {
+    let known = &state.databases[&id];
+    let (name, wanted) = (quote_name(&known.name), usize::from(known.options.redundancy));
+    let lacks = state.partitions_of(id).filter_map(|(id, partition)| lack(region, state, id, partition, wanted));
+    let lacks: Vec<Lack> = lacks.collect();
+    let count = lacks.len();
+    let leaves = state.nodes.iter().filter(|(id, node)| node.takes_replicas() && region.detector.is_up(**id));
+    let groups: BTreeSet<_> = leaves.map(|(_, node)| node.group).collect();
+    let restore = match groups.len() {
+        enough if enough >= wanted => format!("RESTORE REDUNDANCY ON {name}"),
+        few => format!(
+            "ADD LEAF, then RESTORE REDUNDANCY ON {name}, for {wanted} copies need leaves in {wanted} groups and there are {few}"
+        ),
+    };
+    let advice = match lacks.into_iter().min()? {
+        Lack::Offline(node) => {
+            format!("start leaf {} (node {node}) again; if it is lost: {restore}", address(state, node))
+        }
+        Lack::Detached(node) => format!("ATTACH LEAF '{}'", address(state, node)),
+        Lack::Missing => restore,
+        Lack::Damaged(node) => {
+            format!("the copy on leaf {} is damaged and is made anew: CHECK DATABASE {name}", address(state, node))
+        }
+        Lack::Moving => "they are being made: SHOW REBALANCE STATUS".into(),
+        Lack::Behind(_) => format!("they are catching up by themselves: SHOW PARTITIONS ON {name}"),
+    };
+    Some(format!("{count} of its partitions have fewer than {wanted} copies that are up to date: {advice}"))
 }
 
 /// Who keeps a database fenced, in words; `None` if nobody does.

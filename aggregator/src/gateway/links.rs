@@ -8,7 +8,7 @@ use sql::cluster::Sheet;
 use types::{Datum, LinkId, PartitionId, Timestamp};
 
 use super::replication::{tier, time};
-use super::shows::{count, sheet, text};
+use super::shows::{count, sheet, text, with_times};
 use crate::dr::{LinkState, Source};
 use crate::region::Region;
 
@@ -58,22 +58,21 @@ const PARTITION_COLUMNS: [(&str, bool); 10] = [
 ];
 
 /// One row per link.
-pub fn status(region: &Region, database: Option<&str>) -> Sheet {
-    let state = region.catalog.state();
+pub fn status(region: &Region, state: &State, database: Option<&str>) -> Sheet {
     let named = |id| state.databases.get(&id).map(|known| known.name.clone());
     let wanted = |name: &String| database.is_none_or(|wanted| wanted == name);
     let mut rows = Vec::new();
     for (id, sink) in &state.sinks {
         if let Some(name) = named(sink.database).filter(wanted) {
-            rows.push(sink_row(region, &state, name, *id, sink));
+            rows.push(sink_row(region, state, name, *id, sink));
         }
     }
     for (id, source) in &state.sources {
         if let Some(name) = named(source.database).filter(wanted) {
-            rows.push(source_row(region, &state, name, *id, source));
+            rows.push(source_row(region, state, name, *id, source));
         }
     }
-    sheet(&COLUMNS, rows)
+    with_times(sheet(&COLUMNS, rows), &["cut", "since"])
 }
 
 /// How far a sink is.
@@ -257,8 +256,7 @@ fn source_row(region: &Region, state: &State, name: String, id: LinkId, source: 
 }
 
 /// One row per partition of each link.
-pub fn partitions(region: &Region, database: Option<&str>) -> Sheet {
-    let state = region.catalog.state();
+pub fn partitions(region: &Region, state: &State, database: Option<&str>) -> Sheet {
     let mut rows = Vec::new();
     let named = |id| state.databases.get(&id).map(|known: &catalog::database::Database| known.name.clone());
     let wanted = |name: &String| database.is_none_or(|wanted| wanted == name);
@@ -266,13 +264,13 @@ pub fn partitions(region: &Region, database: Option<&str>) -> Sheet {
         let Some(name) = named(sink.database).filter(wanted) else { continue };
         let source = region.links.state(*link).source;
         for (id, _) in state.partitions_of(sink.database) {
-            rows.push(sink_partition(region, &state, &name, source.as_ref(), id));
+            rows.push(sink_partition(region, state, &name, source.as_ref(), id));
         }
     }
     for (link, source) in &state.sources {
         let Some(name) = named(source.database).filter(wanted) else { continue };
         for (id, partition) in state.partitions_of(source.database) {
-            let replica = region.detector.primary(&state, id);
+            let replica = region.detector.primary(state, id);
             let sent = region.links.sent_of(*link, id);
             let leaf = state.nodes.get(&partition.primary.node).map(|node| node.addresses.rpc.clone());
             rows.push(vec![

@@ -45,7 +45,7 @@ use crate::transaction::Transaction;
 
 pub(crate) use databases::{decide, duration_millis, late, serving};
 pub(crate) use divergence::{set_aside_by, set_aside_since};
-pub(crate) use shows::{master_sheet, twin};
+pub(crate) use shows::{master_sheet, twin, twins};
 pub use users::make_root;
 pub(crate) use users::{account, log_in, may_use};
 
@@ -71,6 +71,7 @@ impl Authenticator for Gateway {
 #[async_trait]
 impl SessionFactory for Gateway {
     async fn open(&self, client: Arc<Client>) -> Result<Box<dyn Session>, SqlError> {
+        run::serves(&self.region).map_err(wire)?;
         let seat = self.region.sessions.enter(client.clone());
         let stop = client.killed.child_token();
         let variables = Variables::new(u64::from(client.connection.0), client.user.clone(), client.host.clone());

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use catalog::Command;
+use catalog::event::UnixMillis;
 use catalog::link::{LinkOptions, SourceAddress, Tier};
 use sql::answer::{Answer, ResultColumn};
 use sql::statement::{Replicate, Wait};
@@ -12,7 +13,7 @@ use sql::{Error, Result};
 use types::{Datum, Timestamp};
 
 use super::answer::table;
-use super::shows::{count, text};
+use super::shows::{self, count, text};
 use crate::ask::unexpected;
 use crate::dr::{self, Order};
 use crate::mysql::Client;
@@ -23,13 +24,12 @@ use crate::sessions::Progress;
 /// How often it is looked how far a copy has come.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// A time of the timestamp service, as people read it (UTC).
+/// A time of the timestamp service, which is shown in the zone of whoever asks.
 pub fn time(ts: Timestamp) -> Datum {
     if ts == Timestamp::ZERO {
         return Datum::Null;
     }
-    let micros = i64::try_from(ts.millis()).unwrap_or(i64::MAX / 1000) * 1000;
-    Datum::Text(types::value::format_datetime(micros, 6))
+    shows::time(UnixMillis(ts.millis()))
 }
 
 /// The word for a tier.
@@ -41,11 +41,12 @@ pub fn tier(tier: Tier) -> &'static str {
     }
 }
 
-/// Columns that hold text; a name that begins with `#` is a number's.
+/// Columns that hold text; a name that begins with `#` is a number's, one with `@` a time's.
 pub(super) fn columns(names: &[&str]) -> Vec<ResultColumn> {
-    let of = |name: &&str| match name.strip_prefix('#') {
-        Some(name) => ResultColumn::int(name),
-        None => ResultColumn::text(name),
+    let of = |name: &&str| match (name.strip_prefix('#'), name.strip_prefix('@')) {
+        (Some(name), _) => ResultColumn::int(name),
+        (_, Some(name)) => ResultColumn::time(name),
+        (None, None) => ResultColumn::text(name),
     };
     names.iter().map(of).collect()
 }
@@ -117,14 +118,14 @@ pub async fn replicate(
     let names = [
         "database",
         "tier",
-        "common_point",
+        "@common_point",
         "#shipped_records",
         "#shipped_bytes",
         "#full_copy_bytes",
         "#set_aside_records",
         "divergence",
         "#duration_ms",
-        "cut",
+        "@cut",
     ];
     Ok(table(columns(&names), vec![row]))
 }
@@ -153,5 +154,5 @@ pub async fn stop(region: &Arc<Region>, database: &str) -> Result<Answer> {
         count(done.dropped_records),
         text(done.epoch.to_string()),
     ];
-    Ok(table(columns(&["database", "cut", "#behind_ms", "#dropped_records", "epoch"]), vec![row]))
+    Ok(table(columns(&["database", "@cut", "#behind_ms", "#dropped_records", "epoch"]), vec![row]))
 }

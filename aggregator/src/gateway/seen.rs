@@ -1,18 +1,20 @@
 //! What is seen of databases, sessions and events: rows of `shows` that depend on who asks.
 
+use std::collections::BTreeMap;
+
 use catalog::State;
 use catalog::database::{Database, Side};
-use catalog::event::Severity;
+use catalog::event::{Event, Severity};
 use catalog::user::Privilege;
 use sql::cluster::Sheet;
-use types::{DatabaseId, Datum};
+use types::{DatabaseId, Datum, Ordinal};
 
 use super::condition::{condition, fenced_by};
-use super::shows::{count, sheet, text};
+use super::shows::{count, sheet, text, time, with_times};
 use super::users;
 use crate::mysql::Client;
+use crate::protocol::ReplicaReport;
 use crate::region::Region;
-use crate::writable::time;
 
 fn or_null(value: Option<String>) -> Datum {
     value.map_or(Datum::Null, text)
@@ -25,7 +27,12 @@ pub fn databases(region: &Region, state: &State, client: &Client) -> Sheet {
         let condition = condition(region, state, *id);
         let (role, peer) = role(state, *id, known);
         let primaries = state.partitions_of(*id).map(|(partition, _)| region.detector.primary(state, partition));
-        let bytes: Option<u64> = primaries.map(|primary| primary.map(|primary| primary.bytes)).sum();
+        let primaries: Vec<Option<ReplicaReport>> = primaries.collect();
+        // NULL where a primary was not heard, for a part is not the whole.
+        let sum = |of: fn(&ReplicaReport) -> u64| {
+            let sum: Option<u64> = primaries.iter().map(|primary| primary.as_ref().map(of)).sum();
+            sum.map_or(Datum::Null, count)
+        };
         let wait = |sync: bool| text(if sync { "sync" } else { "async" });
         rows.push(vec![
             text(known.name.clone()),
@@ -36,9 +43,10 @@ pub fn databases(region: &Region, state: &State, client: &Client) -> Sheet {
             wait(known.mode.sync_durability),
             wait(known.mode.sync_replication),
             text("local"),
-            Datum::Null,
-            bytes.map_or(Datum::Null, count),
-            Datum::Null,
+            // The meta partition holds definitions.
+            sum(|primary| if primary.partition.ordinal == Ordinal::META { 0 } else { primary.rows }),
+            sum(|primary| primary.bytes),
+            sum(|primary| primary.log_bytes),
             or_null(fenced_by(state, *id)),
             or_null(peer),
             or_null(condition.advice),
@@ -79,7 +87,12 @@ fn role(state: &State, id: DatabaseId, known: &Database) -> (Option<&'static str
 
 /// SHOW CLUSTER EVENTS, the newest first.
 pub fn events(state: &State, client: &Client, limit: Option<u64>) -> Sheet {
-    let name = |id: DatabaseId| state.databases.get(&id).map_or_else(|| format!("#{id}"), |known| known.name.clone());
+    let dropped = |event: &Event| Some((event.database?, event.dropped_name()?.to_string()));
+    let dropped: BTreeMap<DatabaseId, String> = state.events.iter().filter_map(dropped).collect();
+    let name = |id: DatabaseId| match state.databases.get(&id) {
+        Some(known) => known.name.clone(),
+        None => dropped.get(&id).cloned().unwrap_or_else(|| format!("#{id}")),
+    };
     let may_see = |name: &Option<String>| name.as_ref().is_none_or(|name| users::may_use(state, client, name));
     let limit = usize::try_from(limit.unwrap_or(u64::MAX)).unwrap_or(usize::MAX);
     let seen = state.events.iter().rev().map(|event| (event.database.map(name), event));
@@ -90,7 +103,7 @@ pub fn events(state: &State, client: &Client, limit: Option<u64>) -> Sheet {
             Severity::Error => "error",
         };
         vec![
-            text(time(event.at)),
+            time(event.at),
             text(severity),
             event.node.map_or(Datum::Null, |node| count(node.0)),
             or_null(database),
@@ -108,7 +121,7 @@ pub fn events(state: &State, client: &Client, limit: Option<u64>) -> Sheet {
         ("event", false),
         ("detail", false),
     ];
-    sheet(&names, rows.collect())
+    with_times(sheet(&names, rows.collect()), &["time"])
 }
 
 /// SHOW PROCESSLIST: one's own sessions, or with PROCESS all of this aggregator's.

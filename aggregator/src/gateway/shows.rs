@@ -4,16 +4,17 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use catalog::State;
+use catalog::event::UnixMillis;
 use catalog::user::Privilege;
 use sql::answer::{Answer, ResultColumn};
-use sql::cluster::Sheet;
+use sql::cluster::{Sheet, SystemTable};
 use sql::scalar::Ty;
 use sql::statement::ClusterShow;
 use sql::{Error, Result};
-use types::Datum;
+use types::{ClusterId, Datum};
 
 use super::answer::table;
-use super::condition::condition;
+use super::condition::{condition, is_copy};
 use super::seen::{counters, databases, events, processes};
 use super::users::{may_use, no_access};
 use super::{aggregators, divergence, leaves, links, moves, replication};
@@ -30,6 +31,7 @@ pub async fn cluster(region: &Arc<Region>, client: &Arc<Client>, show: &ClusterS
     };
     let columns = columns.iter().map(|(name, ty)| match ty {
         Ty::Int => ResultColumn::int(name),
+        Ty::DateTime => ResultColumn::time(name),
         _ => ResultColumn::text(name),
     });
     Ok(divergence::with_troubles(table(columns.collect(), rows), troubles))
@@ -53,11 +55,30 @@ pub async fn twin(region: &Arc<Region>, client: &Arc<Client>, name: &str) -> Res
         }
         "PERENNIAL_CLUSTER_EVENTS" => ClusterShow::ClusterEvents { limit: None },
         "PERENNIAL_DATABASES" => return region.sheet(client, SheetOf::Databases).await.map(Some),
-        "PROCESSLIST" => return Ok(Some(processes(region, &region.catalog.state(), client))),
+        "PROCESSLIST" | "PERENNIAL_PROCESSLIST" => return Ok(Some(processes(region, &region.catalog.state(), client))),
         "SESSION_STATUS" | "GLOBAL_STATUS" => return Ok(Some(counters(region))),
         _ => return Ok(None),
     };
     of_show(region, client, &show).await.map(Some)
+}
+
+/// The twins, with their columns: those of tables about nothing.
+pub fn twins(region: &Region, client: &Client) -> Vec<SystemTable> {
+    let nothing = State::new(ClusterId(0));
+    let partitions = partitions(region, &nothing, client, None).unwrap_or_default();
+    vec![
+        ("PERENNIAL_AGGREGATORS", aggregators::heard(region, &nothing).columns),
+        ("PERENNIAL_CLUSTER_EVENTS", events(&nothing, client, None).columns),
+        ("PERENNIAL_CLUSTER_STATUS", status(region, &nothing).columns),
+        ("PERENNIAL_DATABASES", databases(region, &nothing, client).columns),
+        ("PERENNIAL_DIVERGENCE", divergence::files(vec![]).columns),
+        ("PERENNIAL_LEAVES", leaves::sheet(region, &nothing).columns),
+        ("PERENNIAL_PARTITIONS", partitions.columns),
+        ("PERENNIAL_PROCESSLIST", processes(region, &nothing, client).columns),
+        ("PERENNIAL_REBALANCE_STATUS", moves::status(region, &nothing, client).columns),
+        ("PERENNIAL_REPLICATION_STATUS", links::status(region, &nothing, None).columns),
+        ("PERENNIAL_REPLICATION_STATUS_PARTITIONS", links::partitions(region, &nothing, None).columns),
+    ]
 }
 
 async fn of_show(region: &Arc<Region>, client: &Arc<Client>, show: &ClusterShow) -> Result<Sheet> {
@@ -99,7 +120,8 @@ async fn transaction(region: &Arc<Region>, client: &Client, name: &str) -> Resul
     };
     let names =
         [("transaction", false), ("database", false), ("state", false), ("commit_time", false), ("detail", false)];
-    Ok(sheet(&names, vec![vec![text(name), text(database), text(word), time, detail]]))
+    let sheet = sheet(&names, vec![vec![text(name), text(database), text(word), time, detail]]);
+    Ok(with_times(sheet, &["commit_time"]))
 }
 
 /// A table of what the master has heard, made by it.
@@ -111,8 +133,8 @@ pub fn master_sheet(region: &Region, client: &Client, of: &SheetOf) -> Result<Sh
         SheetOf::Partitions(database) => partitions(region, &state, client, database.as_deref()),
         SheetOf::ClusterStatus => Ok(status(region, &state)),
         SheetOf::Rebalance => Ok(moves::status(region, &state, client)),
-        SheetOf::Replication(database) => Ok(links::status(region, database.as_deref())),
-        SheetOf::ReplicationPartitions(database) => Ok(links::partitions(region, database.as_deref())),
+        SheetOf::Replication(database) => Ok(links::status(region, &state, database.as_deref())),
+        SheetOf::ReplicationPartitions(database) => Ok(links::partitions(region, &state, database.as_deref())),
         SheetOf::Databases => Ok(databases(region, &state, client)),
     }
 }
@@ -128,6 +150,18 @@ pub(super) fn count(value: u64) -> Datum {
 pub(super) fn host_port(address: &str) -> (Datum, Datum) {
     let (host, port) = address.rsplit_once(':').unwrap_or((address, "0"));
     (text(host), port.parse().map_or(Datum::Null, Datum::Int))
+}
+
+/// A time, which is shown in the zone of whoever asks.
+pub(super) fn time(at: UnixMillis) -> Datum {
+    Datum::Timestamp(i64::try_from(at.0).unwrap_or(i64::MAX / 1000).saturating_mul(1000))
+}
+
+/// The columns of these names hold times.
+pub(super) fn with_times(mut sheet: Sheet, names: &[&str]) -> Sheet {
+    let times = sheet.columns.iter_mut().filter(|(name, _)| names.contains(&name.as_str()));
+    times.for_each(|(_, ty)| *ty = Ty::DateTime);
+    sheet
 }
 
 /// Columns by name; true for numbers.
@@ -163,7 +197,8 @@ fn partitions(region: &Region, state: &State, client: &Client, database: Option<
             let leaf = heard.get(node).filter(|leaf| is_up(region, leaf.at));
             let replica = leaf.and_then(|leaf| leaf.said.replicas.get(id));
             let primary = partition.primary.node == *node;
-            let joined = partition.members.iter().any(|member| member.node == *node);
+            let in_set = partition.members.iter().any(|member| member.node == *node);
+            let joined = in_set || is_copy(region, state, *id, partition, *node);
             let number = |of: fn(&ReplicaReport) -> u64| replica.map_or(Datum::Null, |r| count(of(r)));
             rows.push(vec![
                 text(name.clone()),
@@ -217,28 +252,31 @@ fn replica_state(replica: Option<&ReplicaReport>, in_set: bool) -> &'static str 
 }
 
 fn status(region: &Region, state: &State) -> Sheet {
-    let heard = region.detector.leaves();
     let nodes = state.nodes.iter().filter(|(_, node)| !node.removed);
     let (up, down): (Vec<_>, Vec<_>) = nodes
         .map(|(id, node)| {
-            let leaf = heard.get(id).is_some_and(|leaf| is_up(region, leaf.at));
+            let leaf = node.roles.leaf && region.detector.is_up(*id);
             leaf || node.roles.aggregator && aggregators::is_up(region, *id)
         })
         .partition(|up| *up);
-    let mut states: std::collections::BTreeMap<&str, u64> = Default::default();
+    let (mut states, mut alarms): (std::collections::BTreeMap<&str, u64>, _) = (Default::default(), down.len() as u64);
     for id in state.databases.keys() {
-        *states.entry(condition(region, state, *id).state).or_default() += 1;
+        let condition = condition(region, state, *id);
+        *states.entry(condition.state).or_default() += 1;
+        alarms += u64::from(condition.alarm);
     }
     let databases: Vec<String> = states.iter().map(|(word, number)| format!("{number} {word}")).collect();
     let row = vec![
+        region.options.name.clone().map_or(Datum::Null, text),
         count(state.cluster.0),
         count(up.len() as u64),
         count(down.len() as u64),
         text(databases.join(", ")),
         count(state.sinks.len() as u64),
-        count(down.len() as u64 + states.get("unavailable").copied().unwrap_or_default()),
+        count(alarms),
     ];
     let names = [
+        ("name", false),
         ("cluster_id", true),
         ("nodes_up", true),
         ("nodes_down", true),

@@ -5,9 +5,11 @@
 //! the state as it is applied here; at the master it is the latest. One aggregator is a group of one, not a special case.
 
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
+use ::catalog::node::Node;
 use ::catalog::{Command, Outcome, Refusal, State};
 use thiserror::Error;
 use tokio::sync::{Semaphore, oneshot, watch};
@@ -46,6 +48,9 @@ pub enum CatalogError {
     /// The snapshot on disk is not readable.
     #[error("the catalog's snapshot cannot be read: it was written by another version or is damaged")]
     Snapshot,
+    /// This aggregator is one no longer.
+    #[error("this aggregator was removed from the region: connect to another one, {}", .0.join(", "))]
+    Removed(Vec<String>),
     /// The master answers something else.
     #[error("the master aggregator is not asked: {0}")]
     Refused(String),
@@ -148,6 +153,8 @@ pub struct Catalog {
     status: watch::Receiver<Arc<Status>>,
     group: Option<Arc<dyn Group>>,
     wait: Duration,
+    /// Another aggregator has said that this one was removed. The command itself may never arrive here.
+    told_removed: Arc<AtomicBool>,
 }
 
 impl Catalog {
@@ -167,7 +174,8 @@ impl Catalog {
         let thread = std::thread::Builder::new().name("catalog".into());
         thread.spawn(move || driver.run(receiver)).map_err(|error| CatalogError::Stopped(error.to_string()))?;
         let permits = Arc::new(Semaphore::new(PROPOSALS_MAX));
-        Ok(Catalog { inputs: sender, permits, states: watchers.states, status: watchers.status, group, wait })
+        let (states, status, told_removed) = (watchers.states, watchers.status, Arc::default());
+        Ok(Catalog { inputs: sender, permits, states, status, group, wait, told_removed })
     }
 
     /// Whether a directory holds a catalog that belongs to a group.
@@ -247,9 +255,8 @@ impl Catalog {
         let mut away_since = None;
         loop {
             let (status, begun) = (self.status(), Instant::now());
-            if self.state().nodes.get(&status.node).is_some_and(|own| own.removed) {
-                let text = "this aggregator was removed from the region, connect to another one";
-                return Err(CatalogError::Refused(text.into()));
+            if let Some(removed) = self.removed() {
+                return Err(removed);
             }
             if status.leads.is_some() {
                 if let Some(done) = here().await {
@@ -258,6 +265,7 @@ impl Catalog {
             } else if let Some(group) = &self.group {
                 match group.calls().call(self.leader_address(&status), request, limit).await {
                     Ok(MasterAnswer::NotMaster { .. } | MasterAnswer::NotNow(_)) => {}
+                    Ok(MasterAnswer::Removed) => self.told_removed.store(true, Ordering::Relaxed),
                     Ok(answer) => {
                         return take(answer).map_err(|other| CatalogError::Refused(format!("it answered {other:?}")));
                     }
@@ -280,7 +288,23 @@ impl Catalog {
     pub async fn call_once(&self, request: &MasterRequest, limit: Duration) -> MasterAnswer {
         let Some(group) = &self.group else { return MasterAnswer::NotMaster { leader: None } };
         let answer = group.calls().call(self.leader_address(&self.status()), request, limit).await;
+        if let Ok(MasterAnswer::Removed) = answer {
+            self.told_removed.store(true, Ordering::Relaxed);
+        }
         answer.unwrap_or_else(MasterAnswer::NotNow)
+    }
+
+    /// An error once this aggregator was removed from the region, which names the others: what it knows is of the past.
+    pub fn removed(&self) -> Option<CatalogError> {
+        let (state, own) = (self.state(), self.status().node);
+        let removed = state.nodes.get(&own).is_some_and(|known| known.removed);
+        if !removed && !self.told_removed.load(Ordering::Relaxed) {
+            return None;
+        }
+        let others = state.group().filter(|(node, _)| *node != own);
+        let name =
+            |(_, node): (NodeId, &Node)| node.addresses.sql.clone().unwrap_or_else(|| node.addresses.rpc.clone());
+        Some(CatalogError::Removed(others.map(name).collect()))
     }
 
     /// Where the master is, as far as is known here.

@@ -26,6 +26,7 @@ use types::{DatabaseId, Lsn, Member, NodeId, PartitionId, Revision, SetVersion, 
 
 use super::catalog::{Catalog, CatalogError};
 use super::fronts::Fronts;
+use super::news::News;
 use super::served::Served;
 use crate::dr::Links;
 use crate::protocol::{LeadingReport, Orders, ReplicaReport, Report, Round};
@@ -37,6 +38,9 @@ const LOOK_WAIT: Duration = Duration::from_millis(100);
 
 /// Commands of one look that are decided together: they are one write of the catalog's log.
 const DECIDED_AT_ONCE: usize = 256;
+/// So many records behind its primary a copy that nobody waits for has what the primary held a moment ago: reports of the two are
+/// up to a heartbeat apart.
+const BEHIND_MAX: u64 = 1000;
 /// How long it is known down to where history is kept, unless the catalog changes.
 const PINS_KNOWN: u64 = 50_000_000;
 
@@ -91,6 +95,7 @@ pub struct Detector {
     /// How long what moves takes.
     pub(super) moves: Mutex<Memory>,
     office: Mutex<Office>,
+    pub(super) news: News,
     /// A look is wanted at once.
     alarm: Notify,
     looks: watch::Sender<Looks>,
@@ -113,6 +118,8 @@ struct Watched {
     fresh: BTreeSet<PartitionId>,
     /// They became durable everywhere by order: of which set, and up to where that must be, once that is known.
     confirming: BTreeMap<PartitionId, Option<(SetVersion, Lsn)>>,
+    /// Their primaries did not serve at the last look, and since when.
+    silent: BTreeMap<PartitionId, Instant>,
 }
 
 /// Down to where history is kept for other regions, as of a revision and a time.
@@ -150,6 +157,7 @@ impl Detector {
             leaves,
             moves,
             office,
+            news: News::default(),
             alarm: Notify::new(),
             looks: watch::Sender::default(),
         })
@@ -375,6 +383,20 @@ impl Detector {
         watched.seen = state.revision;
     }
 
+    /// Notes which primaries do not serve.
+    fn note_silent(&self, state: &State) {
+        let mut watched = self.watched.lock();
+        let Watched { fresh, silent, .. } = &mut *watched;
+        for id in fresh.iter() {
+            if self.serves(state, *id) {
+                silent.remove(id);
+            } else {
+                silent.entry(*id).or_insert_with(Instant::now);
+            }
+        }
+        silent.retain(|id, _| state.partitions.get(id).is_some());
+    }
+
     /// Primaries whose logs have received an epoch that is not below the one they were granted: records came in until
     /// the promotion was known. They are named again, with a higher one.
     fn regranted(&self, state: &State) -> Vec<Command> {
@@ -465,6 +487,44 @@ impl Detector {
         self.replica(primary, partition).filter(|replica| replica.leading.is_some())
     }
 
+    /// Whether a partition's primary has said last that it serves.
+    pub fn serves(&self, state: &State, partition: PartitionId) -> bool {
+        self.primary(state, partition).and_then(|replica| replica.leading).is_some_and(|leading| leading.serving)
+    }
+
+    /// Whether a partition has had no primary that serves for longer than a change of primaries takes.
+    pub fn is_silent(&self, partition: PartitionId) -> bool {
+        let silent = self.watched.lock().silent.get(&partition).copied();
+        silent.is_some_and(|since| since.elapsed() > self.options.failure_timeout)
+    }
+
+    /// Whether a leaf was heard of late. Silence counts from this master's election.
+    pub fn is_up(&self, node: NodeId) -> bool {
+        let heard = self.leaves.lock().get(&node).map(|leaf| leaf.at.elapsed());
+        heard.unwrap_or_else(|| self.in_office()) <= self.options.failure_timeout
+    }
+
+    /// Whether a replica holds what its primary held a moment ago. Of a member of the set that is sure; with ASYNC
+    /// REPLICATION the others are copies, too.
+    pub fn keeps_up(&self, state: &State, partition: PartitionId, node: NodeId) -> bool {
+        let Some(known) = state.partitions.get(&partition) else { return false };
+        let leaves = self.leaves.lock();
+        let said = |node: NodeId| {
+            let leaf = leaves.get(&node).filter(|leaf| leaf.at.elapsed() <= self.options.failure_timeout)?;
+            leaf.said.replicas.get(&partition)
+        };
+        let (Some(led), Some(copy)) = (said(known.primary.node), said(node)) else { return false };
+        let follows = (copy.reign, copy.epoch) == (known.reign, led.epoch) && !copy.repairing && !copy.damaged;
+        follows && copy.appended.0 + BEHIND_MAX >= led.appended.0
+    }
+
+    /// Whether a leaf has said last that its replica's files cannot be believed.
+    pub fn is_damaged(&self, partition: PartitionId, node: NodeId) -> bool {
+        let leaves = self.leaves.lock();
+        let replica = leaves.get(&node).and_then(|leaf| leaf.said.replicas.get(&partition));
+        replica.is_some_and(|replica| replica.damaged)
+    }
+
     /// Looks for failures while this aggregator is the master, and has decided what they ask for.
     pub async fn run(self: Arc<Detector>) {
         let mut ticks = tokio::time::interval(LOOK);
@@ -484,9 +544,11 @@ impl Detector {
             };
             self.want_ends(wanted);
             self.watch(&state);
+            self.note_silent(&state);
             commands.extend(self.regranted(&state));
             commands.extend(self.confirmed(&state));
             commands.extend(self.moving(&state));
+            commands.extend(self.news(&state, term));
             for together in commands.chunks(DECIDED_AT_ONCE) {
                 // In their order, and in one write: a leaf that is lost led hundreds of partitions.
                 let decided = join_all(together.iter().map(|command| self.decide(term, command))).await;

@@ -10,6 +10,7 @@ mod log;
 mod members;
 mod moves;
 mod network;
+mod news;
 mod served;
 mod service;
 mod store;

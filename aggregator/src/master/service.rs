@@ -237,7 +237,11 @@ impl Handler for MasterService {
         if matches!(request, MasterRequest::Propose { .. } | MasterRequest::Front(_)) {
             // For its clients an aggregator may ask for anything; a leaf has none.
             let (state, node) = (self.region.catalog.state(), replies.peer().node);
-            if !state.nodes.get(&node).is_some_and(|known| known.roles.aggregator && !known.removed) {
+            let known = state.nodes.get(&node).filter(|known| known.roles.aggregator);
+            if known.is_some_and(|known| known.removed) {
+                return Ok(replies.send(&MasterAnswer::Removed).await?);
+            }
+            if known.is_none() {
                 let problem = "it is no aggregator of this region".into();
                 let refusal = Refusal::Correct { object: format!("node {node}"), problem };
                 return Ok(replies.send(&MasterAnswer::Refused(refusal)).await?);

@@ -114,11 +114,22 @@ pub enum SheetOf {
     Databases,
 }
 
+/// What a column holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Cells {
+    /// Text.
+    Text,
+    /// Whole numbers.
+    Numbers,
+    /// Times.
+    Times,
+}
+
 /// A table.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Table {
-    /// Names; true for numbers.
-    pub columns: Vec<(String, bool)>,
+    /// Names, and what they hold.
+    pub columns: Vec<(String, Cells)>,
     /// Values in the order of the columns.
     pub rows: Vec<Vec<Datum>>,
 }

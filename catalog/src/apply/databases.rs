@@ -7,7 +7,7 @@ use types::{DatabaseId, Mode, NodeId, PartitionId, Reign, SetVersion, Timestamp}
 use super::{ALREADY, Applied, Applying, DONE};
 use crate::command::CreateDatabase;
 use crate::database::{Database, Fenced, Options, PARTITIONS_MAX, Side, ordinals};
-use crate::event::Severity;
+use crate::event::{self, Event, Severity};
 use crate::node::Standing;
 use crate::outcome::{Answer, Refusal};
 use crate::partition::{Grant, Partition};
@@ -152,7 +152,7 @@ impl State {
         self.sinks.retain(|_, link| link.database != id);
         self.sources.retain(|_, link| link.database != id);
         self.parted.retain(|_, link| link.database != id);
-        self.say(Severity::Info, "drop", id.into(), format!("database `{name}` was dropped"));
+        self.say(Severity::Info, event::DROP, id.into(), Event::dropped(name));
         DONE
     }
 
@@ -166,12 +166,13 @@ impl State {
             return ALREADY;
         }
         let old = std::mem::replace(&mut database.mode, mode);
-        database.options = options.clone();
+        let old_options = std::mem::replace(&mut database.options, options.clone());
         self.touch_news(id);
         if old != mode {
             self.change_mode(id, old, mode);
         }
-        self.say(Severity::Info, "alter", id.into(), format!("database `{name}` has other settings"));
+        let changed = changed((old, &old_options), (mode, options));
+        self.say(Severity::Info, "alter", id.into(), format!("database `{name}` has other settings: {changed}"));
         DONE
     }
 
@@ -256,4 +257,27 @@ impl State {
     pub(super) fn replica_gone(&mut self, id: PartitionId, node: NodeId) -> Applying {
         if self.removals.remove(&(node, id)).is_some() { DONE } else { ALREADY }
     }
+}
+
+/// Which settings are others, as they are written in SET OPTIONS.
+fn changed(old: (Mode, &Options), new: (Mode, &Options)) -> String {
+    let (was, is) = (settings(old.0, old.1), settings(new.0, new.1));
+    let pairs = was.into_iter().zip(is).filter(|(was, is)| was.1 != is.1);
+    pairs.map(|((name, was), (_, is))| format!("{name} = {is} (was {was})")).collect::<Vec<_>>().join(", ")
+}
+
+fn settings(mode: Mode, options: &Options) -> [(&'static str, String); 8] {
+    let wait = |sync: bool| if sync { "SYNC" } else { "ASYNC" }.to_string();
+    let failover = options.async_failover_after_millis.map_or("never".into(), |millis| format!("{millis}ms"));
+    let guard = if options.strict_guard { "strict" } else { "lenient" };
+    [
+        ("DURABILITY", wait(mode.sync_durability)),
+        ("REPLICATION", wait(mode.sync_replication)),
+        ("redundancy", options.redundancy.to_string()),
+        ("min_in_sync", options.min_in_sync.to_string()),
+        ("async_failover_after", failover),
+        ("failback_retention", format!("{}ms", options.failback_retention_millis)),
+        ("failback_retention_bytes", options.failback_retention_bytes.to_string()),
+        ("guard", guard.into()),
+    ]
 }

@@ -129,8 +129,12 @@ impl State {
     /// Without FORCE nothing is detached on which writes would stop.
     fn check_min_in_sync(&self, leaf: NodeId, object: &str, force: bool) -> Result<(), Refusal> {
         let short = self.partitions.held_by(leaf).filter(|(id, held)| {
-            let wanted = usize::from(self.databases[&id.database].options.min_in_sync);
-            held.members.iter().any(|member| member.node == leaf) && self.others(held, leaf) < wanted
+            let database = &self.databases[&id.database];
+            let wanted = usize::from(database.options.min_in_sync);
+            // Without SYNC REPLICATION the set is the primary alone, whoever that is.
+            database.mode.sync_replication
+                && held.members.iter().any(|member| member.node == leaf)
+                && self.others(held, leaf) < wanted
         });
         let named = self.named_partitions(short.map(|(id, _)| id).collect());
         if named.is_empty() || force {
@@ -142,7 +146,7 @@ impl State {
 
     /// Partitions as people know them: `db:0, db:1 and 3 more`; empty if there are none.
     fn named_partitions(&self, ids: Vec<PartitionId>) -> String {
-        let name = |id: &PartitionId| format!("{}:{}", self.databases[&id.database].name, id.ordinal);
+        let name = |id: &PartitionId| self.partition_name(*id);
         let mut named = ids.iter().take(NAMED_MAX).map(name).collect::<Vec<_>>().join(", ");
         if ids.len() > NAMED_MAX {
             named += &format!(" and {} more", ids.len() - NAMED_MAX);

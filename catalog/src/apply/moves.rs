@@ -177,8 +177,8 @@ impl State {
         self.removals.extend(gone.iter().map(|node| ((*node, id), revision)));
         self.forget_strangers_handover(id);
         let Partition { primary, replicas, .. } = &self.partitions[&id];
-        let (held, gone) = (nodes(replicas), nodes(&gone));
-        let text = format!("partition {id} is on nodes {held}, led by {primary}; copies to delete: {gone}");
+        let (held, gone, led) = (self.leaves(replicas), self.leaves(&gone), self.node_name(primary.node));
+        let text = format!("{} is on leaves {held}, led by {led}; copies to delete: {gone}", self.partition_name(id));
         self.say(Severity::Info, "move", id.into(), text);
         DONE
     }
@@ -233,14 +233,15 @@ impl State {
             self.touch(id);
         }
         self.forget_strangers_handover(id);
-        self.say(Severity::Warning, "move", id.into(), format!("the move of partition {id} was given up: {reason}"));
+        let text = format!("the move of {} was given up: {reason}", self.partition_name(id));
+        self.say(Severity::Warning, "move", id.into(), text);
     }
-}
 
-/// `2, 3`; `none`.
-fn nodes(nodes: &BTreeSet<NodeId>) -> String {
-    let named: Vec<String> = nodes.iter().map(NodeId::to_string).collect();
-    if named.is_empty() { "none".into() } else { named.join(", ") }
+    /// `host:1, host:2`; `none`.
+    fn leaves(&self, nodes: &BTreeSet<NodeId>) -> String {
+        let named: Vec<String> = nodes.iter().map(|node| self.node_name(*node)).collect();
+        if named.is_empty() { "none".into() } else { named.join(", ") }
+    }
 }
 
 fn no_move(id: PartitionId) -> Refusal {

@@ -82,12 +82,8 @@ impl State {
         if incarnation > old {
             self.replace_member(Member { node: id, incarnation });
             if old > Incarnation::default() {
-                self.say(
-                    Severity::Warning,
-                    "restart",
-                    id.into(),
-                    format!("process {incarnation} of node {id} started"),
-                );
+                let text = format!("{} was started again: process {incarnation} of node {id}", addresses.rpc);
+                self.say(Severity::Warning, "restart", id.into(), text);
             }
         }
         DONE
@@ -153,7 +149,7 @@ impl State {
         self.nodes.get_mut(&id).expect("it was looked up above").removed = true;
         self.removals.retain(|(node, _), _| *node != id);
         self.give_up_moves_to(id, "that leaf was removed");
-        self.say(Severity::Info, "node", id.into(), format!("node {id} was removed"));
+        self.say(Severity::Info, "node", id.into(), format!("{} (node {id}) was removed", self.node_name(id)));
         DONE
     }
 

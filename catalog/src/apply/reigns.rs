@@ -117,7 +117,12 @@ impl State {
             partition.give_up(name.received_epoch, grant.epoch.number);
         }
         let reign = partition.reign;
-        let text = format!("{} follows {old} as primary of {id}, reign {reign}; {text}", name.primary);
+        let (new, old) = (self.node_name(name.primary.node), self.node_name(old.node));
+        let named = self.partition_name(id);
+        let text = match new == old {
+            true => format!("leaf {new} stays primary of {named}, reign {reign}; {text}"),
+            false => format!("leaf {new} follows leaf {old} as primary of {named}, reign {reign}; {text}"),
+        };
         self.say(severity, kind, id.into(), text);
     }
 
@@ -202,7 +207,8 @@ impl State {
         }
         let lost = recover.named.iter().filter(|name| name.loss.gives_up()).count();
         let text = format!(
-            "database {id} goes on from {}, after {lost} of its partitions had a loss: what was committed above is set aside",
+            "{} goes on from {}, after {lost} of its partitions had a loss: what was committed above is set aside",
+            self.database_name(id),
             recover.cut
         );
         self.say(Severity::Error, "recovery", id.into(), text);

@@ -50,7 +50,8 @@ impl State {
         let version = partition.version;
         self.touch(id);
         let severity = if word == "joined" { Severity::Info } else { Severity::Warning };
-        self.say(severity, "in-sync", id.into(), format!("{member} {word} the set of {id}, version {version}"));
+        let (leaf, named) = (self.node_name(member.node), self.partition_name(id));
+        self.say(severity, "in-sync", id.into(), format!("leaf {leaf} {word} the set of {named}, version {version}"));
         DONE
     }
 

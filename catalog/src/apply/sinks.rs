@@ -280,7 +280,8 @@ impl State {
         self.databases.get_mut(&id).expect("it was looked up above").promotions = promotions.to_vec();
         self.touch_database(id);
         self.end_sync(id);
-        let text = format!("the source of database {id} has {} promotions in its history now", promotions.len());
+        let name = self.database_name(id);
+        let text = format!("the source of {name} has {} promotions in its history now", promotions.len());
         self.say(Severity::Info, "promotion", id.into(), text);
         Ok(Applied::Changed(Answer::Learnt))
     }
@@ -318,7 +319,7 @@ impl State {
     }
 
     fn set_broken(&mut self, id: DatabaseId, link: LinkId, reason: String) {
-        let text = format!("database {id} takes nothing from its source: {reason}");
+        let text = format!("{} takes nothing from its source: {reason}", self.database_name(id));
         self.sinks.get_mut(&link).expect("it was looked up above").broken = Some(reason);
         self.touch_database(id);
         self.say(Severity::Error, "broken", id.into(), text);

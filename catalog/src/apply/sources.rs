@@ -51,7 +51,8 @@ impl State {
         };
         self.sources.insert(open.link, link);
         self.touch_news(open.database);
-        let text = format!("cluster {} follows database {} as {}", open.peer_cluster.0, open.database, open.user);
+        let name = self.database_name(open.database);
+        let text = format!("cluster {} follows {name} as {}", open.peer_cluster.0, open.user);
         self.say(Severity::Info, "link", open.database.into(), text);
         Ok(Applied::Changed(Answer::Link(open.link)))
     }
@@ -125,7 +126,12 @@ impl State {
             self.sources.remove(&id);
         }
         self.touch_news(database);
-        self.say(Severity::Warning, "link", database.into(), format!("a sink of database {database} has left"));
+        self.say(
+            Severity::Warning,
+            "link",
+            database.into(),
+            format!("a sink of {} has left", self.database_name(database)),
+        );
         DONE
     }
 
@@ -160,8 +166,10 @@ impl State {
             return Err(Refusal::NameExisting { object: format!("link {id}") });
         };
         let Some(database) = database else { return ALREADY };
-        let text =
-            format!("history of database {database} is no longer kept for link {id}: a state diff may be needed");
+        let text = format!(
+            "history of {} is no longer kept for link {id}: a state diff may be needed",
+            self.database_name(database)
+        );
         self.touch_news(database);
         self.say(Severity::Warning, "retention", database.into(), text);
         DONE
@@ -180,7 +188,8 @@ impl State {
         link.mode = LinkMode::Degraded { since };
         let database = link.database;
         self.touch_news(database);
-        let text = format!("the SYNC sink of database {database} is silent, commits from {since} on do not wait");
+        let name = self.database_name(database);
+        let text = format!("the SYNC sink of {name} is silent, commits from {since} on do not wait");
         self.say(Severity::Error, "degraded", database.into(), text);
         DONE
     }
@@ -206,7 +215,8 @@ impl State {
         link.mode = LinkMode::Sync;
         let database = link.database;
         self.touch_news(database);
-        self.say(Severity::Info, "sync", database.into(), format!("commits of database {database} wait for its sink"));
+        let text = format!("commits of {} wait for its sink", self.database_name(database));
+        self.say(Severity::Info, "sync", database.into(), text);
         DONE
     }
 

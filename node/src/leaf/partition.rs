@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use aggregator::protocol::{LeadingReport, ReplicaReport};
 use parking_lot::Mutex;
@@ -70,6 +70,8 @@ pub struct PartitionHandle {
     pub status: watch::Receiver<Arc<Status>>,
     /// Some replica of the region is not in the set.
     away: Arc<AtomicBool>,
+    /// What its records take of the log, when that was last counted.
+    pub log_bytes: Arc<AtomicU64>,
 }
 
 impl PartitionHandle {
@@ -78,7 +80,7 @@ impl PartitionHandle {
     pub fn to(events: mpsc::Sender<Event>, state: StateSlot, status: Status) -> PartitionHandle {
         let (reports, _) = mpsc::unbounded_channel();
         let (_, status) = watch::channel(Arc::new(status));
-        PartitionHandle { events, reports, state, status, away: Arc::default() }
+        PartitionHandle { events, reports, state, status, away: Arc::default(), log_bytes: Arc::default() }
     }
 
     /// Asks the replica for a step of a transaction. `None`: the task has ended.
@@ -155,6 +157,7 @@ impl PartitionHandle {
             applied: status.cursors.applied,
             bytes: state.size(),
             rows: state.rows(),
+            log_bytes: self.log_bytes.load(Ordering::Relaxed),
             repairing: status.repairing,
             damaged: false,
             received: status.received,
@@ -259,7 +262,8 @@ impl PartitionTask {
         };
         let fatal = task.shared.fatal.clone();
         vital::spawn(&fatal, format!("the replica of partition {id}"), task.run(effects));
-        PartitionHandle { events: sender, reports: report, state, status: watcher, away }
+        let log_bytes = Arc::default();
+        PartitionHandle { events: sender, reports: report, state, status: watcher, away, log_bytes }
     }
 
     async fn run(mut self, effects: Vec<Effect>) {

@@ -10,6 +10,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use aggregator::protocol::LeafEvent;
@@ -29,6 +30,8 @@ use crate::clock;
 
 /// Between two rounds.
 const ROUND: Duration = Duration::from_secs(1);
+/// What partitions take of the log is counted in one round of so many: it is a pass over all segments.
+const COUNT_ROUNDS: u64 = 5;
 /// A task is told to trim at least this many records at once, or after `TRIM_TIME`.
 const TRIM_RECORDS: u64 = 256;
 const TRIM_TIME: Duration = Duration::from_secs(10);
@@ -77,9 +80,12 @@ struct Kept {
 pub(super) async fn run(leaf: Leaf) {
     tokio::spawn(collect_all(leaf.clone()));
     let mut kept: HashMap<PartitionId, Kept> = HashMap::new();
-    loop {
+    for round in 0u64.. {
         tokio::time::sleep(ROUND).await;
         let handles = peers::list(&leaf.partitions);
+        if round % COUNT_ROUNDS == 0 {
+            count_log(&leaf, &handles);
+        }
         kept.retain(|id, kept| handles.iter().any(|(known, handle)| known == id && handle.state.life() == kept.life));
         for (id, handle) in handles {
             let life = handle.state.life();
@@ -92,6 +98,17 @@ pub(super) async fn run(leaf: Leaf) {
                 given_up: false,
             };
             look_after(&leaf, id, &handle, kept.entry(id).or_insert_with(new)).await;
+        }
+    }
+}
+
+fn count_log(leaf: &Leaf, handles: &[(PartitionId, PartitionHandle)]) {
+    let counted = leaf.shared.log.bytes_by_partition();
+    for (id, handle) in handles {
+        let (old, new) = (handle.log_bytes.load(Ordering::Relaxed), counted.get(id).copied().unwrap_or_default());
+        // Others' records change the share of a replica at rest a little: that is not worth telling the master.
+        if new.abs_diff(old) > old / 16 {
+            handle.log_bytes.store(new, Ordering::Relaxed);
         }
     }
 }

@@ -224,6 +224,7 @@ impl Layout {
             listen: Listen { rpc, http: self.address(index, http), sql },
             cluster: Cluster {
                 id: cluster,
+                region: Some(name.clone()),
                 node: number,
                 certificates: "certificates".into(),
                 aggregators: aggregators.to_vec(),

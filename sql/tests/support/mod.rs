@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use perennial_sql::answer::{Answer, Done, ResultColumn};
 use perennial_sql::arrow::{decode_batch, encode_batch};
-use perennial_sql::cluster::{Batches, Cluster, Database, RowWrite, Scan, Sheet, WriteBatch, Written};
+use perennial_sql::cluster::{Batches, Cluster, Database, RowWrite, Scan, Sheet, SystemTable, WriteBatch, Written};
 use perennial_sql::layout::Layout;
 use perennial_sql::leaf::{Change, Scanner, apply};
 use perennial_sql::parse::{parse, split};
@@ -122,6 +122,10 @@ impl Cluster for Memory {
         let rows = vec![vec![Datum::Int(1), Datum::Text("h:1".into())]];
         let columns = vec![("node_id".to_string(), Ty::Int), ("host".to_string(), Ty::Text)];
         Ok((name == "PERENNIAL_LEAVES").then_some(Sheet { columns, rows }))
+    }
+
+    fn system_tables(&self) -> Vec<SystemTable> {
+        vec![("PERENNIAL_LEAVES", vec![("node_id".into(), Ty::Int), ("host".into(), Ty::Text)])]
     }
 
     async fn allocate(&self, database: &str, table: TableId, count: u64, at_least: u64) -> Result<u64> {

@@ -3,9 +3,12 @@
 //! The log does not count the bytes of each record that it keeps. A segment's bytes are shared out by numbers of
 //! records, so the answer is about right where records are about equal, and costs no memory.
 
+use std::collections::BTreeMap;
+
 use types::{Lsn, PartitionId};
 
 use super::NodeLog;
+use super::segments::Segment;
 use super::shared::Inner;
 
 /// Records of one partition in one segment, and the bytes that each of them takes there, about.
@@ -33,6 +36,32 @@ impl NodeLog {
     }
 }
 
+impl NodeLog {
+    /// The bytes that each partition's records take, about. One pass over what the segments hold.
+    pub fn bytes_by_partition(&self) -> BTreeMap<PartitionId, u64> {
+        let inner = self.shared.inner.lock();
+        let mut bytes = BTreeMap::new();
+        for segment in inner.segments.iter() {
+            let ranges = segment.ranges();
+            let record_bytes = record_bytes(&inner, segment);
+            for (partition, own) in ranges.iter() {
+                let Some(found) = inner.partitions.get(partition) else { continue };
+                let live = own.iter().filter_map(|range| found.summary.live_part(range.epoch, range.from, range.to));
+                let records: u64 = live.map(|(from, to)| to.next().0 - from.0).sum();
+                *bytes.entry(*partition).or_default() += records * record_bytes;
+            }
+        }
+        bytes
+    }
+}
+
+/// What a record of a segment takes of it, about.
+fn record_bytes(inner: &Inner, segment: &Segment) -> u64 {
+    let records: u64 = segment.ranges().values().flatten().map(|range| range.to.0 - range.from.0 + 1).sum();
+    let open = if segment.is_sealed() { 0 } else { inner.open_free };
+    (segment.file.size.saturating_sub(open) / records.max(1)).max(1)
+}
+
 /// The newest first. A record that was moved forward is counted where it is now and where it was, until that goes.
 fn shares(inner: &Inner, partition: PartitionId) -> Vec<Share> {
     let mut shares = vec![];
@@ -40,9 +69,7 @@ fn shares(inner: &Inner, partition: PartitionId) -> Vec<Share> {
     for segment in inner.segments.iter().collect::<Vec<_>>().into_iter().rev() {
         let ranges = segment.ranges();
         let Some(own) = ranges.get(&partition) else { continue };
-        let records: u64 = ranges.values().flatten().map(|range| range.to.0 - range.from.0 + 1).sum();
-        let open = if segment.is_sealed() { 0 } else { inner.open_free };
-        let record_bytes = (segment.file.size.saturating_sub(open) / records.max(1)).max(1);
+        let record_bytes = record_bytes(inner, segment);
         let live = |range: &super::segments::Range| summary?.live_part(range.epoch, range.from, range.to);
         let live = own.iter().rev().filter_map(live);
         shares.extend(live.map(|(from, to)| Share { from, to, record_bytes }));

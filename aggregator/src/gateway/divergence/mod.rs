@@ -20,17 +20,17 @@ use sql::cluster::{Cluster, Sheet};
 use sql::schema::Schema;
 use sql::{Error, Result};
 use tokio::sync::Mutex;
-use types::{DatabaseId, Datum, Epoch, Lsn, NodeId, Ordinal, Timestamp};
+use types::{DatabaseId, Datum, Epoch, Lsn, NodeId, Ordinal};
 
 use self::decode::Tables;
 use super::answer::table;
-use super::shows::{count, sheet, text};
+use super::replication;
+use super::shows::{count, sheet, text, time, with_times};
 use crate::mysql::Client;
 use crate::protocol::{DivergenceFile, ExchangeId, Fate, LeafAnswer, LeafRequest, SetAside};
 use crate::region::Region;
 use crate::rows::{Definitions, StatementRows};
 use crate::transaction::Transaction;
-use crate::writable::time;
 
 /// How long a leaf may take to list or to discard.
 const LIST_TIME: Duration = Duration::from_secs(10);
@@ -131,6 +131,11 @@ pub async fn show(region: &Region, database: Option<&str>) -> Result<(Sheet, Vec
         let records = exchange.count(region).await;
         rows.push(exchange.row(&state, records));
     }
+    Ok((files(rows), found.troubles))
+}
+
+/// SHOW DIVERGENCE.
+pub fn files(rows: Vec<Vec<Datum>>) -> Sheet {
     let names = [
         ("id", false),
         ("database", false),
@@ -142,7 +147,7 @@ pub async fn show(region: &Region, database: Option<&str>) -> Result<(Sheet, Vec
         ("records", true),
         ("bytes", true),
     ];
-    Ok((sheet(&names, rows), found.troubles))
+    with_times(sheet(&names, rows), &["created", "from_time", "to_time"])
 }
 
 /// Records of a database that were set aside since a time, in milliseconds since 1970, and by which exchanges.
@@ -189,10 +194,10 @@ impl Exchange {
         vec![
             text(self.id.to_string()),
             text(name_of(state, self.database)),
-            text(time(UnixMillis(self.created()))),
+            time(UnixMillis(self.created())),
             text(parted.collect::<Vec<_>>().join(",")),
-            text(time(UnixMillis(from.millis()))),
-            text(time(UnixMillis(to.millis()))),
+            replication::time(from),
+            replication::time(to),
             count(self.files().map(|file| file.about.transactions).sum()),
             count(records),
             count(self.files().map(|file| file.bytes).sum()),
@@ -307,7 +312,7 @@ pub async fn records(region: &Arc<Region>, client: &Arc<Client>, id: &str, limit
         rows.extend(writes.iter().take(limit - rows.len()).map(|aside| record(&tables, &aside.write)));
     }
     let names = ["commit_time", "transaction", "table", "operation", "key", "old_row", "new_row", "state"];
-    Ok(sheet(&names.map(|name| (name, false)), rows))
+    Ok(with_times(sheet(&names.map(|name| (name, false)), rows), &["commit_time"]))
 }
 
 fn record(tables: &Tables, write: &SetAside) -> Vec<Datum> {
@@ -324,7 +329,7 @@ fn record(tables: &Tables, write: &SetAside) -> Vec<Datum> {
     };
     let row = |row: &Option<bytes::Bytes>| row.as_ref().map_or(Datum::Null, |row| text(tables.row(&write.key, row)));
     vec![
-        text(time_of(write.ts)),
+        replication::time(write.ts),
         text(format!("{:032x}", write.txn.0)),
         text(tables.name(&write.key)),
         text(operation),
@@ -333,10 +338,6 @@ fn record(tables: &Tables, write: &SetAside) -> Vec<Datum> {
         row(&write.new),
         text(state),
     ]
-}
-
-fn time_of(ts: Timestamp) -> String {
-    time(UnixMillis(ts.millis()))
 }
 
 /// EXPORT DIVERGENCE … AS SQL.
@@ -395,7 +396,7 @@ pub fn with_troubles(answer: Answer, troubles: Vec<String>) -> Answer {
 
 #[cfg(test)]
 mod tests {
-    use types::{ClusterId, PartitionId};
+    use types::{ClusterId, PartitionId, Timestamp};
 
     use super::*;
     use crate::protocol::DivergenceAbout;
