@@ -1,7 +1,7 @@
 //! Seeds of both scales break no rule, and the same seed is the same history.
 
 use perennial_sim::options::Scale;
-use perennial_sim::run::{ASSERTION, run_seed, run_seeds, scale_of};
+use perennial_sim::run::{run_seed, run_seeds, scale_of};
 
 #[test]
 fn six_hundred_seeds_break_no_rule() {
