@@ -364,9 +364,11 @@ impl Replica {
             return;
         }
         leading.feeds.values_mut().for_each(|feed| feed.watch(end, now));
+        // Who awaits a copy is slow, too.
+        let is_seen = !options.has(Planted::SlowStays) && !options.has(Planted::MemberAwaitsCopy);
         let slow = |member: &Member| {
-            let feed = leading.feeds.get(&member.node);
-            feed.is_some_and(|feed| feed.is_slow(options.slow_timeout, now)) && !options.has(Planted::SlowStays)
+            let feed = leading.feeds.get(&member.node).filter(|_| is_seen);
+            feed.is_some_and(|feed| feed.is_slow(options.slow_timeout, now))
         };
         let silent = |member: Member, since: Instant| {
             leases.is_gone(member)

@@ -171,6 +171,7 @@ impl Planted {
             Rule::RefusedLate,
             Rule::GrantsRenewed,
             Rule::HeartbeatVoids,
+            Rule::SlowStays,
             Rule::LeaseBeforeRead,
             Rule::PresumedAbort,
             Rule::MarkIgnoresPrepared,
