@@ -188,12 +188,12 @@ fn tables_describe_themselves() {
     assert_eq!(client.line("SELECT COUNT(*) FROM INFORMATION_SCHEMA.TABLES WHERE TABLE_NAME = 'h'"), "1");
     assert_eq!(client.line("SELECT HOST FROM information_schema.perennial_leaves WHERE node_id = 1"), "h:1");
     let listed = "SELECT table_name, table_type FROM information_schema.tables WHERE table_name LIKE 'PERENNIAL%'";
-    assert_eq!(client.line(listed), "PERENNIAL_LEAVES SYSTEM VIEW");
+    assert_eq!(client.line(listed), "PERENNIAL_LEAVES|SYSTEM VIEW");
     let columns = "SELECT column_name, data_type FROM information_schema.columns WHERE table_name = 'PERENNIAL_LEAVES'";
-    assert_eq!(client.line(columns), "node_id bigint ; host varchar");
+    assert_eq!(client.line(columns), "node_id|bigint ; host|varchar");
     let tables = "COLUMNS ; PERENNIAL_LEAVES ; SCHEMATA ; STATISTICS ; TABLES";
     assert_eq!(client.line("SHOW TABLES FROM information_schema"), tables);
-    assert!(client.line("DESCRIBE information_schema.perennial_leaves").starts_with("node_id bigint"));
+    assert!(client.line("DESCRIBE information_schema.perennial_leaves").starts_with("node_id|bigint"));
     assert_eq!(client.line("SELECT 1 FROM information_schema.nope"), "1109 Unknown table 'nope' in information_schema");
     assert_eq!(client.line("SHOW DATABASES"), "d ; information_schema");
     assert_eq!(client.line("SHOW VARIABLES LIKE 'autocommit'"), "autocommit|ON");
