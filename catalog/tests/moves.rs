@@ -245,7 +245,7 @@ impl World {
 
     fn order(&mut self, aim: Aim) {
         let there = there(&self.state, &self.heard, self.now, TIMEOUT);
-        if let Ok(moves) = plan(&self.state, self.database(), &there, aim)
+        if let Ok(moves) = plan(&self.state, &[self.database()], &there, aim)
             && !moves.is_empty()
         {
             let order = PlanMoves { moves, reason: Reason::Rebalance, kill: false };

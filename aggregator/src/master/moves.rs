@@ -103,11 +103,8 @@ impl Detector {
                     Some(id) => vec![*id],
                     None => state.databases.keys().copied().collect(),
                 };
-                let mut moves = Vec::new();
-                for id in ids.into_iter().filter(|id| state.databases.contains_key(id)) {
-                    moves.extend(balance::plan(state, id, &there, *aim)?);
-                }
-                Ok(moves)
+                let ids: Vec<DatabaseId> = ids.into_iter().filter(|id| state.databases.contains_key(id)).collect();
+                balance::plan(state, &ids, &there, *aim)
             }
         }
     }
