@@ -327,12 +327,15 @@ fn the_last_copy_is_not_given_up() {
     for change in [FORCE, DETACH, LeafChange::Detach { force: true, kill: true }] {
         let refusal = world.standing(1, change).unwrap_err().to_string();
         assert!(refusal.contains("last copy of db:-1"), "{refusal}");
+        let helps = refusal.contains("ALTER DATABASE db SET OPTIONS (redundancy = 2)");
+        assert!(helps && !refusal.contains("RESTORE REDUNDANCY"), "there is nothing to restore: {refusal}");
     }
     let mut world = World::new(3, 2, 2, support::SYNC);
     world.kill(NodeId(1));
     (0..40).for_each(|_| world.step());
     let refusal = world.standing(2, FORCE).unwrap_err().to_string();
     assert!(refusal.contains("last copy"), "its partner is out of the set: {refusal}");
+    assert!(refusal.contains("RESTORE REDUNDANCY") && !refusal.contains("ALTER DATABASE"), "{refusal}");
 }
 
 #[test]

@@ -115,15 +115,32 @@ impl State {
             };
             at_once && (others == 0 || held.incomplete && held.primary.node == leaf)
         });
-        let named = self.named_partitions(last.map(|(id, _)| id).collect());
+        let last: Vec<PartitionId> = last.map(|(id, _)| id).collect();
+        let named = self.named_partitions(&last);
         if named.is_empty() {
             return Ok(());
         }
         Err(Refusal::DoFirst {
             object: object.into(),
             problem: format!("holds the last copy of {named}"),
-            first: "RESTORE REDUNDANCY ON these databases, or REMOVE LEAF without FORCE, which moves them away".into(),
+            first: format!("{}, or REMOVE LEAF without FORCE, which moves them away", self.more_copies(&last)),
         })
+    }
+
+    /// How partitions get one copy more: a database that wants one alone has none to restore.
+    fn more_copies(&self, ids: &[PartitionId]) -> String {
+        let wanted = |id: &PartitionId| self.databases[&id.database].options.redundancy;
+        let mut ways = Vec::new();
+        if ids.iter().any(|id| wanted(id) > 1) {
+            ways.push("RESTORE REDUNDANCY ON these databases".to_string());
+        }
+        if let Some(single) = ids.iter().find(|id| wanted(id) == 1) {
+            let name = &self.databases[&single.database].name;
+            ways.push(format!(
+                "ALTER DATABASE {name} SET OPTIONS (redundancy = 2), then REBALANCE PARTITIONS ON {name}"
+            ));
+        }
+        ways.join(", or ")
     }
 
     /// Without FORCE nothing is detached on which writes would stop.
@@ -132,7 +149,7 @@ impl State {
             let wanted = usize::from(self.databases[&id.database].options.min_in_sync);
             held.members.iter().any(|member| member.node == leaf) && self.others(held, leaf) < wanted
         });
-        let named = self.named_partitions(short.map(|(id, _)| id).collect());
+        let named = self.named_partitions(&short.map(|(id, _)| id).collect::<Vec<_>>());
         if named.is_empty() || force {
             return Ok(());
         }
@@ -141,7 +158,7 @@ impl State {
     }
 
     /// Partitions as people know them: `db:0, db:1 and 3 more`; empty if there are none.
-    fn named_partitions(&self, ids: Vec<PartitionId>) -> String {
+    fn named_partitions(&self, ids: &[PartitionId]) -> String {
         let name = |id: &PartitionId| format!("{}:{}", self.databases[&id.database].name, id.ordinal);
         let mut named = ids.iter().take(NAMED_MAX).map(name).collect::<Vec<_>>().join(", ");
         if ids.len() > NAMED_MAX {
