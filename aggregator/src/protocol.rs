@@ -7,8 +7,8 @@ mod divergence;
 mod front;
 
 pub use front::{
-    Cells, FrontAnswer, FrontOrders, FrontReport, FrontRequest, LinkCaller, LockId, PlanOrder, SheetOf, Table, Want,
-    WantedLock,
+    Cells, FrontAnswer, FrontOrders, FrontReport, FrontRequest, LinkCaller, LockId, PlanOrder, Planned, SheetOf, Table,
+    Want, WantedLock,
 };
 
 pub use divergence::{DivergenceAbout, DivergenceFile, ExchangeId, Fate, SetAside};

@@ -11,7 +11,7 @@ use catalog::decide::moves::{Copy, Ear, Memory, Pace, Planted, decide, there};
 use catalog::decide::{Heard, failover, placement};
 use catalog::event::UnixMillis;
 use catalog::movement::Reason;
-use catalog::node::Standing;
+use catalog::node::{Group, Standing};
 use catalog::outcome::Refusal;
 use catalog::partition::Partition;
 use catalog::state::State;
@@ -245,7 +245,7 @@ impl World {
 
     fn order(&mut self, aim: Aim) {
         let there = there(&self.state, &self.heard, self.now, TIMEOUT);
-        if let Ok(moves) = plan(&self.state, self.database(), &there, aim)
+        if let Ok(moves) = plan(&self.state, &[self.database()], &there, aim)
             && !moves.is_empty()
         {
             let order = PlanMoves { moves, reason: Reason::Rebalance, kill: false };
@@ -327,12 +327,15 @@ fn the_last_copy_is_not_given_up() {
     for change in [FORCE, DETACH, LeafChange::Detach { force: true, kill: true }] {
         let refusal = world.standing(1, change).unwrap_err().to_string();
         assert!(refusal.contains("last copy of db:-1"), "{refusal}");
+        let helps = refusal.contains("ALTER DATABASE db SET OPTIONS (redundancy = 2)");
+        assert!(helps && !refusal.contains("RESTORE REDUNDANCY"), "there is nothing to restore: {refusal}");
     }
     let mut world = World::new(3, 2, 2, support::SYNC);
     world.kill(NodeId(1));
     (0..40).for_each(|_| world.step());
     let refusal = world.standing(2, FORCE).unwrap_err().to_string();
     assert!(refusal.contains("last copy"), "its partner is out of the set: {refusal}");
+    assert!(refusal.contains("RESTORE REDUNDANCY") && !refusal.contains("ALTER DATABASE"), "{refusal}");
 }
 
 #[test]
@@ -400,6 +403,14 @@ fn a_leaf_that_was_started_later_waits_for_add_leaf() {
     assert!(refusal.contains("ADD LEAF"), "{refusal}");
     world.standing(3, LeafChange::Add { group: Some(4) }).unwrap();
     assert!(placement::candidates(&world.state).iter().any(|leaf| leaf.node == NodeId(3)));
+    let group = |world: &World| world.state.nodes[&NodeId(3)].group;
+    world.standing(3, LeafChange::Add { group: None }).unwrap();
+    assert_eq!(group(&world), Group::Named(4), "nothing was said of it");
+    world.standing(3, LeafChange::AddApart).unwrap();
+    assert_eq!(group(&world), Group::Own(NodeId(3)));
+    world.standing(3, DETACH).unwrap();
+    let refusal = world.standing(3, LeafChange::AddApart).unwrap_err().to_string();
+    assert!(refusal.contains("ATTACH LEAF"), "{refusal}");
 }
 
 #[test]

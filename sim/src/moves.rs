@@ -203,7 +203,7 @@ impl World {
     pub fn order_rebalance(&mut self, region: usize, aim: Aim, kill: bool) {
         let held = &self.regions[region];
         let there = moves::there(&held.catalog, &held.heard, self.now, FAILURE * MILLI);
-        if let Ok(moves) = balance::plan(&held.catalog, held.database, &there, aim)
+        if let Ok(moves) = balance::plan(&held.catalog, &[held.database], &there, aim)
             && !moves.is_empty()
         {
             self.order_moves(region, moves, kill);

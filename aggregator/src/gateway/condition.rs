@@ -45,7 +45,7 @@ pub fn condition(region: &Region, state: &State, id: DatabaseId) -> Condition {
     }
     match short {
         Some(advice) => wrong("degraded", advice),
-        None => Condition { state: "online", advice: None, alarm: false },
+        None => Condition { state: "online", advice: close(state, id), alarm: false },
     }
 }
 
@@ -153,6 +153,19 @@ fn short(region: &Region, state: &State, id: DatabaseId) -> Option<String> {
         Lack::Behind(_) => format!("they are catching up by themselves: SHOW PARTITIONS ON {name}"),
     };
     Some(format!("{count} of its partitions have fewer than {wanted} copies that are up to date: {advice}"))
+}
+
+/// What to do about copies that one group of leaves could lose at once; what moves is on its way out of there, or in.
+fn close(state: &State, id: DatabaseId) -> Option<String> {
+    let shares = |(id, partition): &(PartitionId, &Partition)| {
+        let groups: BTreeSet<_> = partition.replicas.iter().map(|node| state.nodes[node].group).collect();
+        groups.len() < partition.replicas.len() && !state.moves.contains_key(id)
+    };
+    let count = state.partitions_of(id).filter(shares).count();
+    let name = quote_name(&state.databases[&id].name);
+    (count > 0).then(|| {
+        format!("{count} of its partitions have two copies in one group of leaves: REBALANCE PARTITIONS ON {name}")
+    })
 }
 
 /// Who keeps a database fenced, in words; `None` if nobody does.

@@ -25,7 +25,8 @@ impl State {
         }
         let (old, old_group, address) = (node.standing, node.group, node.addresses.rpc.clone());
         let object = format!("leaf {address}");
-        if old == Standing::Joining && !matches!(change, LeafChange::Add { .. } | LeafChange::Remove { .. }) {
+        let adds = matches!(change, LeafChange::Add { .. } | LeafChange::AddApart);
+        if old == Standing::Joining && !adds && !matches!(change, LeafChange::Remove { .. }) {
             let (problem, first) = ("was not added to the cluster".into(), "ADD LEAF".into());
             return Err(Refusal::DoFirst { object, problem, first });
         }
@@ -35,11 +36,11 @@ impl State {
         }
         let (standing, word) = match change {
             LeafChange::Dismiss => (Standing::Joining, "was removed"),
-            LeafChange::Add { .. } if matches!(old, Standing::Detached { .. }) => {
+            _ if adds && matches!(old, Standing::Detached { .. }) => {
                 let (problem, first) = ("is detached".into(), "ATTACH LEAF brings it back".into());
                 return Err(Refusal::DoFirst { object, problem, first });
             }
-            LeafChange::Add { .. } => (Standing::Online, "was added"),
+            LeafChange::Add { .. } | LeafChange::AddApart => (Standing::Online, "was added"),
             LeafChange::Remove { force, kill } => {
                 self.check_last_copies(id, &object, force)?;
                 (Standing::Draining { force, kill }, "is being removed")
@@ -57,6 +58,7 @@ impl State {
         };
         let group = match change {
             LeafChange::Add { group: Some(group) } => Group::Named(group),
+            LeafChange::AddApart => Group::Own(id),
             _ => old_group,
         };
         if (standing, group) == (old, old_group) {
@@ -115,15 +117,32 @@ impl State {
             };
             at_once && (others == 0 || held.incomplete && held.primary.node == leaf)
         });
-        let named = self.named_partitions(last.map(|(id, _)| id).collect());
+        let last: Vec<PartitionId> = last.map(|(id, _)| id).collect();
+        let named = self.named_partitions(&last);
         if named.is_empty() {
             return Ok(());
         }
         Err(Refusal::DoFirst {
             object: object.into(),
             problem: format!("holds the last copy of {named}"),
-            first: "RESTORE REDUNDANCY ON these databases, or REMOVE LEAF without FORCE, which moves them away".into(),
+            first: format!("{}, or REMOVE LEAF without FORCE, which moves them away", self.more_copies(&last)),
         })
+    }
+
+    /// How partitions get one copy more: a database that wants one alone has none to restore.
+    fn more_copies(&self, ids: &[PartitionId]) -> String {
+        let wanted = |id: &PartitionId| self.databases[&id.database].options.redundancy;
+        let mut ways = Vec::new();
+        if ids.iter().any(|id| wanted(id) > 1) {
+            ways.push("RESTORE REDUNDANCY ON these databases".to_string());
+        }
+        if let Some(single) = ids.iter().find(|id| wanted(id) == 1) {
+            let name = &self.databases[&single.database].name;
+            ways.push(format!(
+                "ALTER DATABASE {name} SET OPTIONS (redundancy = 2), then REBALANCE PARTITIONS ON {name}"
+            ));
+        }
+        ways.join(", or ")
     }
 
     /// Without FORCE nothing is detached on which writes would stop.
@@ -136,7 +155,7 @@ impl State {
                 && held.members.iter().any(|member| member.node == leaf)
                 && self.others(held, leaf) < wanted
         });
-        let named = self.named_partitions(short.map(|(id, _)| id).collect());
+        let named = self.named_partitions(&short.map(|(id, _)| id).collect::<Vec<_>>());
         if named.is_empty() || force {
             return Ok(());
         }
@@ -145,7 +164,7 @@ impl State {
     }
 
     /// Partitions as people know them: `db:0, db:1 and 3 more`; empty if there are none.
-    fn named_partitions(&self, ids: Vec<PartitionId>) -> String {
+    fn named_partitions(&self, ids: &[PartitionId]) -> String {
         let name = |id: &PartitionId| self.partition_name(*id);
         let mut named = ids.iter().take(NAMED_MAX).map(name).collect::<Vec<_>>().join(", ");
         if ids.len() > NAMED_MAX {

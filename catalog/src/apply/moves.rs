@@ -1,8 +1,8 @@
 //! Moves begin, end, and are given up. See [`crate::movement`].
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use types::{NodeId, PartitionId, Reign, SetVersion};
+use types::{DatabaseId, NodeId, PartitionId, Reign, SetVersion};
 
 use super::sets::expect_position;
 use super::{ALREADY, Applying, DONE};
@@ -26,8 +26,9 @@ impl State {
         if fresh.is_empty() {
             return ALREADY;
         }
-        let count = fresh.len();
+        let mut counts: BTreeMap<DatabaseId, usize> = BTreeMap::new();
         for planned in fresh {
+            *counts.entry(planned.partition.database).or_default() += 1;
             let PlannedMove { partition, replicas, primary, .. } = planned;
             let wanted = Move {
                 replicas,
@@ -40,8 +41,9 @@ impl State {
             };
             self.moves.insert(partition, wanted);
         }
-        let database = plan.moves[0].partition.database;
-        self.say(Severity::Info, "rebalance", database.into(), format!("{count} partitions shall move"));
+        for (database, count) in counts {
+            self.say(Severity::Info, "rebalance", database.into(), format!("{count} partitions shall move"));
+        }
         DONE
     }
 

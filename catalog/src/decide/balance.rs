@@ -1,4 +1,4 @@
-//! Where the partitions of a database should be: a plan, as data, that moves as little as it can.
+//! Where the partitions of databases should be: a plan, as data, that moves as little as it can.
 //!
 //! 1. What is lost is replaced: copies on leaves that are not there, too few copies, two in one group of leaves.
 //! 2. Copies are levelled: one goes from a leaf with more to a leaf with less, as long as that makes the two more even.
@@ -8,6 +8,9 @@
 //!    all of them.
 //!
 //! Each step of 2 to 4 lowers a sum of squares, so they end. Everything is in the order of ids: equal states, equal plans.
+//!
+//! Databases that are planned together share one sum of copies, which each of them reads and changes: what is planned for one counts
+//! for the next. They are levelled in turn until none changes any more, so a plan that was carried out leaves nothing to plan.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -74,46 +77,55 @@ impl Pairs {
 
 struct Plan<'a> {
     state: &'a State,
+    database: DatabaseId,
     loads: BTreeMap<NodeId, Load>,
     parts: Vec<Part>,
     /// Which parts have a copy on each leaf.
     held: BTreeMap<NodeId, BTreeSet<usize>>,
 }
 
-/// The moves that bring a database to its aim. `there`: leaves that were heard of late; copies on others count as lost.
+/// The moves that bring databases to their aim. `there`: leaves that were heard of late; copies on others count as lost.
 ///
 /// Refuses if there are fewer groups of leaves than copies are wanted. A partition of which no copy is left where it could
 /// be copied from stays as it is.
-pub fn plan(state: &State, id: DatabaseId, there: &BTreeSet<NodeId>, aim: Aim) -> Result<Vec<PlannedMove>, Refusal> {
+pub fn plan(
+    state: &State,
+    ids: &[DatabaseId],
+    there: &BTreeSet<NodeId>,
+    aim: Aim,
+) -> Result<Vec<PlannedMove>, Refusal> {
     let takes = |node: &NodeId| there.contains(node) && state.nodes[node].takes_replicas();
-    let wanted = usize::from(state.databases[&id].options.redundancy);
-    let mut plan = Plan::new(state, id, takes);
-    for index in 0..plan.parts.len() {
-        plan.keep(index, takes, there, (aim != Aim::Restore).then_some(wanted));
+    let (mut plans, mut sum) = plans(state, ids, takes);
+    for plan in &mut plans {
+        plan.read(&sum);
+        let wanted = usize::from(state.databases[&plan.database].options.redundancy);
+        for index in 0..plan.parts.len() {
+            plan.keep(index, takes, there, (aim != Aim::Restore).then_some(wanted));
+        }
+        plan.fill(|_| (wanted, wanted))?;
+        plan.lead();
+        sum = plan.sum();
     }
-    plan.fill(|_| (wanted, wanted))?;
-    plan.lead();
     if aim != Aim::Restore {
-        plan.level_copies();
-        plan.level_primaries();
+        level(&mut plans, sum);
+        plans.iter_mut().for_each(Plan::level_primaries);
     }
     if aim == Aim::Full {
-        plan.spread();
+        plans.iter_mut().for_each(Plan::spread);
     }
-    Ok(plan.moves())
+    Ok(plans.into_iter().flat_map(Plan::moves).collect())
 }
 
 /// The moves that bring everything away from a leaf, so that each partition has as many copies as `redundancy` says; or as
 /// it has now, where there are not enough groups of leaves for more. What is moving already is left out.
 pub fn evacuate(state: &State, leaf: NodeId, there: &BTreeSet<NodeId>) -> Result<Vec<PlannedMove>, Refusal> {
-    let mut moves = Vec::new();
     let takes = |node: &NodeId| there.contains(node) && state.nodes[node].takes_replicas() && *node != leaf;
-    for (id, database) in &state.databases {
-        if state.partitions.held_of(leaf, *id).next().is_none() {
-            continue;
-        }
-        let mut plan = Plan::new(state, *id, takes);
-        let (wanted, mut least) = (usize::from(database.options.redundancy), Vec::new());
+    let holds = |id: &DatabaseId| state.partitions.held_of(leaf, *id).next().is_some();
+    let ids: Vec<DatabaseId> = state.databases.keys().copied().filter(holds).collect();
+    let (mut plans, mut sum) = plans(state, &ids, takes);
+    for plan in &mut plans {
+        plan.read(&sum);
+        let (wanted, mut least) = (usize::from(state.databases[&plan.database].options.redundancy), Vec::new());
         for part in &mut plan.parts {
             part.fixed |= !part.based.contains(&leaf);
             least.push(part.based.len().min(wanted).max(1));
@@ -124,9 +136,53 @@ pub fn evacuate(state: &State, leaf: NodeId, there: &BTreeSet<NodeId>) -> Result
         }
         plan.fill(|index| (least[index], wanted))?;
         plan.lead();
-        moves.extend(plan.moves());
+        sum = plan.sum();
     }
-    Ok(moves)
+    Ok(plans.into_iter().flat_map(Plan::moves).collect())
+}
+
+/// Copies of all databases on each leaf that takes some.
+type Sum = BTreeMap<NodeId, i64>;
+
+/// Databases as they are, to be planned together.
+fn plans<'a>(state: &'a State, ids: &[DatabaseId], takes: impl Fn(&NodeId) -> bool) -> (Vec<Plan<'a>>, Sum) {
+    let leaves = state.nodes.keys().filter(|node| takes(node));
+    let copies = |node: NodeId| {
+        let planned: usize = ids.iter().map(|id| state.partitions.held_of(node, *id).count()).sum();
+        state.partitions.count_held_by(node) as i64 - planned as i64
+    };
+    let mut sum: Sum = leaves.map(|node| (*node, copies(*node))).collect();
+    // What moves of other databases is where it shall be.
+    for (id, wanted) in state.moves.iter().filter(|(id, _)| !ids.contains(&id.database)) {
+        let mut change = |nodes: &BTreeSet<NodeId>, by: i64| {
+            nodes.iter().for_each(|node| drop(sum.entry(*node).and_modify(|all| *all += by)));
+        };
+        change(&state.partitions[id].replicas, -1);
+        change(&wanted.replicas, 1);
+    }
+    let mut plans = Vec::new();
+    for id in ids {
+        let plan = Plan::new(state, *id, &sum);
+        sum = plan.sum();
+        plans.push(plan);
+    }
+    (plans, sum)
+}
+
+/// Levels the copies of databases in turn, until none of them changes. A step makes one database more even, or at no cost for
+/// it all of them together, so it ends.
+fn level(plans: &mut [Plan<'_>], mut sum: Sum) {
+    loop {
+        let mut changed = false;
+        for plan in &mut *plans {
+            plan.read(&sum);
+            changed |= plan.level_copies();
+            sum = plan.sum();
+        }
+        if !changed {
+            return;
+        }
+    }
 }
 
 /// Partitions of a leaf of which nobody who is there holds a copy: nothing can be moved.
@@ -136,25 +192,14 @@ pub fn stranded(state: &State, leaf: NodeId, there: &BTreeSet<NodeId>) -> Vec<Pa
 }
 
 impl<'a> Plan<'a> {
-    fn new(state: &'a State, id: DatabaseId, takes: impl Fn(&NodeId) -> bool) -> Plan<'a> {
-        let leaves = state.nodes.iter().filter(|(node, _)| takes(node));
-        let mut loads: BTreeMap<NodeId, Load> =
-            leaves.map(|(node, known)| (*node, Load { group: known.group, copies: 0, primaries: 0, all: 0 })).collect();
+    /// As it is. `sum`: the copies of other databases.
+    fn new(state: &'a State, id: DatabaseId, sum: &Sum) -> Plan<'a> {
+        let load = |node: &NodeId, all: i64| Load { group: state.nodes[node].group, copies: 0, primaries: 0, all };
+        let loads = sum.iter().map(|(node, all)| (*node, load(node, *all))).collect();
         let aim = |id: &PartitionId| match state.moves.get(id) {
             Some(wanted) => (wanted.replicas.clone(), wanted.primary, wanted.begun.is_some()),
             None => (state.partitions[id].replicas.clone(), state.partitions[id].primary.node, false),
         };
-        for (node, load) in &mut loads {
-            load.all =
-                state.partitions.count_held_by(*node) as i64 - state.partitions.held_of(*node, id).count() as i64;
-        }
-        for (other, wanted) in state.moves.iter().filter(|(other, _)| other.database != id) {
-            let change = |loads: &mut BTreeMap<NodeId, Load>, nodes: &BTreeSet<NodeId>, by: i64| {
-                nodes.iter().for_each(|node| drop(loads.entry(*node).and_modify(|load| load.all += by)));
-            };
-            change(&mut loads, &state.partitions[other].replicas, -1);
-            change(&mut loads, &wanted.replicas, 1);
-        }
         let part = |(partition, held): (PartitionId, &crate::partition::Partition)| {
             let (replicas, primary, fixed) = aim(&partition);
             match fixed {
@@ -167,13 +212,22 @@ impl<'a> Plan<'a> {
             }
         };
         let parts = state.partitions_of(id).map(part).collect();
-        let mut plan = Plan { state, loads, parts, held: BTreeMap::new() };
+        let mut plan = Plan { state, database: id, loads, parts, held: BTreeMap::new() };
         for index in 0..plan.parts.len() {
             let part = plan.parts[index].clone();
             part.replicas.iter().for_each(|node| plan.count(index, *node, 1));
             plan.lead_by(part.primary, 1);
         }
         plan
+    }
+
+    /// Takes over what was planned for other databases meanwhile.
+    fn read(&mut self, sum: &Sum) {
+        self.loads.iter_mut().for_each(|(node, load)| load.all = sum[node]);
+    }
+
+    fn sum(&self) -> Sum {
+        self.loads.iter().map(|(node, load)| (*node, load.all)).collect()
     }
 
     fn count(&mut self, index: usize, node: NodeId, by: i64) {
@@ -301,15 +355,18 @@ impl<'a> Plan<'a> {
     }
 
     /// Moves copies from fuller to emptier leaves, while that makes the two more even; at equal loads of this database,
-    /// while it makes the loads of all databases more even.
-    fn level_copies(&mut self) {
+    /// while it makes the loads of all databases more even. Whether anything was moved.
+    fn level_copies(&mut self) -> bool {
+        let mut moved = false;
         while let Some((index, from, to)) = self.next_copy() {
+            moved = true;
             self.add(index, to);
             if self.parts[index].primary == from {
                 self.set_primary(index, to);
             }
             self.remove(index, from);
         }
+        moved
     }
 
     fn next_copy(&self) -> Option<(usize, NodeId, NodeId)> {

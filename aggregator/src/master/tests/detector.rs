@@ -2,11 +2,12 @@
 
 use ::catalog::command::CreateDatabase;
 use ::catalog::database::Options;
+use ::catalog::decide::balance::Aim;
 use types::{Member, Revision};
 
 use super::*;
 use crate::master::{Detector, DetectorOptions};
-use crate::protocol::{Orders, Report, Round};
+use crate::protocol::{Orders, PlanOrder, Report, Round};
 
 const LEAVES: [Member; 2] =
     [Member { node: NodeId(1), incarnation: Incarnation(1) }, Member { node: NodeId(2), incarnation: Incarnation(1) }];
@@ -62,4 +63,32 @@ async fn who_proves_a_primary_gone_is_answered_with_the_next_one() {
     let views = report(&detector, heir, &[lost]).await.views;
     assert!(views.len() == 2 && views.iter().all(|view| view.primary == heir), "the answer names the next: {views:?}");
     looking.abort();
+}
+
+/// It would be emptied otherwise: a process that was just started is silent before it announces itself.
+#[tokio::test]
+async fn a_plan_waits_for_a_leaf_that_is_about_to_be_heard() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let catalog = open(dir.path());
+    two_leaves(&catalog).await;
+    let detector = Detector::new(catalog.clone(), DetectorOptions::default());
+    let [present, late] = LEAVES;
+    report(&detector, present, &[]).await;
+    let rebalance = PlanOrder::Rebalance { database: None, aim: Aim::Balance, kill: false, explain: true };
+    let orders = [PlanOrder::Attach(late.node), rebalance];
+    let plans = orders.map(|order| {
+        let detector = detector.clone();
+        tokio::spawn(async move { detector.plan(&order).await.expect("the catalog is there") })
+    });
+    tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+    assert!(plans.iter().all(|plan| !plan.is_finished()), "it waits");
+    report(&detector, late, &[]).await;
+    for plan in plans {
+        let moves = plan.await.expect("it does not panic").expect("both leaves are there");
+        assert!(moves.iter().all(|planned| planned.replicas == planned.based), "no copy moves: {moves:?}");
+    }
+    // Nobody is heard any more.
+    tokio::time::sleep(DetectorOptions::default().failure_timeout).await;
+    let refusal = detector.plan(&PlanOrder::Attach(NodeId(2))).await.expect("the catalog is there").unwrap_err();
+    assert!(refusal.to_string().contains("is offline: start it again"), "{refusal}");
 }
