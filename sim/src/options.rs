@@ -6,7 +6,7 @@ use std::time::Duration;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use replication::ReplicaOptions;
+use replication::{Planted as Rule, ReplicaOptions};
 use types::Mode;
 
 use crate::script::Strike;
@@ -145,58 +145,59 @@ pub enum Planted {
     HandOverUnsealed,
 }
 
+/// Of the replicas: the ones that the simulator can meet.
+const RULES: [Rule; 46] = [
+    Rule::CandidateNotWaited,
+    Rule::EarlyRemoval,
+    Rule::LeaseFromReceipt,
+    Rule::OrderAlone,
+    Rule::ClosedIsDeath,
+    Rule::ServeBeforeStart,
+    Rule::AckBeforeSync,
+    Rule::FlushBeforeSync,
+    Rule::RestartForgets,
+    Rule::OldFrames,
+    Rule::ShipCommitted,
+    Rule::PromiseVolatile,
+    Rule::CandidateNoLease,
+    Rule::AloneNoLease,
+    Rule::CandidateNotDurable,
+    Rule::ReignForgets,
+    Rule::OutcomeByRead,
+    Rule::NamedUnsynced,
+    Rule::RefusedLate,
+    Rule::GrantsRenewed,
+    Rule::HeartbeatVoids,
+    Rule::SlowStays,
+    Rule::LeaseBeforeRead,
+    Rule::PresumedAbort,
+    Rule::MarkIgnoresPrepared,
+    Rule::MarkIgnoresRegistered,
+    Rule::FailoverAborts,
+    Rule::MarksSurvive,
+    Rule::LateMarks,
+    Rule::LateFrames,
+    Rule::CutForgotten,
+    Rule::DeadServed,
+    Rule::ServeVolatile,
+    Rule::MarkBeforeHeld,
+    Rule::IdleMarks,
+    Rule::MarksAfterSeal,
+    Rule::RelayBeforeJoined,
+    Rule::StaleTurn,
+    Rule::MemberAwaitsCopy,
+    Rule::MemberByCopy,
+    Rule::OldLives,
+    Rule::ResumeOpens,
+    Rule::CopyForPromoted,
+    Rule::SchemaUnchecked,
+    Rule::RequiredAtOnce,
+    Rule::AnyHistory,
+];
+
 impl Planted {
     /// All of them.
     pub fn all() -> Vec<Planted> {
-        use replication::Planted as Rule;
-        let rules = [
-            Rule::CandidateNotWaited,
-            Rule::EarlyRemoval,
-            Rule::LeaseFromReceipt,
-            Rule::OrderAlone,
-            Rule::ClosedIsDeath,
-            Rule::ServeBeforeStart,
-            Rule::AckBeforeSync,
-            Rule::FlushBeforeSync,
-            Rule::RestartForgets,
-            Rule::OldFrames,
-            Rule::ShipCommitted,
-            Rule::PromiseVolatile,
-            Rule::CandidateNoLease,
-            Rule::AloneNoLease,
-            Rule::CandidateNotDurable,
-            Rule::ReignForgets,
-            Rule::OutcomeByRead,
-            Rule::NamedUnsynced,
-            Rule::RefusedLate,
-            Rule::GrantsRenewed,
-            Rule::HeartbeatVoids,
-            Rule::SlowStays,
-            Rule::LeaseBeforeRead,
-            Rule::PresumedAbort,
-            Rule::MarkIgnoresPrepared,
-            Rule::MarkIgnoresRegistered,
-            Rule::FailoverAborts,
-            Rule::MarksSurvive,
-            Rule::LateMarks,
-            Rule::LateFrames,
-            Rule::CutForgotten,
-            Rule::DeadServed,
-            Rule::ServeVolatile,
-            Rule::MarkBeforeHeld,
-            Rule::IdleMarks,
-            Rule::MarksAfterSeal,
-            Rule::RelayBeforeJoined,
-            Rule::StaleTurn,
-            Rule::MemberAwaitsCopy,
-            Rule::MemberByCopy,
-            Rule::OldLives,
-            Rule::ResumeOpens,
-            Rule::CopyForPromoted,
-            Rule::SchemaUnchecked,
-            Rule::RequiredAtOnce,
-            Rule::AnyHistory,
-        ];
         let own = [
             Planted::NoCas,
             Planted::LongestByLsn,
@@ -220,7 +221,7 @@ impl Planted {
             Planted::HandOverBusy,
             Planted::HandOverUnsealed,
         ];
-        rules.into_iter().map(Planted::Replica).chain(own).collect()
+        RULES.into_iter().map(Planted::Replica).chain(own).collect()
     }
 
     /// Its name, as it is typed.

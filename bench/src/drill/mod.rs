@@ -243,7 +243,8 @@ impl Drill {
             std::mem::take(&mut self.active).into_iter().partition(|struck| struck.until <= now);
         self.active = active;
         let no_room = over.iter().filter(|struck| struck.fault == Fault::NoRoom);
-        self.gives_up = no_room.filter_map(|struck| Some((*struck.victims.first()?, now))).last().or(self.gives_up);
+        self.gives_up =
+            no_room.filter_map(|struck| Some((*struck.victims.first()?, now))).next_back().or(self.gives_up);
         over.into_iter().try_for_each(|struck: Struck| struck.mend(cluster))
     }
 

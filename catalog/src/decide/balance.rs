@@ -155,7 +155,9 @@ fn plans<'a>(state: &'a State, ids: &[DatabaseId], takes: impl Fn(&NodeId) -> bo
     // What moves of other databases is where it shall be.
     for (id, wanted) in state.moves.iter().filter(|(id, _)| !ids.contains(&id.database)) {
         let mut change = |nodes: &BTreeSet<NodeId>, by: i64| {
-            nodes.iter().for_each(|node| drop(sum.entry(*node).and_modify(|all| *all += by)));
+            for node in nodes {
+                sum.entry(*node).and_modify(|all| *all += by);
+            }
         };
         change(&state.partitions[id].replicas, -1);
         change(&wanted.replicas, 1);

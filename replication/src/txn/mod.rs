@@ -158,7 +158,9 @@ impl Txns {
         if self.sealed() && !sealed {
             let active = |(txn, known): (&TxnId, &Txn)| (known.stage == Stage::Active).then_some(*txn);
             let active: Vec<TxnId> = self.txns.iter().filter_map(active).collect();
-            active.into_iter().for_each(|txn| drop(self.rollback(txn, context)));
+            for txn in active {
+                let _ = self.rollback(txn, context);
+            }
         }
     }
 
