@@ -498,10 +498,14 @@ impl Detector {
         silent.is_some_and(|since| since.elapsed() > self.options.failure_timeout)
     }
 
-    /// Whether a leaf was heard of late. Silence counts from this master's election.
+    /// Whether a leaf was heard of late, and its process is not proved gone since. Silence counts from this master's
+    /// election.
     pub fn is_up(&self, node: NodeId) -> bool {
-        let heard = self.leaves.lock().get(&node).map(|leaf| leaf.at.elapsed());
-        heard.unwrap_or_else(|| self.in_office()) <= self.options.failure_timeout
+        let heard = self.leaves.lock().get(&node).map(|leaf| (leaf.said.member, leaf.at.elapsed()));
+        match heard {
+            Some((member, ago)) => ago <= self.options.failure_timeout && !self.heard.lock().is_gone(member),
+            None => self.in_office() <= self.options.failure_timeout,
+        }
     }
 
     /// Whether a replica holds what its primary held a moment ago. Of a member of the set that is sure; with ASYNC

@@ -39,7 +39,9 @@ impl Detector {
         let mut told = self.news.told.lock();
         let mut news = Vec::new();
         let own = self.catalog.status().node;
-        if std::mem::replace(&mut told.term, term) != term {
+        // Of a new region it leads before it has a name.
+        if told.term != term && state.nodes.contains_key(&own) {
+            told.term = term;
             let text = format!("aggregator {} is the master, in term {term}", address(state, own));
             news.push(announce(Severity::Info, "master", own, text));
         }
