@@ -14,6 +14,8 @@ use crate::region::Region;
 
 /// How long the master may take for what it knows.
 const KNOWN_TIME: Duration = Duration::from_secs(2);
+/// How long it may take for a plan: it waits for leaves that are starting.
+const PLAN_TIME: Duration = Duration::from_secs(15);
 /// How long it may take for an order: a copy of a large database takes hours. Its loss is noticed by other means.
 const ORDER_TIME: Duration = Duration::from_secs(7 * 86_400);
 
@@ -22,6 +24,7 @@ impl Region {
     pub(crate) async fn ask(self: &Arc<Region>, request: FrontRequest) -> Result<FrontAnswer> {
         let limit = match request {
             FrontRequest::Replicate(_) | FrontRequest::Stop(_) => ORDER_TIME,
+            FrontRequest::Plan(_) => PLAN_TIME,
             _ => KNOWN_TIME,
         };
         let message = MasterRequest::Front(Box::new(request.clone()));

@@ -7,7 +7,7 @@ mod divergence;
 mod front;
 
 pub use front::{
-    FrontAnswer, FrontOrders, FrontReport, FrontRequest, LinkCaller, LockId, PlanOrder, SheetOf, Table, Want,
+    FrontAnswer, FrontOrders, FrontReport, FrontRequest, LinkCaller, LockId, PlanOrder, Planned, SheetOf, Table, Want,
     WantedLock,
 };
 

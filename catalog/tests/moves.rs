@@ -11,7 +11,7 @@ use catalog::decide::moves::{Copy, Ear, Memory, Pace, Planted, decide, there};
 use catalog::decide::{Heard, failover, placement};
 use catalog::event::UnixMillis;
 use catalog::movement::Reason;
-use catalog::node::Standing;
+use catalog::node::{Group, Standing};
 use catalog::outcome::Refusal;
 use catalog::partition::Partition;
 use catalog::state::State;
@@ -381,6 +381,14 @@ fn a_leaf_that_was_started_later_waits_for_add_leaf() {
     assert!(refusal.contains("ADD LEAF"), "{refusal}");
     world.standing(3, LeafChange::Add { group: Some(4) }).unwrap();
     assert!(placement::candidates(&world.state).iter().any(|leaf| leaf.node == NodeId(3)));
+    let group = |world: &World| world.state.nodes[&NodeId(3)].group;
+    world.standing(3, LeafChange::Add { group: None }).unwrap();
+    assert_eq!(group(&world), Group::Named(4), "nothing was said of it");
+    world.standing(3, LeafChange::AddApart).unwrap();
+    assert_eq!(group(&world), Group::Own(NodeId(3)));
+    world.standing(3, DETACH).unwrap();
+    let refusal = world.standing(3, LeafChange::AddApart).unwrap_err().to_string();
+    assert!(refusal.contains("ATTACH LEAF"), "{refusal}");
 }
 
 #[test]

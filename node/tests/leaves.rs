@@ -183,7 +183,14 @@ fn what_cannot_be_done_is_refused_with_the_reason() {
     assert!(few.contains("needs 2 copies") && few.contains("ADD LEAF"), "{few}");
     assert_eq!(state_of(&region, &one), "online", "nothing was ordered");
     let nobody = refused("REMOVE LEAF '127.0.0.1:1'");
-    assert!(nobody.contains("has announced itself"), "{nobody}");
+    assert!(nobody.contains("has announced itself") && nobody.contains("1210"), "{nobody}");
+    let begun = Instant::now();
+    let aggregator = format!("127.0.0.1:{}", region.port(0));
+    for address in ["127.0.0.1:1", "nowhere", &aggregator] {
+        let nobody = refused(&format!("ADD LEAF '{address}'"));
+        assert!(nobody.contains("has announced itself") && nobody.contains("1210"), "{nobody}");
+    }
+    assert!(begun.elapsed() < Duration::from_secs(4), "nothing is starting there that could be waited for");
     assert!(refused("RESTORE REDUNDANCY ON nothing").contains("1049"));
     region.sql(0, "ALTER DATABASE app SET OPTIONS (min_in_sync = 2)");
     let needed = refused(&format!("DETACH LEAF '{one}'"));
@@ -221,6 +228,90 @@ fn a_leaf_is_detached_for_an_hour_and_comes_back() {
     expect_equal_copies(&region);
 }
 
+/// What it holds is not lost because it is silent for a moment.
+#[test]
+fn a_leaf_that_was_just_started_keeps_its_copies() {
+    let region = region(3, "OPTIONS (redundancy = 2)");
+    let away = leaf(&region, 2);
+    let held_there = || held(&region, &away).map(|(primaries, secondaries)| primaries + secondaries);
+    let before = held_there();
+    let refused = |text: &str| error(&region.try_sql(0, text));
+    region.sql(0, &format!("DETACH LEAF '{away}'"));
+    region.stop_node("east-leaf-2");
+    let attach = format!("ATTACH LEAF '{away}'; SHOW WARNINGS");
+    let offline = refused(&attach);
+    assert!(offline.contains("is offline") && offline.contains("start it again"), "{offline}");
+    assert_eq!(state_of(&region, &away), "detached", "nothing was ordered");
+    region.start_node("east-leaf-2");
+    let attached = region.sql(0, &attach);
+    assert!(attached.contains("\tonline") && attached.contains("REBALANCE ALL DATABASES was ordered"), "{attached}");
+    assert_eq!(state_of(&region, &away), "online");
+    let again = region.sql(0, &attach);
+    assert!(again.contains("\tonline") && again.contains("No leaf was detached"), "{again}");
+    region.wait("nothing moves", || region.sql(0, "SHOW REBALANCE STATUS").is_empty());
+    assert_eq!(held_there(), before);
+    // A plain restart.
+    region.stop_node("east-leaf-2");
+    region.wait("it is missed", || state_of(&region, &away) == "offline");
+    for statement in ["REBALANCE ALL DATABASES", "EXPLAIN REBALANCE PARTITIONS ON app"] {
+        let offline = refused(statement);
+        assert!(offline.contains("is offline") && offline.contains("RESTORE REDUNDANCY"), "{offline}");
+    }
+    region.start_node("east-leaf-2");
+    region.sql(0, "REBALANCE ALL DATABASES");
+    assert_eq!(held_there(), before);
+    assert!(held(&region, &away).is_some_and(|(primaries, _)| primaries >= 2), "it leads its share");
+    let given_up = "SELECT COUNT(*) FROM information_schema.PERENNIAL_CLUSTER_EVENTS WHERE event = 'move' AND detail LIKE '%copies to delete: none'";
+    let moves = "SELECT COUNT(*) FROM information_schema.PERENNIAL_CLUSTER_EVENTS WHERE event = 'move'";
+    assert_eq!(region.sql(0, given_up), region.sql(0, moves), "no copy was deleted");
+    expect_rows(&region, 0);
+}
+
+#[test]
+fn all_databases_are_levelled_from_any_aggregator_until_nothing_is_left_to_do() {
+    let region = Playground::start_group(&["east"], 3, 3);
+    let other = (region.master(0, 0) + 1) % 3;
+    let sql = |text: &str| region.sql_at(0, other, text);
+    for database in ["d", "e"] {
+        sql(&format!("CREATE DATABASE {database} PARTITIONS 4; CREATE TABLE {database}.t (id INT PRIMARY KEY)"));
+    }
+    sql("REBALANCE ALL DATABASES");
+    for statement in ["EXPLAIN REBALANCE ALL DATABASES", "REBALANCE ALL DATABASES", "REBALANCE PARTITIONS ON d"] {
+        assert_eq!(sql(statement), "", "{statement}: it is even");
+    }
+    region.add_node("east", "leaf");
+    // It may not have been heard yet.
+    let plan = sql(&format!("ADD LEAF '{}'; EXPLAIN REBALANCE ALL DATABASES", leaf(&region, 3)));
+    let expect_sizes = |steps: &str| {
+        let copies: Vec<&str> = steps.lines().filter(|line| line.contains("\tcopy\t")).collect();
+        let sized = |line: &&str| line.split('\t').nth(6).is_some_and(|bytes| bytes.parse::<u64>().is_ok());
+        assert!(!copies.is_empty() && copies.iter().all(sized), "{steps}");
+    };
+    expect_sizes(&plan);
+    expect_sizes(&sql("REBALANCE ALL DATABASES KILL"));
+    assert_eq!(sql("EXPLAIN REBALANCE ALL DATABASES"), "");
+    let events =
+        "SELECT COUNT(DISTINCT `database`) FROM information_schema.PERENNIAL_CLUSTER_EVENTS WHERE event = 'rebalance'";
+    assert_eq!(sql(events), "2", "each database is told of");
+}
+
+#[test]
+fn copies_that_share_a_group_are_told_of_and_a_leaf_gets_a_group_of_its_own_back() {
+    let region = region(3, "OPTIONS (redundancy = 2)");
+    let leaves = [0, 1].map(|index| leaf(&region, index));
+    let advice = |table: &str| region.sql(0, &format!("SELECT advice FROM information_schema.PERENNIAL_{table}"));
+    let groups = || region.sql(0, "SELECT `group` FROM information_schema.PERENNIAL_LEAVES");
+    for (into, group) in [("INTO GROUP 7", "7"), ("", "7"), ("INTO GROUP OWN", "own")] {
+        for leaf in &leaves {
+            region.sql(0, &format!("ADD LEAF '{leaf}' {into}"));
+        }
+        assert_eq!(groups(), format!("{group}\n{group}\nown"));
+        let close = group == "7";
+        assert_eq!(advice("LEAVES").matches("REBALANCE ALL DATABASES").count(), if close { 2 } else { 0 });
+        assert_eq!(advice("DATABASES").contains("REBALANCE PARTITIONS ON app"), close);
+    }
+}
+
 #[test]
 fn an_open_transaction_is_waited_for_and_ended_by_kill() {
     let region = region(3, "OPTIONS (redundancy = 2)");
@@ -231,11 +322,17 @@ fn an_open_transaction_is_waited_for_and_ended_by_kill() {
     assert!(region.sql(0, &format!("REMOVE LEAF '{one}' NOWAIT")).ends_with("draining"));
     let written = under_writes(&region, 0, false, || std::thread::sleep(Duration::from_secs(6)));
     assert_eq!(state_of(&region, &one), "draining", "the transaction holds it up");
+    let mut removing = Session::open(&region, 0);
+    removing.say(&format!("REMOVE LEAF '{one}'; SELECT 'over';"));
+    let told = "SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE info LIKE 'REMOVE LEAF%' AND progress < 100";
+    region.wait("its progress is told", || region.sql(0, told) == "1");
     let status = region.sql(0, "SHOW REBALANCE STATUS");
     assert!(status.lines().any(|line| line.contains("\thand over\t") && line.contains(&one)), "{status}");
     open.say("COMMIT; SELECT 'committed';");
     open.hear("committed");
     region.wait("it is gone", || held(&region, &one).is_none());
+    removing.hear("over");
+    assert_eq!(removing.errors(), [String::new(); 0]);
     expect_rows(&region, written);
     // Another one is not waited for.
     open.say("BEGIN; UPDATE t SET v = v + 1 WHERE id BETWEEN 100000000 AND 100000100; SELECT 'begun again';");

@@ -433,9 +433,9 @@ pub const STATEMENTS: &[Entry] = &[
     ),
     now(
         "ADD LEAF",
-        "ADD LEAF 'host:port' [INTO GROUP n]",
+        "ADD LEAF 'host:port' [INTO GROUP {n | OWN}]",
         "CLUSTER",
-        "Takes a leaf, named by its RPC address, into the region: partitions may be placed on it. It has been started before. Copies of a partition are never in one group. Ends its removal, too.",
+        "Takes a leaf, named by its RPC address, into the region: partitions may be placed on it. It has been started before. Copies of a partition are never placed in one group; without INTO GROUP it keeps the group that it has, OWN at first. Ends its removal, too.",
         "ADD LEAF 'h:1' INTO GROUP 2",
     ),
     now(
@@ -456,7 +456,7 @@ pub const STATEMENTS: &[Entry] = &[
         "ATTACH LEAF",
         "ATTACH LEAF {'host:port' | ALL} [NO REBALANCE]",
         "CLUSTER",
-        "Takes a detached leaf back: its copies catch up. Then all databases are rebalanced, unless NO REBALANCE says otherwise.",
+        "Takes a detached leaf back once it is heard: its copies catch up. If one was detached, REBALANCE ALL DATABASES is ordered as well, unless NO REBALANCE says otherwise; SHOW WARNINGS tells.",
         "ATTACH LEAF ALL NO REBALANCE",
     ),
     now(
@@ -468,9 +468,9 @@ pub const STATEMENTS: &[Entry] = &[
     ),
     now(
         "REBALANCE",
-        "REBALANCE PARTITIONS ON db [FULL] [KILL] [NOWAIT] | REBALANCE ALL DATABASES [NOWAIT]",
+        "REBALANCE PARTITIONS ON db [FULL] [KILL] [NOWAIT] | REBALANCE ALL DATABASES [FULL] [KILL] [NOWAIT]",
         "CLUSTER",
-        "Moves partitions until copies are as many as redundancy says, in different groups, and loads are even; FULL spreads the secondaries of each leaf's primaries as well. Reads and writes go on. KILL rolls back transactions that hold a hand-over up.",
+        "Moves partitions until copies are as many as redundancy says, in different groups, and loads are even; FULL spreads the secondaries of each leaf's primaries as well. Reads and writes go on. Waits some seconds for leaves that are starting; refused while a leaf is offline that holds copies of these databases. KILL rolls back transactions that hold a hand-over up.",
         "REBALANCE PARTITIONS ON d FULL",
     ),
     now(

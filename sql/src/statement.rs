@@ -628,8 +628,8 @@ pub enum AggregatorChange {
 pub enum LeafChange {
     /// Partitions may be placed on it.
     Add {
-        /// With whom it fails; `None`: with nobody, or as before.
-        group: Option<u32>,
+        /// With whom it fails; `None`: as before, at first with nobody.
+        group: Option<LeafGroup>,
     },
     /// Everything is moved away from it, then it is let go.
     Remove {
@@ -652,6 +652,15 @@ pub enum LeafChange {
         /// Whether loads are made even then.
         rebalance: bool,
     },
+}
+
+/// With which leaves one fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LeafGroup {
+    /// With nobody.
+    Own,
+    /// With the others of this number.
+    Named(u32),
 }
 
 /// How far partitions are moved.

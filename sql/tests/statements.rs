@@ -143,7 +143,8 @@ fn leaves_and_moves_are_read_in_every_spelling() {
     let here = Some("h:1");
     for (text, statement) in [
         ("ADD LEAF 'h:1'", leaf(LeafChange::Add { group: None }, here)),
-        ("ADD LEAF root:'p'@'h':1 INTO GROUP 2", leaf(LeafChange::Add { group: Some(2) }, here)),
+        ("ADD LEAF root:'p'@'h':1 INTO GROUP 2", leaf(LeafChange::Add { group: Some(LeafGroup::Named(2)) }, here)),
+        ("ADD LEAF 'h:1' INTO GROUP OWN", leaf(LeafChange::Add { group: Some(LeafGroup::Own) }, here)),
         ("REMOVE LEAF 'h:1'", leaf(LeafChange::Remove { force: false, kill: false, no_wait: false }, here)),
         ("REMOVE LEAF 'h:1' FORCE NOWAIT", leaf(LeafChange::Remove { force: true, kill: false, no_wait: true }, here)),
         ("DETACH LEAF 'h:1' KILL FORCE", leaf(LeafChange::Detach { force: true, kill: true }, here)),
@@ -151,6 +152,8 @@ fn leaves_and_moves_are_read_in_every_spelling() {
         ("ATTACH LEAF 'h:1'", leaf(LeafChange::Attach { rebalance: true }, here)),
         ("ATTACH LEAF ALL NO REBALANCE", leaf(LeafChange::Attach { rebalance: false }, None)),
         ("REBALANCE ALL DATABASES", move_of(None, RebalanceAim::Balance, false, false, false)),
+        ("REBALANCE ALL DATABASES FULL KILL NOWAIT", move_of(None, RebalanceAim::Full, true, false, true)),
+        ("EXPLAIN REBALANCE ALL DATABASES KILL", move_of(None, RebalanceAim::Balance, true, true, false)),
         ("REBALANCE PARTITIONS ON d FULL KILL NOWAIT", move_of(Some("d"), RebalanceAim::Full, true, false, true)),
         ("EXPLAIN REBALANCE PARTITIONS ON `d`", move_of(Some("d"), RebalanceAim::Balance, false, true, false)),
         ("EXPLAIN RESTORE REDUNDANCY ON d", move_of(Some("d"), RebalanceAim::Restore, false, true, false)),

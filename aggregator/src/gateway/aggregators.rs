@@ -13,11 +13,13 @@ use tokio::time::{Instant, sleep};
 use types::{Datum, NodeId};
 
 use super::answer::table;
-use super::databases::decide;
+use super::databases::{decide, refused};
+use super::leaves::{may_announce, plain};
 use super::shows::{count, host_port, sheet, text};
+use crate::ask::unexpected;
 use crate::master::{Front, Status};
 use crate::mysql::Client;
-use crate::protocol::{FrontRequest, SheetOf};
+use crate::protocol::{FrontAnswer, FrontRequest, SheetOf};
 use crate::region::Region;
 
 /// How long a statement waits for what it has ordered; the order is carried out in any case.
@@ -75,12 +77,8 @@ fn rows(state: &State, status: &Status, of: impl Fn(NodeId) -> (bool, Datum, Dat
     let rows = nodes.map(|(id, node)| {
         let (host, port) = host_port(node.addresses.sql.as_deref().unwrap_or(&node.addresses.rpc));
         let (online, applied, connections, version) = of(*id);
-        let role = match () {
-            () if status.leader == Some(*id) => "master",
-            () if status.members.voters.contains(id) => "voter",
-            () => "learner",
-        };
-        let joining = !status.members.voters.contains(id);
+        let votes = status.members.voters.contains(id);
+        let (role, joining) = (role(status, *id, votes), !votes);
         let word = if joining {
             "joining"
         } else if online {
@@ -102,6 +100,14 @@ fn rows(state: &State, status: &Status, of: impl Fn(NodeId) -> (bool, Datum, Dat
         ("version", false),
     ];
     sheet(&names, rows.collect())
+}
+
+fn role(status: &Status, node: NodeId, votes: bool) -> &'static str {
+    match status.leader {
+        Some(leader) if leader == node => "master",
+        _ if votes => "voter",
+        _ => "learner",
+    }
 }
 
 /// ADD, REMOVE and PROMOTE AGGREGATOR. Each is durable before it is waited for.
@@ -126,7 +132,7 @@ pub async fn change(region: &Arc<Region>, change: AggregatorChange, address: &st
 
 /// The aggregator at an address, the one that was not removed first.
 fn named(state: &State, address: &str) -> Option<(NodeId, Node)> {
-    let address = address.replacen("localhost:", "127.0.0.1:", 1);
+    let address = plain(address);
     let is_it = |node: &Node| node.addresses.sql.as_ref() == Some(&address) || node.addresses.rpc == address;
     let found = state.nodes.iter().filter(|(_, node)| node.roles.aggregator && is_it(node));
     found.min_by_key(|(id, node)| (node.removed, **id)).map(|(id, node)| (*id, node.clone()))
@@ -136,7 +142,7 @@ fn unknown(address: &str) -> Error {
     let text = format!(
         "No aggregator at '{address}' has announced itself: start it with the RPC addresses of others in cluster.aggregators; SHOW AGGREGATORS tells which there are"
     );
-    Error::new(9005, text)
+    Error::new(1210, text)
 }
 
 /// Waits until something holds, or for as long as a statement waits for it.
@@ -153,8 +159,9 @@ async fn until(limit: Duration, holds: impl Fn() -> bool) -> bool {
 
 async fn add(region: &Arc<Region>, address: &str) -> Result<(NodeId, &'static str)> {
     let known = || named(&region.catalog.state(), address);
-    // It may be starting.
-    until(region.options.partition_wait, || known().is_some()).await;
+    if known().is_none() && may_announce(&region.catalog.state(), address).await {
+        until(region.options.partition_wait, || known().is_some()).await;
+    }
     let (node, found) = known().ok_or_else(|| unknown(address))?;
     if found.removed {
         let text = format!(
@@ -164,7 +171,7 @@ async fn add(region: &Arc<Region>, address: &str) -> Result<(NodeId, &'static st
     }
     decide(region, Command::AddAggregator { node }).await?;
     let votes = until(CARRY_OUT_TIME, || region.catalog.status().members.voters.contains(&node)).await;
-    Ok((node, if votes { "voter" } else { "learner" }))
+    Ok((node, role(&region.catalog.status(), node, votes)))
 }
 
 async fn remove(region: &Arc<Region>, address: &str) -> Result<(NodeId, &'static str)> {
@@ -186,7 +193,10 @@ async fn promote(region: &Arc<Region>, address: &str) -> Result<(NodeId, &'stati
             let text = format!("The aggregator at '{address}' does not become the master: is it online, and a voter?");
             return Err(Error::new(9005, text));
         }
-        region.ask(FrontRequest::Lead(node)).await?;
+        match region.ask(FrontRequest::Lead(node)).await? {
+            FrontAnswer::Led(told) => told.map_err(|refusal| refused(&refusal))?,
+            other => return Err(unexpected(&other)),
+        }
         until(HAND_OVER_TIME, leads).await;
     }
     Ok((node, "master"))

@@ -1,7 +1,10 @@
 //! How a database is: in one word, and what to do about it. Every SHOW asks here, so that they cannot disagree.
 
+use std::collections::BTreeSet;
+
 use catalog::State;
 use catalog::database::Holder;
+use catalog::partition::Partition;
 use types::{DatabaseId, Fence, PartitionId};
 
 use crate::region::Region;
@@ -48,7 +51,20 @@ pub fn condition(region: &Region, state: &State, id: DatabaseId) -> Condition {
         let advice = format!("{short} of its partitions have fewer than {wanted} copies in sync: see SHOW LEAVES");
         return Condition { state: "degraded", advice: Some(advice) };
     }
-    Condition { state: "online", advice: None }
+    Condition { state: "online", advice: close(state, id) }
+}
+
+/// What to do about copies that one group of leaves could lose at once; what moves is on its way out of there, or in.
+fn close(state: &State, id: DatabaseId) -> Option<String> {
+    let shares = |(id, partition): &(PartitionId, &Partition)| {
+        let groups: BTreeSet<_> = partition.replicas.iter().map(|node| state.nodes[node].group).collect();
+        groups.len() < partition.replicas.len() && !state.moves.contains_key(id)
+    };
+    let count = state.partitions_of(id).filter(shares).count();
+    let name = &state.databases[&id].name;
+    (count > 0).then(|| {
+        format!("{count} of its partitions have two copies in one group of leaves: REBALANCE PARTITIONS ON {name}")
+    })
 }
 
 /// Who keeps a database fenced, in words; `None` if nobody does.

@@ -6,18 +6,21 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use catalog::command::{self, PlannedMove};
+use catalog::command;
+use catalog::decide::balance::Aim;
 use catalog::node::{Group, Node, Standing};
 use catalog::{Command, State};
 use sql::answer::{Answer, ResultColumn};
 use sql::cluster::Sheet;
-use sql::statement::{LeafChange, Rebalance, RebalanceAim};
+use sql::statement::{LeafChange, LeafGroup};
 use sql::{Error, Result};
-use tokio::time::{Instant, sleep};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, sleep, timeout};
 use types::{Datum, NodeId};
 
 use super::answer::table;
-use super::databases::{decide, refused};
+use super::databases::refused;
+use super::divergence::with_troubles;
 use super::moves;
 use super::shows::{count, host_port, is_up, sheet as sheet_of, text};
 use crate::master::LeafState;
@@ -27,6 +30,8 @@ use crate::sessions::Progress;
 
 /// How long a leaf that is detached may take to hand over what it leads, before the statement says what to do.
 const DETACH_TIME: Duration = Duration::from_secs(30);
+/// How long the host of a process that is starting may take to answer.
+const PROBE_TIME: Duration = Duration::from_secs(1);
 /// Between two looks.
 const LOOK: Duration = Duration::from_millis(20);
 
@@ -75,7 +80,7 @@ fn row(region: &Region, state: &State, id: NodeId, node: &Node, leaf: Option<&Le
         leaf.and_then(|leaf| leaf.sync_p99_us).map_or(Datum::Null, count),
         known(|leaf| leaf.at.elapsed().as_millis() as u64),
         text(env!("CARGO_PKG_VERSION")),
-        advice(id, node, up, leaf, copies).map_or(Datum::Null, text),
+        advice(state, id, up, leaf, copies).map_or(Datum::Null, text),
     ]
 }
 
@@ -90,7 +95,8 @@ fn word(standing: Standing, up: bool) -> &'static str {
 }
 
 /// What to type or do, if anything.
-fn advice(id: NodeId, node: &Node, up: bool, leaf: Option<&LeafState>, copies: u64) -> Option<String> {
+fn advice(state: &State, id: NodeId, up: bool, leaf: Option<&LeafState>, copies: u64) -> Option<String> {
+    let node = &state.nodes[&id];
     let address = &node.addresses.rpc;
     match node.standing {
         Standing::Joining => return Some(format!("ADD LEAF '{address}'")),
@@ -105,24 +111,50 @@ fn advice(id: NodeId, node: &Node, up: bool, leaf: Option<&LeafState>, copies: u
         }
         Standing::Online => {}
     }
-    let free = leaf.filter(|leaf| leaf.disk_full)?.disk.1;
-    Some(format!("its disk is nearly full, {free} bytes are free: its primaries are read only until there is room"))
+    if let Some(leaf) = leaf.filter(|leaf| leaf.disk_full) {
+        let free = leaf.disk.1;
+        return Some(format!(
+            "its disk is nearly full, {free} bytes are free: its primaries are read only until there is room"
+        ));
+    }
+    let group = node.group;
+    let alike = |node: &NodeId| *node != id && state.nodes[node].group == group;
+    let held = state.partitions.held_by(id).filter(|(id, _)| !state.moves.contains_key(id));
+    let close = held.filter(|(_, partition)| partition.replicas.iter().any(alike)).count();
+    (close > 0).then(|| {
+        format!(
+            "{close} of its copies have another one in its group, both may be lost at once: REBALANCE ALL DATABASES"
+        )
+    })
 }
 
-/// ADD, REMOVE, DETACH and ATTACH LEAF.
-pub async fn change(region: &Arc<Region>, change: LeafChange, address: Option<&str>) -> Result<Answer> {
+/// ADD, REMOVE, DETACH and ATTACH LEAF. The progress is that of copies that are moved away or let go.
+pub async fn change(
+    region: &Arc<Region>,
+    change: LeafChange,
+    address: Option<&str>,
+    progress: &Progress,
+) -> Result<Answer> {
     let nodes = match address {
         Some(address) => vec![find(region, change, address).await?],
         None => all_detached(&region.catalog.state()),
     };
-    let mut rows = Vec::new();
+    if matches!(change, LeafChange::Attach { .. }) {
+        // Before the first of them is attached.
+        for node in &nodes {
+            await_leaf(region, *node).await?;
+        }
+    }
+    let (mut rows, mut changed) = (Vec::new(), false);
     for node in nodes {
         let done = match change {
             LeafChange::Add { group } => add(region, node, group).await?,
-            LeafChange::Remove { force, kill, no_wait } => remove(region, node, (force, kill), no_wait).await?,
-            LeafChange::Detach { force, kill } => detach(region, node, force, kill).await?,
+            LeafChange::Remove { force, kill, no_wait } => {
+                remove(region, node, (force, kill), no_wait, progress).await?
+            }
+            LeafChange::Detach { force, kill } => detach(region, node, force, kill, progress).await?,
             LeafChange::Attach { .. } => {
-                order(region, node, command::LeafChange::Attach).await?;
+                changed |= order(region, node, command::LeafChange::Attach).await?;
                 "online"
             }
         };
@@ -130,18 +162,44 @@ pub async fn change(region: &Arc<Region>, change: LeafChange, address: Option<&s
         let (host, port) = host_port(state.nodes.get(&node).map_or("", |known| &known.addresses.rpc));
         rows.push(vec![count(node.0), host, port, text(done)]);
     }
-    if change == (LeafChange::Attach { rebalance: true }) {
-        let (aim, kill, explain) = (RebalanceAim::Balance, false, false);
-        let all = Rebalance { database: None, aim, kill, explain, no_wait: true };
-        moves::rebalance(region, &all, &Progress::default()).await?;
-    }
+    let note = match change {
+        LeafChange::Attach { rebalance: true } => Some(rebalance_with(region, changed).await?),
+        _ => None,
+    };
     let columns = vec![
         ResultColumn::int("node_id"),
         ResultColumn::text("host"),
         ResultColumn::int("port"),
         ResultColumn::text("state"),
     ];
-    Ok(table(columns, rows))
+    Ok(with_troubles(table(columns, rows), note.into_iter().collect()))
+}
+
+/// A leaf that is to be attached must be there: the copies of one that is silent would count as lost.
+async fn await_leaf(region: &Arc<Region>, node: NodeId) -> Result<()> {
+    let state = region.catalog.state();
+    let may_be =
+        |known: &Node| known.holds_replicas() && matches!(known.standing, Standing::Online | Standing::Detached { .. });
+    // Any other is refused by the catalog, with what to type instead.
+    if state.nodes.get(&node).is_some_and(may_be) {
+        moves::ask(region, PlanOrder::Attach(node)).await?.map_err(|refusal| refused(&refusal))?;
+    }
+    Ok(())
+}
+
+/// Levels all databases after leaves were attached; what is told of it.
+async fn rebalance_with(region: &Arc<Region>, attached: bool) -> Result<String> {
+    if !attached {
+        return Ok("No leaf was detached, so nothing is moved: REBALANCE ALL DATABASES levels the loads".into());
+    }
+    let order = PlanOrder::Rebalance { database: None, aim: Aim::Balance, kill: false, explain: false };
+    Ok(match moves::ask(region, order).await? {
+        Ok(planned) => {
+            let count = planned.moves.len();
+            format!("REBALANCE ALL DATABASES was ordered as well, {count} partitions move: SHOW REBALANCE STATUS")
+        }
+        Err(refusal) => format!("The leaf is attached, but loads are not levelled: {refusal}"),
+    })
 }
 
 fn all_detached(state: &State) -> Vec<NodeId> {
@@ -151,16 +209,32 @@ fn all_detached(state: &State) -> Vec<NodeId> {
 
 /// The leaf at an address, the one that was not removed first.
 fn named(state: &State, address: &str) -> Option<(NodeId, Node)> {
-    let address = address.replacen("localhost:", "127.0.0.1:", 1);
+    let address = plain(address);
     let found = state.nodes.iter().filter(|(_, node)| node.roles.leaf && node.addresses.rpc == address);
     found.min_by_key(|(id, node)| (node.removed, **id)).map(|(id, node)| (*id, node.clone()))
 }
 
+/// An address as nodes write it.
+pub(super) fn plain(address: &str) -> String {
+    address.replacen("localhost:", "127.0.0.1:", 1)
+}
+
+/// Whether a process may be about to announce itself at an address: somebody listens there who is not known yet.
+pub(super) async fn may_announce(state: &State, address: &str) -> bool {
+    let address = plain(address);
+    let known =
+        |node: &Node| !node.removed && (node.addresses.rpc == address || node.addresses.sql.as_ref() == Some(&address));
+    !state.nodes.values().any(known)
+        && timeout(PROBE_TIME, TcpStream::connect(&address)).await.is_ok_and(|reached| reached.is_ok())
+}
+
 /// One that is to be added may be starting.
 async fn find(region: &Region, change: LeafChange, address: &str) -> Result<NodeId> {
+    let adding = matches!(change, LeafChange::Add { .. });
+    let state = region.catalog.state();
+    let waits = adding && named(&state, address).is_none() && may_announce(&state, address).await;
     let begun = Instant::now();
     loop {
-        let adding = matches!(change, LeafChange::Add { .. });
         match named(&region.catalog.state(), address) {
             Some((_, node)) if node.removed && adding => {
                 let text = format!(
@@ -169,23 +243,33 @@ async fn find(region: &Region, change: LeafChange, address: &str) -> Result<Node
                 return Err(Error::new(1105, text));
             }
             Some((id, _)) => return Ok(id),
-            None if adding && begun.elapsed() < region.options.partition_wait => sleep(LOOK).await,
+            None if waits && begun.elapsed() < region.options.partition_wait => sleep(LOOK).await,
             None => {
                 let text = format!(
                     "No leaf at '{address}' has announced itself: start it with the RPC addresses of aggregators in cluster.aggregators; SHOW LEAVES tells which there are"
                 );
-                return Err(Error::new(9005, text));
+                return Err(Error::new(1210, text));
             }
         }
     }
 }
 
-async fn order(region: &Region, node: NodeId, change: command::LeafChange) -> Result<()> {
-    decide(region, Command::ChangeLeaf { node, change }).await
+/// Whether it has changed anything.
+async fn order(region: &Region, node: NodeId, change: command::LeafChange) -> Result<bool> {
+    match region.catalog.propose(Command::ChangeLeaf { node, change }).await {
+        Ok(Ok(outcome)) => Ok(!outcome.already),
+        Ok(Err(refusal)) => Err(refused(&refusal)),
+        Err(error) => Err(Error::new(9005, error.to_string())),
+    }
 }
 
-async fn add(region: &Region, node: NodeId, group: Option<u32>) -> Result<&'static str> {
-    order(region, node, command::LeafChange::Add { group: group.map(u64::from) }).await?;
+async fn add(region: &Region, node: NodeId, group: Option<LeafGroup>) -> Result<&'static str> {
+    let change = match group {
+        None => command::LeafChange::Add { group: None },
+        Some(LeafGroup::Named(number)) => command::LeafChange::Add { group: Some(number.into()) },
+        Some(LeafGroup::Own) => command::LeafChange::AddApart,
+    };
+    order(region, node, change).await?;
     Ok("online")
 }
 
@@ -199,6 +283,7 @@ async fn remove(
     node: NodeId,
     (force, kill): (bool, bool),
     no_wait: bool,
+    progress: &Progress,
 ) -> Result<&'static str> {
     let state = region.catalog.state();
     if state.nodes[&node].removed {
@@ -206,11 +291,13 @@ async fn remove(
     }
     if !force {
         // What cannot be done is said before anything is ordered.
-        let _: Vec<PlannedMove> = moves::ask(region, PlanOrder::Evacuate(node)).await?.map_err(|r| refused(&r))?;
+        moves::ask(region, PlanOrder::Evacuate(node)).await?.map_err(|r| refused(&r))?;
     }
     order(region, node, command::LeafChange::Remove { force, kill }).await?;
+    let all = state.partitions.count_held_by(node);
     loop {
         let state = region.catalog.state();
+        tell(progress, all, state.partitions.count_held_by(node));
         if is_gone(&state, node) {
             return Ok("removed");
         }
@@ -224,13 +311,20 @@ async fn remove(
     }
 }
 
-async fn detach(region: &Region, node: NodeId, force: bool, kill: bool) -> Result<&'static str> {
+/// Of so many, so many are left.
+fn tell(progress: &Progress, all: usize, left: usize) {
+    progress.tell(all.saturating_sub(left) as u64, all as u64);
+}
+
+async fn detach(region: &Region, node: NodeId, force: bool, kill: bool, progress: &Progress) -> Result<&'static str> {
+    let all = region.catalog.state().partitions.count_held_by(node);
     order(region, node, command::LeafChange::Detach { force, kill }).await?;
     let begun = Instant::now();
     loop {
         let state = region.catalog.state();
         let in_sets = state.partitions.values().filter(|held| held.members.iter().any(|member| member.node == node));
         let left = in_sets.count();
+        tell(progress, all, left);
         if left == 0 {
             return Ok("detached");
         }

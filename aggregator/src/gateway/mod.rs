@@ -43,6 +43,7 @@ use crate::region::Region;
 use crate::sessions::{Progress, Seat};
 use crate::transaction::Transaction;
 
+pub(crate) use aggregators::is_up;
 pub(crate) use databases::{decide, duration_millis, late, serving};
 pub(crate) use divergence::{set_aside_by, set_aside_since};
 pub(crate) use shows::{master_sheet, twin};

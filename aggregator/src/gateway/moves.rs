@@ -23,7 +23,7 @@ use super::users::may_use;
 use crate::ask::unexpected;
 use crate::master::wall_clock;
 use crate::mysql::Client;
-use crate::protocol::{FrontAnswer, FrontRequest, PlanOrder};
+use crate::protocol::{FrontAnswer, FrontRequest, PlanOrder, Planned};
 use crate::region::Region;
 use crate::sessions::Progress;
 
@@ -93,7 +93,10 @@ pub fn status(region: &Region, state: &State, client: &Client) -> Sheet {
             let seen = match (begun, step.to) {
                 (Some(begun), Some(to)) if step.action == "copy" => copied(region, state, *id, to, begun.0),
                 (Some(_), _) => [count(0), Datum::Null, Datum::Null],
-                (None, _) => [Datum::Null, bytes(region, state, *id, &step), Datum::Null],
+                (None, _) => {
+                    let size = region.detector.primary(state, *id).map(|primary| primary.bytes);
+                    [Datum::Null, bytes(size, &step), Datum::Null]
+                }
             };
             rows.push(row(state, *id, &step, seen));
         }
@@ -102,9 +105,8 @@ pub fn status(region: &Region, state: &State, client: &Client) -> Sheet {
     sheet(&names, rows)
 }
 
-/// Bytes that a copy takes.
-fn bytes(region: &Region, state: &State, id: PartitionId, step: &Step) -> Datum {
-    let size = region.detector.primary(state, id).map(|primary| primary.bytes);
+/// Bytes that a copy takes, of a partition of this size.
+fn bytes(size: Option<u64>, step: &Step) -> Datum {
     size.filter(|_| step.action == "copy").map_or(Datum::Null, count)
 }
 
@@ -122,10 +124,7 @@ fn copied(region: &Region, state: &State, id: PartitionId, to: NodeId, begun_mil
 }
 
 /// Asks the master for a plan.
-pub(super) async fn ask(
-    region: &Arc<Region>,
-    order: PlanOrder,
-) -> Result<std::result::Result<Vec<PlannedMove>, Refusal>> {
+pub(super) async fn ask(region: &Arc<Region>, order: PlanOrder) -> Result<std::result::Result<Planned, Refusal>> {
     match region.ask(FrontRequest::Plan(order)).await? {
         FrontAnswer::Planned(planned) => Ok(planned),
         other => Err(unexpected(&other)),
@@ -147,9 +146,10 @@ pub async fn rebalance(region: &Arc<Region>, statement: &Rebalance, progress: &P
     };
     let (kill, explain) = (statement.kill, statement.explain);
     let order = PlanOrder::Rebalance { database, aim, kill, explain };
-    let planned = ask(region, order).await?.map_err(|refusal| refused(&refusal))?;
+    // The sizes are the master's word: nobody else hears the leaves.
+    let Planned { moves, bytes: sizes } = ask(region, order).await?.map_err(|refusal| refused(&refusal))?;
     // As it was when it was planned: what is done is told by it.
-    let told: Vec<(PlannedMove, Vec<Step>)> = planned.into_iter().map(|planned| told(&before, planned)).collect();
+    let told: Vec<(PlannedMove, Vec<Step>)> = moves.into_iter().map(|planned| told(&before, planned)).collect();
     let waits = !explain && !statement.no_wait;
     if waits {
         // This aggregator may not have heard of the order yet.
@@ -170,7 +170,7 @@ pub async fn rebalance(region: &Arc<Region>, statement: &Rebalance, progress: &P
         let there = state.partitions.get(&planned.partition).is_some_and(|held| held.replicas == planned.replicas);
         let done = count(if waits && there { 100 } else { 0 });
         for step in steps {
-            let size = bytes(region, &state, planned.partition, step);
+            let size = bytes(sizes.get(&planned.partition).copied(), step);
             rows.push(row(&state, planned.partition, step, [done.clone(), size, Datum::Null]));
         }
     }

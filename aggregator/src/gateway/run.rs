@@ -364,7 +364,8 @@ impl ClientSession {
         match statement {
             Statement::Aggregator { change, address } => aggregators::change(&self.region, *change, address).await,
             Statement::Leaf { change, address } => {
-                unless(&self.stop, leaves::change(&self.region, *change, address.as_deref())).await
+                let changed = leaves::change(&self.region, *change, address.as_deref(), &self.progress);
+                unless(&self.stop, changed).await
             }
             Statement::Rebalance(rebalance) => {
                 unless(&self.stop, moves::rebalance(&self.region, rebalance, &self.progress)).await

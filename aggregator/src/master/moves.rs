@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use ::catalog::command::{PlanMoves, PlannedMove};
 use ::catalog::decide::balance::{self, Aim};
@@ -20,6 +21,18 @@ use crate::protocol::PlanOrder;
 
 /// How often a plan is made anew because something moved meanwhile.
 const PLANS: usize = 10;
+
+/// How long a leaf that is silent may take to be heard: one that was just started announces itself first.
+const RETURN_TIME: Duration = Duration::from_secs(5);
+/// Between two looks whether it was.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// A leaf that is waited for before something is planned.
+struct Silent {
+    leaf: NodeId,
+    /// Without it nothing is planned.
+    needed: bool,
+}
 
 /// How fast partitions move.
 pub(super) fn pace(options: &DetectorOptions) -> Pace {
@@ -59,11 +72,52 @@ impl Detector {
         there(state, &self.heard.lock(), self.now(), pace(&self.options).failure_timeout)
     }
 
+    /// Leaves that an order waits for. Silence alone makes no copy count as lost but for RESTORE REDUNDANCY; and a process
+    /// that has not been heard yet is about to be.
+    fn silent(&self, state: &State, order: &PlanOrder) -> Vec<Silent> {
+        let there = self.there(state);
+        let (database, aim) = match order {
+            PlanOrder::Evacuate(_) => return vec![],
+            PlanOrder::Attach(leaf) if there.contains(leaf) => return vec![],
+            PlanOrder::Attach(leaf) => return vec![Silent { leaf: *leaf, needed: true }],
+            PlanOrder::Rebalance { database, aim, .. } => (*database, *aim),
+        };
+        let holds = |leaf: NodeId| match database {
+            Some(id) => state.partitions.held_of(leaf, id).next().is_some(),
+            None => state.partitions.count_held_by(leaf) > 0,
+        };
+        let heard = self.heard.lock();
+        let away = state.nodes.iter().filter(|(id, node)| node.takes_replicas() && !there.contains(id));
+        let silent = away.map(|(id, _)| Silent { leaf: *id, needed: aim != Aim::Restore && holds(*id) });
+        let starts = |leaf: NodeId| heard.process(leaf).is_none_or(|heard| state.member(leaf) != Some(heard));
+        silent.filter(|silent| silent.needed || starts(silent.leaf)).collect()
+    }
+
+    /// Waits for these leaves; why nothing can be planned without one of them.
+    async fn missed(&self, order: &PlanOrder) -> Option<Refusal> {
+        let begun = Instant::now();
+        loop {
+            let state = self.catalog.state();
+            let silent = self.silent(&state, order);
+            if silent.is_empty() {
+                return None;
+            }
+            if begun.elapsed() >= RETURN_TIME {
+                let needed = silent.iter().find(|silent| silent.needed);
+                return needed.map(|silent| offline(&state, silent.leaf, order));
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
     /// Plans what is asked for, and orders it unless it is only to be told.
     pub async fn plan(
         self: &Arc<Detector>,
         order: &PlanOrder,
     ) -> Result<Result<Vec<PlannedMove>, Refusal>, CatalogError> {
+        if let Some(refusal) = self.missed(order).await {
+            return Ok(Err(refusal));
+        }
         let mut refused = None;
         for _ in 0..PLANS {
             let state = self.catalog.state();
@@ -106,6 +160,7 @@ impl Detector {
                 let ids: Vec<DatabaseId> = ids.into_iter().filter(|id| state.databases.contains_key(id)).collect();
                 balance::plan(state, &ids, &there, *aim)
             }
+            PlanOrder::Attach(_) => Ok(vec![]),
         }
     }
 
@@ -123,4 +178,25 @@ impl Detector {
             first: format!("start it again; its node number is {leaf}"),
         }
     }
+}
+
+/// A leaf does not come back by itself.
+fn offline(state: &State, leaf: NodeId, order: &PlanOrder) -> Refusal {
+    let address = &state.nodes[&leaf].addresses.rpc;
+    let (problem, first) = match order {
+        PlanOrder::Attach(_) => (
+            "is offline".to_string(),
+            format!("start it again, its node number is {leaf}, and repeat ATTACH LEAF '{address}'"),
+        ),
+        _ => (
+            format!(
+                "is offline, and what it holds would be copied anew, {} copies",
+                state.partitions.count_held_by(leaf)
+            ),
+            format!(
+                "start it again, its node number is {leaf}, and repeat; if it is lost, RESTORE REDUNDANCY ON each database, then REMOVE LEAF '{address}' FORCE"
+            ),
+        ),
+    };
+    Refusal::DoFirst { object: format!("leaf {address}"), problem, first }
 }

@@ -3,21 +3,23 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use ::catalog::command::PlannedMove;
 use ::catalog::database::Database;
 use ::catalog::{Answer as Decided, Command, Outcome, Refusal, State};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use transport::rpc::{Failure, Handler, ReplySender};
 use types::txn::{Answer, TxnRequest};
-use types::{DatabaseId, Member, PartitionId, Timestamp, TxnId};
+use types::{DatabaseId, Member, NodeId, PartitionId, Timestamp, TxnId};
 
 use super::TimestampsError;
 use super::catalog::CatalogError;
 use crate::dr::LinkService;
-use crate::gateway::{late, master_sheet};
+use crate::gateway::{is_up, late, master_sheet};
 use crate::mysql::Client;
 use crate::protocol::{
-    FrontAnswer, FrontRequest, LeafAnswer, LeafEvent, LeafRequest, MasterAnswer, MasterRequest, Orders, SheetOf,
+    FrontAnswer, FrontRequest, LeafAnswer, LeafEvent, LeafRequest, MasterAnswer, MasterRequest, Orders, Planned,
+    SheetOf,
 };
 use crate::region::Region;
 
@@ -146,8 +148,14 @@ impl MasterService {
             let answer = self.answer_front(request).await;
             let stands = self.region.catalog.status().leads == Some(term);
             match answer {
-                // What was done half by a master that is no longer one is done again by the next.
-                Some(FrontAnswer::Replicated(Err(_)) | FrontAnswer::Stopped(Err(_))) if !stands => self.not_master(),
+                // What was done half by a master that is no longer one is done again by the next, and who is silent to it
+                // may speak to that one.
+                Some(
+                    FrontAnswer::Replicated(Err(_))
+                    | FrontAnswer::Stopped(Err(_))
+                    | FrontAnswer::Planned(Err(_))
+                    | FrontAnswer::Led(Err(_)),
+                ) if !stands => self.not_master(),
                 Some(answer) => MasterAnswer::Front(Box::new(answer)),
                 None => MasterAnswer::NotNow("the master does not know it yet".into()),
             }
@@ -182,17 +190,41 @@ impl MasterService {
                 if self.is_young() {
                     return None;
                 }
-                FrontAnswer::Planned(region.detector.plan(&order).await.ok()?)
+                let moves = region.detector.plan(&order).await.ok()?;
+                FrontAnswer::Planned(moves.map(|moves| self.planned(moves)))
             }
-            FrontRequest::Lead(node) => {
-                region.catalog.hand_over(node).ok()?;
-                FrontAnswer::Done
-            }
+            FrontRequest::Lead(node) => FrontAnswer::Led(self.lead(&state, node)?),
             FrontRequest::Link(request, caller) => {
                 let (answer, trusted) = LinkService::answer(region, request, caller).await;
                 FrontAnswer::Link { answer, trusted }
             }
         })
+    }
+
+    fn planned(&self, moves: Vec<PlannedMove>) -> Planned {
+        let (state, detector) = (self.region.catalog.state(), &self.region.detector);
+        let sized =
+            |planned: &PlannedMove| Some((planned.partition, detector.primary(&state, planned.partition)?.bytes));
+        Planned { bytes: moves.iter().filter_map(sized).collect(), moves }
+    }
+
+    /// Hands the office over, unless nobody would take it.
+    fn lead(&self, state: &State, node: NodeId) -> Option<Result<(), Refusal>> {
+        let region = &self.region;
+        if region.catalog.status().node == node || is_up(region, node) {
+            return region.catalog.hand_over(node).ok().map(Ok);
+        }
+        if region.detector.in_office() < region.detector.failure_timeout() {
+            return None;
+        }
+        let addresses = &state.nodes.get(&node)?.addresses;
+        Some(Err(Refusal::DoFirst {
+            object: format!("aggregator {}", addresses.sql.as_deref().unwrap_or(&addresses.rpc)),
+            problem: "is offline".into(),
+            first: format!(
+                "start it again, its node number is {node}, and repeat; SHOW AGGREGATORS tells who is there"
+            ),
+        }))
     }
 
     /// Whether this master has not heard every leaf yet that may be there.

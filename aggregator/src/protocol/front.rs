@@ -7,7 +7,7 @@ use catalog::Refusal;
 use catalog::command::PlannedMove;
 use catalog::decide::balance::Aim;
 use serde::{Deserialize, Serialize};
-use types::{ClusterId, DatabaseId, Datum, Member, NodeId, Revision, Timestamp};
+use types::{ClusterId, DatabaseId, Datum, Member, NodeId, PartitionId, Revision, Timestamp};
 
 use crate::dr::{LinkAnswer, LinkRequest, Order, Replicated, Stopped};
 
@@ -63,9 +63,9 @@ pub enum FrontAnswer {
     /// To `Stop`.
     Stopped(Result<Stopped, sql::Error>),
     /// To `Plan`.
-    Planned(Result<Vec<PlannedMove>, Refusal>),
-    /// To `Lead`.
-    Done,
+    Planned(Result<Planned, Refusal>),
+    /// To `Lead`: whether that aggregator was told to, or why not.
+    Led(Result<(), Refusal>),
     /// To `Link`.
     Link {
         /// What the other region is told.
@@ -91,6 +91,17 @@ pub enum PlanOrder {
     },
     /// Where what is on a leaf would go.
     Evacuate(NodeId),
+    /// Nothing: whether a leaf is there that is to be attached.
+    Attach(NodeId),
+}
+
+/// A plan.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Planned {
+    /// Where partitions shall be.
+    pub moves: Vec<PlannedMove>,
+    /// What a copy of each of them takes, as far as their primaries have said.
+    pub bytes: BTreeMap<PartitionId, u64>,
 }
 
 /// Which table.

@@ -25,7 +25,8 @@ impl State {
         }
         let (old, old_group, address) = (node.standing, node.group, node.addresses.rpc.clone());
         let object = format!("leaf {address}");
-        if old == Standing::Joining && !matches!(change, LeafChange::Add { .. } | LeafChange::Remove { .. }) {
+        let adds = matches!(change, LeafChange::Add { .. } | LeafChange::AddApart);
+        if old == Standing::Joining && !adds && !matches!(change, LeafChange::Remove { .. }) {
             let (problem, first) = ("was not added to the cluster".into(), "ADD LEAF".into());
             return Err(Refusal::DoFirst { object, problem, first });
         }
@@ -35,11 +36,11 @@ impl State {
         }
         let (standing, word) = match change {
             LeafChange::Dismiss => (Standing::Joining, "was removed"),
-            LeafChange::Add { .. } if matches!(old, Standing::Detached { .. }) => {
+            _ if adds && matches!(old, Standing::Detached { .. }) => {
                 let (problem, first) = ("is detached".into(), "ATTACH LEAF brings it back".into());
                 return Err(Refusal::DoFirst { object, problem, first });
             }
-            LeafChange::Add { .. } => (Standing::Online, "was added"),
+            LeafChange::Add { .. } | LeafChange::AddApart => (Standing::Online, "was added"),
             LeafChange::Remove { force, kill } => {
                 self.check_last_copies(id, &object, force)?;
                 (Standing::Draining { force, kill }, "is being removed")
@@ -57,6 +58,7 @@ impl State {
         };
         let group = match change {
             LeafChange::Add { group: Some(group) } => Group::Named(group),
+            LeafChange::AddApart => Group::Own(id),
             _ => old_group,
         };
         if (standing, group) == (old, old_group) {

@@ -12,7 +12,7 @@ use crate::movement::Reason;
 pub enum LeafChange {
     /// ADD LEAF: partitions may be placed on it. Ends its removal, too.
     Add {
-        /// With whom it fails; `None`: as before, at first a group of its own.
+        /// With whom it fails; `None`: as before, at first with nobody else.
         group: Option<u64>,
     },
     /// REMOVE LEAF: everything is moved away, then it is removed.
@@ -33,6 +33,8 @@ pub enum LeafChange {
     Attach,
     /// It was removed and holds nothing any more, but is an aggregator as well: as a leaf it waits as before ADD LEAF.
     Dismiss,
+    /// ADD LEAF … INTO GROUP OWN: as `Add`, and it fails with nobody else.
+    AddApart,
 }
 
 /// Where partitions shall be. All of them, or none.

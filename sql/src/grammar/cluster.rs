@@ -2,7 +2,7 @@
 
 use super::Parser;
 use crate::error::Result;
-use crate::statement::{AggregatorChange, LeafChange, Rebalance, RebalanceAim, Statement};
+use crate::statement::{AggregatorChange, LeafChange, LeafGroup, Rebalance, RebalanceAim, Statement};
 
 impl Parser<'_> {
     /// `'host:port'`, or `user:'password'@'host':port` as other clusters write it.
@@ -17,7 +17,7 @@ impl Parser<'_> {
         if self.word("LEAF") {
             let address = Some(self.node_address()?);
             let change = if first == "ADD" {
-                let group = if self.words(&["INTO", "GROUP"]) { Some(self.integer::<u32>()?) } else { None };
+                let group = self.words(&["INTO", "GROUP"]).then(|| self.leaf_group()).transpose()?;
                 LeafChange::Add { group }
             } else {
                 let (force, kill) = self.force_and_kill();
@@ -28,6 +28,10 @@ impl Parser<'_> {
         self.expect_words(&["AGGREGATOR"])?;
         let change = if first == "ADD" { AggregatorChange::Add } else { AggregatorChange::Remove };
         Ok(Statement::Aggregator { change, address: self.node_address()? })
+    }
+
+    fn leaf_group(&mut self) -> Result<LeafGroup> {
+        if self.word("OWN") { Ok(LeafGroup::Own) } else { self.integer().map(LeafGroup::Named) }
     }
 
     pub(super) fn detach(&mut self) -> Result<Statement> {
@@ -86,13 +90,13 @@ impl Parser<'_> {
     }
 
     fn rebalance(&mut self, explain: bool) -> Result<Statement> {
-        let (database, full) = if self.words(&["ALL", "DATABASES"]) {
-            (None, false)
+        let database = if self.words(&["ALL", "DATABASES"]) {
+            None
         } else {
             self.expect_words(&["PARTITIONS", "ON"])?;
-            (Some(self.name()?), self.word("FULL"))
+            Some(self.name()?)
         };
-        let kill = database.is_some() && self.word("KILL");
+        let (full, kill) = (self.word("FULL"), self.word("KILL"));
         let aim = if full { RebalanceAim::Full } else { RebalanceAim::Balance };
         Ok(Statement::Rebalance(Rebalance { database, aim, kill, explain, no_wait: self.word("NOWAIT") }))
     }
