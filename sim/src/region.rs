@@ -32,6 +32,8 @@ pub struct Region {
     pub heard: Heard,
     /// What leaves have said of their copies to this leader.
     pub said: std::collections::BTreeMap<NodeId, (Member, crate::moves::Told)>,
+    /// By node: the newest report that this leader has heard.
+    reported: std::collections::BTreeMap<NodeId, (Member, replication::Instant)>,
     /// How long what moves takes, under this leader.
     pub moves: catalog::decide::moves::Memory,
     /// Whether its nodes reach it.
@@ -89,6 +91,7 @@ impl World {
             catalog,
             heard: Heard::new(0),
             said: Default::default(),
+            reported: Default::default(),
             moves: Default::default(),
             reachable: true,
             last_timestamp: Timestamp::ZERO,
@@ -176,8 +179,13 @@ impl World {
                 if let Some(told) = told {
                     self.hear_told(index, member, *told);
                 }
-                let heard = &mut self.regions[index].heard;
-                heard.damaged(member, damaged, now);
+                let Region { heard, reported, .. } = &mut self.regions[index];
+                // What arrives after something that was said later tells nothing of replicas.
+                let newest = reported.entry(member.node).or_insert((member, sent));
+                if (member, sent) >= *newest {
+                    *newest = (member, sent);
+                    heard.damaged(member, damaged, now);
+                }
                 self.on_report(index, from, member, sent, &gone);
             }
             Packet::Propose { partition, reign, version, change } => {
@@ -389,6 +397,7 @@ impl World {
     pub fn new_leader(&mut self, index: usize) {
         self.regions[index].heard = Heard::new(self.now);
         self.regions[index].said.clear();
+        self.regions[index].reported.clear();
         self.regions[index].moves = Default::default();
     }
 }

@@ -164,3 +164,10 @@ fn a_comparison_waits_for_what_was_announced() {
 fn the_catalog_knows_of_each_copy_of_a_source() {
     holds(5_063_441, Scale::Regions);
 }
+
+/// A heartbeat from before a replica was found to be damaged arrived after those that said so, and the leader took the
+/// damage for healed: the simulated one did not know which report is the newest, as the real one does.
+#[test]
+fn a_late_heartbeat_heals_no_replica() {
+    holds(6_006_076, Scale::Region);
+}
