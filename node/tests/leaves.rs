@@ -308,7 +308,7 @@ fn copies_that_share_a_group_are_told_of_and_a_leaf_gets_a_group_of_its_own_back
         assert_eq!(groups(), format!("{group}\n{group}\nown"));
         let close = group == "7";
         assert_eq!(advice("LEAVES").matches("REBALANCE ALL DATABASES").count(), if close { 2 } else { 0 });
-        assert_eq!(advice("DATABASES").contains("REBALANCE PARTITIONS ON app"), close);
+        assert_eq!(advice("DATABASES").contains("REBALANCE PARTITIONS ON `app`"), close);
     }
 }
 
