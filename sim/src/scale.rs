@@ -183,7 +183,7 @@ enum Event {
     Beat(usize),
     Reported(usize, Box<Report>),
     Ordered(usize, Box<Orders>),
-    Proposed(Command),
+    Proposed(Box<Command>),
     Look,
     Committed,
 }
@@ -307,7 +307,7 @@ fn build(wanted: &Wanted, clock: &dyn Fn() -> u64) -> (State, u64) {
     let (mut left, mut database, mut placing) = (wanted.partitions, 0, 0);
     let (mut leads, mut follows) = (0, 0);
     while left > 0 {
-        let partitions = left.min(OF_DATABASE).max(2) - 1;
+        let partitions = left.clamp(2, OF_DATABASE) - 1;
         let started = clock();
         let placed = placement::assign(&placement::candidates(&state), partitions, 2);
         placing += clock() - started;
@@ -414,7 +414,7 @@ impl<'a> Region<'a> {
             Event::Beat(leaf) => self.beat(leaf),
             Event::Reported(leaf, report) => self.on_report(leaf, *report),
             Event::Ordered(leaf, orders) => self.obey(leaf, *orders),
-            Event::Proposed(command) => self.propose(command, false),
+            Event::Proposed(command) => self.propose(*command, false),
             Event::Look => self.look(),
             Event::Committed => self.on_committed(),
         }
@@ -467,7 +467,7 @@ impl<'a> Region<'a> {
                 let change = SetChange::Remove(lost);
                 let command = Command::ProposeSet { partition, reign, version, change };
                 self.traffic.proposals.add(bytes_of!(&command));
-                self.at(self.now + self.wanted.delay, Event::Proposed(command));
+                self.at(self.now + self.wanted.delay, Event::Proposed(Box::new(command)));
             }
         }
     }

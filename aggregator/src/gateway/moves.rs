@@ -119,7 +119,7 @@ fn copied(region: &Region, state: &State, id: PartitionId, to: NodeId, begun_mil
         .filter(|copy| !copy.repairing)
         .map_or(0, |copy| (copy.appended.0.saturating_mul(100) / primary.appended.0.max(1)).min(99));
     let lasts = wall_clock().0.saturating_sub(begun_millis) / 1000;
-    let left = if percent > 0 { count(lasts * (100 - percent) / percent) } else { Datum::Null };
+    let left = (lasts * (100 - percent)).checked_div(percent).map_or(Datum::Null, count);
     [count(percent), count(primary.bytes), left]
 }
 

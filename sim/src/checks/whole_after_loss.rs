@@ -120,7 +120,7 @@ impl World {
                 let there: Vec<Ordinal> = held.parts.iter().map(|part| part.ordinal).collect();
                 let alive = held.parts.iter().filter(|part| self.is_alive(region, part, *txn, ts));
                 let alive: Vec<Ordinal> = alive.map(|part| part.ordinal).collect();
-                (!alive.is_empty() && alive.len() < there.len()).then(|| (*txn, ts, alive, there))
+                (!alive.is_empty() && alive.len() < there.len()).then_some((*txn, ts, alive, there))
             });
             if let Some((txn, ts, alive, there)) = half {
                 let text = format!("{txn} of {ts} is alive on {alive:?} of {there:?} in region {region}");
