@@ -119,11 +119,10 @@ impl Bond {
         };
         let admitted = tokio::time::timeout(region.options.partition_wait, wait).await;
         admitted.map_err(|_| {
-            if let Some(removed) = region.catalog.removed() {
-                return Error::new(1053, removed.to_string());
-            }
-            let error = crate::master::CatalogError::NoLeader(region.catalog.missing());
-            Error::new(9005, format!("Nothing can be written: {error}"))
+            region.serves().err().unwrap_or_else(|| {
+                let error = crate::master::CatalogError::NoLeader(region.catalog.missing());
+                Error::new(9005, format!("Nothing can be written: {error}"))
+            })
         })
     }
 

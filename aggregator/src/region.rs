@@ -108,6 +108,11 @@ impl Region {
         })
     }
 
+    /// Error 1053 of an aggregator that was removed from the region: it would answer with what was.
+    pub(crate) fn serves(&self) -> sql::Result<()> {
+        self.catalog.removed().map_or(Ok(()), |removed| Err(sql::Error::new(1053, removed.to_string())))
+    }
+
     /// The master's side, for requests of this aggregator while it is the master itself.
     pub fn master(self: &Arc<Region>) -> MasterService {
         MasterService::new(self.clone())

@@ -49,11 +49,6 @@ pub fn condition(region: &Region, state: &State, id: DatabaseId) -> Condition {
     }
 }
 
-/// `host:port` of a leaf.
-fn address(state: &State, node: NodeId) -> String {
-    state.nodes.get(&node).map(|node| node.addresses.rpc.clone()).unwrap_or_default()
-}
-
 /// Partitions without a primary that serves, and what to do. While one changes hands nothing has to be done.
 fn unavailable(region: &Region, state: &State, id: DatabaseId) -> Option<String> {
     let detector = &region.detector;
@@ -68,13 +63,13 @@ fn unavailable(region: &Region, state: &State, id: DatabaseId) -> Option<String>
     }
     let name = quote_name(&state.databases[&id].name);
     if let Some((_, node)) = lost.first() {
-        let (count, address) = (lost.len() + late.len(), address(state, *node));
+        let (count, address) = (lost.len() + late.len(), state.node_name(*node));
         return Some(format!(
             "{count} of its partitions have no primary that serves; start leaf {address} (node {node}) again, see SHOW PARTITIONS ON {name}"
         ));
     }
     let (first, node) = late.first()?;
-    let (count, address) = (late.len(), address(state, *node));
+    let (count, address) = (late.len(), state.node_name(*node));
     Some(format!(
         "{count} of its partitions have a primary that does not serve yet, such as {} on leaf {address}, which runs: see SHOW PARTITIONS ON {name} and SHOW CLUSTER EVENTS",
         first.ordinal
@@ -142,12 +137,12 @@ fn short(region: &Region, state: &State, id: DatabaseId) -> Option<String> {
     };
     let advice = match lacks.into_iter().min()? {
         Lack::Offline(node) => {
-            format!("start leaf {} (node {node}) again; if it is lost: {restore}", address(state, node))
+            format!("start leaf {} (node {node}) again; if it is lost: {restore}", state.node_name(node))
         }
-        Lack::Detached(node) => format!("ATTACH LEAF '{}'", address(state, node)),
+        Lack::Detached(node) => format!("ATTACH LEAF '{}'", state.node_name(node)),
         Lack::Missing => restore,
         Lack::Damaged(node) => {
-            format!("the copy on leaf {} is damaged and is made anew: CHECK DATABASE {name}", address(state, node))
+            format!("the copy on leaf {} is damaged and is made anew: CHECK DATABASE {name}", state.node_name(node))
         }
         Lack::Moving => "they are being made: SHOW REBALANCE STATUS".into(),
         Lack::Behind(_) => format!("they are catching up by themselves: SHOW PARTITIONS ON {name}"),

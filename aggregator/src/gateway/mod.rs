@@ -72,7 +72,7 @@ impl Authenticator for Gateway {
 #[async_trait]
 impl SessionFactory for Gateway {
     async fn open(&self, client: Arc<Client>) -> Result<Box<dyn Session>, SqlError> {
-        run::serves(&self.region).map_err(wire)?;
+        self.region.serves().map_err(wire)?;
         let seat = self.region.sessions.enter(client.clone());
         let stop = client.killed.child_token();
         let variables = Variables::new(u64::from(client.connection.0), client.user.clone(), client.host.clone());

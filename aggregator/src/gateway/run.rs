@@ -17,7 +17,6 @@ use super::{
 use crate::bond::{Alone, Bond};
 use crate::definitions::CHANGED;
 use crate::mysql::{Column, ResultSink, SqlError};
-use crate::region::Region;
 use crate::rows::{Definitions, StatementRows};
 use crate::transaction::{ROLLED_BACK, Transaction, is_repeatable};
 
@@ -54,11 +53,6 @@ fn kind(statement: &Statement) -> Kind {
     }
 }
 
-/// 1053 of an aggregator that was removed from the region: it would answer with what was.
-pub(super) fn serves(region: &Region) -> Result<()> {
-    region.catalog.removed().map_or(Ok(()), |removed| Err(Error::new(1053, removed.to_string())))
-}
-
 /// Waits for something, unless the client goes or kills it; what was ordered of the cluster goes on.
 async fn unless(stop: &CancellationToken, run: impl Future<Output = Result<Answer>>) -> Result<Answer> {
     tokio::select! {
@@ -89,7 +83,7 @@ impl ClientSession {
         let running = self.seat.begin(text, self.variables.database.as_deref());
         (self.stop, self.progress) = (running.stop.clone(), running.progress.clone());
         let statement = sql::parse::parse(text).map_err(wire)?;
-        serves(&self.region).map_err(wire)?;
+        self.region.serves().map_err(wire)?;
         users::allow(&self.region, &self.client, &statement, &self.variables).map_err(wire)?;
         let keeps_warnings = matches!(statement, Statement::Show { .. });
         if !keeps_warnings {
@@ -423,7 +417,7 @@ impl ClientSession {
     /// The columns that a prepared statement will answer with.
     pub(super) async fn describe(&mut self, text: &str) -> Result<Vec<Column>, SqlError> {
         let statement = sql::parse::parse(text).map_err(wire)?;
-        serves(&self.region).map_err(wire)?;
+        self.region.serves().map_err(wire)?;
         users::allow(&self.region, &self.client, &statement, &self.variables).map_err(wire)?;
         let columns = match self.columns(&statement, Definitions::Known).await {
             Err(error) if is_unknown(&error) => self.columns(&statement, Definitions::Fresh).await,

@@ -131,7 +131,7 @@ fn say_disk(leaf: &Leaf, turn: DiskTurn, free: u64) {
         DiskTurn::Full => (Severity::Error, format!("leaf {address} has {free} bytes free: it takes no writes")),
         DiskTurn::Roomy => (Severity::Info, format!("leaf {address} has {free} bytes free: it takes writes again")),
     };
-    heal::tell(leaf, LeafEvent { severity, kind: "disk".into(), partition: None, text });
+    tell_of_disk(leaf, severity, text);
 }
 
 fn say_stall(leaf: &Leaf, turn: stall::Turn) {
@@ -142,6 +142,10 @@ fn say_stall(leaf: &Leaf, turn: stall::Turn) {
     };
     let text = format!("the disk of leaf {address} {what}");
     tracing::warn!("{text}");
+    tell_of_disk(leaf, severity, text);
+}
+
+fn tell_of_disk(leaf: &Leaf, severity: Severity, text: String) {
     heal::tell(leaf, LeafEvent { severity, kind: "disk".into(), partition: None, text });
 }
 
@@ -235,7 +239,7 @@ async fn tick(leaf: Leaf) {
             _ = ticks.tick() => {}
             () = leaf.shared.hurry.tick() => {}
         }
-        if let Some(turn) = leaf.shared.stall.look(&leaf.shared.log.status(), clock::now()) {
+        if let Some(turn) = leaf.shared.stall.look(leaf.shared.log.counts(), clock::now()) {
             say_stall(&leaf, turn);
         }
         leaf.shared.peers.send_heartbeats();

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use replication::Instant;
-use storage::log::{Counts, LogStatus};
+use storage::log::Counts;
 
 /// What is known of a leaf's disk.
 #[derive(Debug)]
@@ -36,16 +36,12 @@ impl Stall {
         Stall { limit, behind: Mutex::default(), hangs: AtomicBool::new(false) }
     }
 
-    /// Looks at the log.
-    pub fn look(&self, log: &LogStatus, now: Instant) -> Option<Turn> {
-        // On a full disk entries wait for room.
-        self.note(&log.counts, log.full.is_some(), now)
-    }
-
-    fn note(&self, counts: &Counts, full: bool, now: Instant) -> Option<Turn> {
+    /// Looks at the log's counts; `None`: the disk is full, and entries wait for room.
+    pub fn look(&self, counts: Option<Counts>, now: Instant) -> Option<Turn> {
         let mut behind = self.behind.lock();
-        if full || behind.is_none_or(|(then, _)| counts.durable >= then) {
-            *behind = (counts.durable < counts.appended && !full).then_some((counts.appended, now));
+        let has_got_there = |counts: &Counts| behind.is_none_or(|(then, _)| counts.durable >= then);
+        if counts.is_none_or(|counts| has_got_there(&counts)) {
+            *behind = counts.filter(|counts| counts.durable < counts.appended).map(|counts| (counts.appended, now));
         }
         let hangs = behind.is_some_and(|(_, since)| now.since(since) > self.limit);
         match (self.hangs.swap(hangs, Ordering::AcqRel), hangs) {
@@ -68,9 +64,9 @@ mod tests {
     #[test]
     fn a_disk_hangs_that_does_not_get_there_in_time() {
         let stall = Stall::new(Duration::from_secs(5));
-        let look = |appended, durable, full, seconds: u64| {
+        let look = |appended, durable, full: bool, seconds: u64| {
             let counts = Counts { appended, durable, ..Counts::default() };
-            stall.note(&counts, full, Instant(seconds * 1_000_000_000))
+            stall.look((!full).then_some(counts), Instant(seconds * 1_000_000_000))
         };
         assert_eq!(look(7, 7, false, 0), None);
         assert_eq!(look(9, 7, false, 10), None, "two entries wait from now on");

@@ -260,6 +260,12 @@ impl NodeLog {
         }
     }
 
+    /// What `status` counts, without the rest of it; `None` while entries wait for room on a full disk.
+    pub fn counts(&self) -> Option<Counts> {
+        let inner = self.shared.inner.lock();
+        inner.full.is_none().then_some(inner.counts)
+    }
+
     /// The log as it is now.
     pub fn status(&self) -> LogStatus {
         let inner = self.shared.inner.lock();

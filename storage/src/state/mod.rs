@@ -183,6 +183,9 @@ impl PartitionState {
 
     /// Counts rows in the batch that makes them more or fewer.
     fn count_rows(&self, more: i64, batch: &mut Batch) {
+        if more == 0 {
+            return;
+        }
         let rows = self.rows.fetch_add(more, Ordering::Relaxed) + more;
         batch.put(&meta::ROWS, &rows.to_le_bytes());
     }
