@@ -181,11 +181,8 @@ impl PartitionState {
         self.rows.load(Ordering::Relaxed).max(0) as u64
     }
 
-    /// Counts rows in the batch that makes them more or fewer.
+    /// Counts rows in the batch that makes them more or fewer. None is a number, too: without one they are estimated.
     fn count_rows(&self, more: i64, batch: &mut Batch) {
-        if more == 0 {
-            return;
-        }
         let rows = self.rows.fetch_add(more, Ordering::Relaxed) + more;
         batch.put(&meta::ROWS, &rows.to_le_bytes());
     }
