@@ -151,6 +151,17 @@ fn unknown(address: &str) -> Error {
     Error::new(1210, text)
 }
 
+fn not_promoted(region: &Region, node: NodeId, address: &str) -> Error {
+    if region.catalog.status().members.voters.contains(&node) {
+        let text = format!("The aggregator at '{address}' has not become the master yet: see SHOW AGGREGATORS, repeat");
+        return Error::new(1205, text);
+    }
+    let text = format!(
+        "The aggregator at '{address}' is a learner and cannot be the master before it votes: ADD AGGREGATOR '{address}' waits for that"
+    );
+    Error::new(1210, text)
+}
+
 /// Waits until something holds, or for as long as a statement waits for it.
 async fn until(limit: Duration, holds: impl Fn() -> bool) -> bool {
     let begun = Instant::now();
@@ -196,8 +207,7 @@ async fn promote(region: &Arc<Region>, address: &str) -> Result<(NodeId, &'stati
     let begun = Instant::now();
     while !leads() {
         if begun.elapsed() >= CARRY_OUT_TIME {
-            let text = format!("The aggregator at '{address}' does not become the master: is it online, and a voter?");
-            return Err(Error::new(9005, text));
+            return Err(not_promoted(region, node, address));
         }
         match region.ask(FrontRequest::Lead(node)).await? {
             FrontAnswer::Led(told) => told.map_err(|refusal| refused(&refusal))?,

@@ -22,7 +22,7 @@ use super::answer::table;
 use super::databases::refused;
 use super::divergence::with_troubles;
 use super::moves;
-use super::shows::{count, host_port, is_up, sheet as sheet_of, text};
+use super::shows::{count, host_port, sheet as sheet_of, text};
 use crate::master::LeafState;
 use crate::protocol::PlanOrder;
 use crate::region::Region;
@@ -60,7 +60,7 @@ pub fn sheet(region: &Region, state: &State) -> Sheet {
 
 fn row(region: &Region, state: &State, id: NodeId, node: &Node, leaf: Option<&LeafState>) -> Vec<Datum> {
     let (host, port) = host_port(&node.addresses.rpc);
-    let up = leaf.is_some_and(|leaf| is_up(region, leaf.at));
+    let up = leaf.is_some() && region.detector.is_up(id);
     let primaries = state.partitions.count_led_on(id) as u64;
     let copies = state.partitions.count_held_by(id) as u64;
     let known = |of: fn(&LeafState) -> u64| leaf.map_or(Datum::Null, |leaf| count(of(leaf)));
@@ -331,9 +331,9 @@ async fn detach(region: &Region, node: NodeId, force: bool, kill: bool, progress
         if begun.elapsed() > DETACH_TIME {
             let address = &state.nodes[&node].addresses.rpc;
             let text = format!(
-                "Leaf '{address}' is being detached, {left} partitions still wait for it: transactions may hold them up; DETACH LEAF '{address}' KILL ends those"
+                "Leaf '{address}' is being detached, {left} partitions still wait for it: transactions may hold them up; DETACH LEAF '{address}' KILL ends those; repeat the statement to wait on"
             );
-            return Err(Error::new(9005, text));
+            return Err(Error::new(1205, text));
         }
         sleep(LOOK).await;
     }

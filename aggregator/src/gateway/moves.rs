@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use catalog::command::PlannedMove;
 use catalog::decide::balance::Aim;
-use catalog::partition::Partition;
 use catalog::{Refusal, State};
 use sql::answer::Answer;
 use sql::cluster::Sheet;
@@ -37,11 +36,21 @@ struct Step {
     to: Option<NodeId>,
 }
 
+/// A leaf gets a copy.
+const COPY: &str = "copy";
+
+/// A leaf has a copy, which gets what it lacks.
+const CATCH_UP: &str = "catch up";
+
 /// What remains to be done until a partition is where it shall be, as far as the catalog tells.
-fn steps(partition: &Partition, replicas: &BTreeSet<NodeId>, primary: NodeId, joined: &BTreeSet<NodeId>) -> Vec<Step> {
-    let led = partition.primary.node;
-    let copies = replicas.difference(joined);
-    let mut steps: Vec<Step> = copies.map(|node| Step { action: "copy", from: Some(led), to: Some(*node) }).collect();
+fn steps(state: &State, id: PartitionId, replicas: &BTreeSet<NodeId>, primary: NodeId) -> Vec<Step> {
+    let Some(partition) = state.partitions.get(&id) else { return vec![] };
+    let (led, added, joined) = (partition.primary.node, added(state, id), joined(state, id));
+    let fill = |node: &NodeId| {
+        let is_there = partition.replicas.contains(node) && !added.contains(node);
+        Step { action: if is_there { CATCH_UP } else { COPY }, from: Some(led), to: Some(*node) }
+    };
+    let mut steps: Vec<Step> = replicas.difference(&joined).map(fill).collect();
     if led != primary {
         steps.push(Step { action: "hand over", from: Some(led), to: Some(primary) });
     }
@@ -57,8 +66,12 @@ fn joined(state: &State, id: PartitionId) -> BTreeSet<NodeId> {
     if state.databases[&id.database].mode.sync_replication {
         return members().collect();
     }
-    let added = state.moves.get(&id).map(|wanted| wanted.added.clone()).unwrap_or_default();
-    partition.replicas.difference(&added).copied().chain(members()).collect()
+    partition.replicas.difference(&added(state, id)).copied().chain(members()).collect()
+}
+
+/// Who was given a copy for the move that is on its way.
+fn added(state: &State, id: PartitionId) -> BTreeSet<NodeId> {
+    state.moves.get(&id).map(|wanted| wanted.added.clone()).unwrap_or_default()
 }
 
 fn row(state: &State, id: PartitionId, step: &Step, [progress, bytes, eta]: [Datum; 3]) -> Vec<Datum> {
@@ -86,12 +99,11 @@ pub fn status(region: &Region, state: &State, client: &Client) -> Sheet {
     let mut rows = Vec::new();
     let visible = |id: &PartitionId| may_use(state, client, &state.databases[&id.database].name);
     for (id, wanted) in state.moves.iter().filter(|(id, _)| visible(id)) {
-        let partition = &state.partitions[id];
-        for step in steps(partition, &wanted.replicas, wanted.primary, &joined(state, *id)) {
-            let begun =
-                wanted.begun.filter(|_| step.action == "copy" || joined(state, *id).is_superset(&wanted.replicas));
+        for step in steps(state, *id, &wanted.replicas, wanted.primary) {
+            let fills = [COPY, CATCH_UP].contains(&step.action);
+            let begun = wanted.begun.filter(|_| fills || joined(state, *id).is_superset(&wanted.replicas));
             let seen = match (begun, step.to) {
-                (Some(begun), Some(to)) if step.action == "copy" => copied(region, state, *id, to, begun.0),
+                (Some(begun), Some(to)) if fills => copied(region, state, *id, to, begun.0),
                 (Some(_), _) => [count(0), Datum::Null, Datum::Null],
                 (None, _) => {
                     let size = region.detector.primary(state, *id).map(|primary| primary.bytes);
@@ -107,7 +119,7 @@ pub fn status(region: &Region, state: &State, client: &Client) -> Sheet {
 
 /// Bytes that a copy takes, of a partition of this size.
 fn bytes(size: Option<u64>, step: &Step) -> Datum {
-    size.filter(|_| step.action == "copy").map_or(Datum::Null, count)
+    size.filter(|_| step.action == COPY).map_or(Datum::Null, count)
 }
 
 /// How far a copy is: percent, bytes of the whole, and seconds that are left.
@@ -178,10 +190,7 @@ pub async fn rebalance(region: &Arc<Region>, statement: &Rebalance, progress: &P
 }
 
 fn told(state: &State, planned: PlannedMove) -> (PlannedMove, Vec<Step>) {
-    let steps = match state.partitions.get(&planned.partition) {
-        Some(partition) => steps(partition, &planned.replicas, planned.primary, &joined(state, planned.partition)),
-        None => vec![],
-    };
+    let steps = steps(state, planned.partition, &planned.replicas, planned.primary);
     (planned, steps)
 }
 
@@ -189,4 +198,59 @@ fn told(state: &State, planned: PlannedMove) -> (PlannedMove, Vec<Step>) {
 fn is_moving(state: &State, planned: &PlannedMove) -> bool {
     let wanted = state.moves.get(&planned.partition);
     wanted.is_some_and(|wanted| wanted.replicas == planned.replicas && wanted.primary == planned.primary)
+}
+
+#[cfg(test)]
+mod tests {
+    use catalog::Command;
+    use catalog::command::{CreateDatabase, SetChange};
+    use catalog::database::Options;
+    use catalog::event::UnixMillis;
+    use catalog::node::{Addresses, Roles};
+    use types::{ClusterId, DatabaseId, Incarnation, Member, Mode, Ordinal};
+
+    use super::*;
+
+    /// A database with copies on the first two of three leaves.
+    fn state() -> State {
+        let mut state = State::new(ClusterId(1));
+        let mut apply = |command| state.apply(UnixMillis(1), &command).expect("the command is right");
+        for number in 1..=3 {
+            let addresses = Addresses { rpc: format!("host:{number}"), sql: None, http: None };
+            let (roles, new) = (Roles { aggregator: false, leaf: true }, addresses.clone());
+            let identity = u128::from(number);
+            apply(Command::RegisterNode { number: None, identity, addresses: new, roles, group: None });
+            apply(Command::NodeStarted { node: NodeId(number), incarnation: Incarnation(1), addresses });
+        }
+        apply(Command::CreateDatabase(CreateDatabase {
+            name: "app".into(),
+            identity: 9,
+            partitions: 1,
+            mode: Mode { sync_durability: true, sync_replication: true },
+            options: Options { redundancy: 2, ..Options::default() },
+            placement: vec![vec![NodeId(1), NodeId(2)]; 2],
+            nonce: 5,
+        }));
+        state
+    }
+
+    fn actions(state: &State, id: PartitionId, replicas: &[u64], primary: u64) -> Vec<(&'static str, Option<u64>)> {
+        let replicas = replicas.iter().map(|node| NodeId(*node)).collect();
+        let steps = steps(state, id, &replicas, NodeId(primary));
+        steps.iter().map(|step| (step.action, step.to.map(|node| node.0))).collect()
+    }
+
+    #[test]
+    fn a_copy_that_is_there_is_not_made_again() {
+        let mut state = state();
+        let id = PartitionId { database: DatabaseId(1), ordinal: Ordinal(0) };
+        assert_eq!(actions(&state, id, &[1, 2], 1), []);
+        assert_eq!(actions(&state, id, &[2, 3], 2), [("copy", Some(3)), ("hand over", Some(2)), ("remove", None)]);
+
+        let (reign, version) = (state.partitions[&id].reign, state.partitions[&id].version);
+        let change = SetChange::Remove(Member { node: NodeId(2), incarnation: Incarnation(1) });
+        let remove = Command::ProposeSet { partition: id, reign, version, change };
+        state.apply(UnixMillis(2), &remove).expect("it is a member");
+        assert_eq!(actions(&state, id, &[2, 3], 1), [("catch up", Some(2)), ("copy", Some(3)), ("remove", None)]);
+    }
 }

@@ -1,7 +1,6 @@
 //! What the cluster knows of itself, as rows: the catalog's word beside the leaves'.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use catalog::State;
 use catalog::event::UnixMillis;
@@ -170,11 +169,6 @@ pub(super) fn sheet(names: &[(&str, bool)], rows: Vec<Vec<Datum>>) -> Sheet {
     Sheet { columns: columns.collect(), rows }
 }
 
-/// Whether a leaf was heard within the failure timeout.
-pub(super) fn is_up(region: &Region, at: Instant) -> bool {
-    at.elapsed() <= region.detector.failure_timeout()
-}
-
 fn partitions(region: &Region, state: &State, client: &Client, database: Option<&str>) -> Result<Sheet> {
     if let Some(name) = database {
         if !may_use(state, client, name) {
@@ -189,12 +183,13 @@ fn partitions(region: &Region, state: &State, client: &Client, database: Option<
         if database.is_some_and(|wanted| wanted != name) || !may_use(state, client, name) {
             continue;
         }
-        let member = |node| state.nodes.get(&node).map(|node| node.addresses.rpc.clone()).unwrap_or_default();
-        let mut set: Vec<String> = vec![member(partition.primary.node)];
-        set.extend(partition.members.iter().filter(|m| m.node != partition.primary.node).map(|m| member(m.node)));
+        let mut set: Vec<String> = vec![state.node_name(partition.primary.node)];
+        set.extend(
+            partition.members.iter().filter(|m| m.node != partition.primary.node).map(|m| state.node_name(m.node)),
+        );
         for node in &partition.replicas {
-            let (host, port) = host_port(&member(*node));
-            let leaf = heard.get(node).filter(|leaf| is_up(region, leaf.at));
+            let (host, port) = host_port(&state.node_name(*node));
+            let leaf = heard.get(node).filter(|_| region.detector.is_up(*node));
             let replica = leaf.and_then(|leaf| leaf.said.replicas.get(id));
             let primary = partition.primary.node == *node;
             let in_set = partition.members.iter().any(|member| member.node == *node);
