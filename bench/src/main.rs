@@ -7,7 +7,7 @@
 //! - `rebalance`: what clients notice while data moves to a leaf that was added (`rebalance`).
 //! - `drill`: random faults, and clients who remember what they were told (`drill`), on such a cluster.
 #![warn(missing_docs)]
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 mod bulk;
 mod client;

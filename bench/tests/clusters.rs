@@ -25,6 +25,21 @@ fn a_short_drill_finds_nothing() {
 }
 
 #[test]
+fn clients_bear_lines_that_are_late_and_lossy() {
+    let output = bench(&["drill", "--minutes", "0.3", "--seed", "5", "--faults", "late-link,lossy-link"]);
+    let text = said(&output);
+    if text.contains("without namespaces there is no") {
+        assert!(text.contains("none of these faults is possible here"), "{text}");
+        return;
+    }
+    assert!(output.status.success(), "{text}");
+    let lines: Vec<&str> = text.lines().filter(|line| line.contains(" frames, ")).collect();
+    assert!(!lines.is_empty() && lines.iter().all(|line| !line.contains(": 0 frames")), "{text}");
+    let last = text.lines().rev().find(|line| line.starts_with("drill: seed 5")).unwrap_or_default();
+    assert!(last.ends_with("0 lost, 0 duplicated, 0 violations"), "{text}");
+}
+
+#[test]
 fn writes_go_on_after_every_kind_of_loss() {
     let output = bench(&["failover", "--trials", "1", "--partitions", "6"]);
     let text = said(&output);

@@ -8,6 +8,7 @@ mod ask;
 mod files;
 mod network;
 mod node;
+mod relay;
 mod sandbox;
 
 use std::fs;
@@ -20,6 +21,7 @@ use anyhow::{Context, Result, bail, ensure};
 pub use ask::connect;
 pub use network::{Network, Place};
 pub use node::{Node, Role};
+pub use relay::{Quality, Relay};
 
 /// What a cluster may take to start, and to be whole again.
 const PATIENCE: Duration = Duration::from_secs(180);

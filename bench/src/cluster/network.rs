@@ -2,18 +2,21 @@
 //!
 //! With namespaces each node has a network of its own, with one link to a bridge; clients are at the bridge. A cut takes
 //! the link off the bridge: no end is told, packets are simply not there any more. A cut between two nodes alone gives
-//! each a wrong hardware address of the other. A slow link passes so many bits a second and keeps the rest waiting. On
-//! loopback there are no links to cut.
+//! each a wrong hardware address of the other. A slow link passes so many bits a second and keeps the rest waiting; a bad
+//! one leads through this program (`relay`). On loopback there are no links to cut.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
+use super::relay::{Passed, Quality, Relay};
+
 /// A node's place: its number among all nodes, from 0.
 pub type Place = usize;
 
 const BRIDGE: &str = "perennial";
+const BRIDGE_ADDRESS: &str = "02:00:00:00:00:01";
 /// No interface has this hardware address.
 const NOWHERE: &str = "02:00:00:00:00:ff";
 /// Ports of a node on loopback: SQL, http, rpc.
@@ -43,7 +46,8 @@ impl Network {
     /// Makes the bridge, if there is one.
     pub fn prepare(self) -> Result<()> {
         if self == Network::Namespaces {
-            ip(&["link", "add", BRIDGE, "type", "bridge"])?;
+            // Otherwise it takes an address of one of its links, and another one when that is cut: nodes do not find it then.
+            ip(&["link", "add", BRIDGE, "address", BRIDGE_ADDRESS, "type", "bridge"])?;
             ip(&["address", "add", "10.77.0.1/24", "dev", BRIDGE])?;
             ip(&["link", "set", BRIDGE, "up"])?;
         }
@@ -137,6 +141,26 @@ impl Network {
         run(Command::new("nsenter")
             .arg(format!("--net=/run/netns/{}", name(place)))
             .args(["tc", "qdisc", "del", "dev", "eth0", "root"]))
+    }
+
+    /// The node's link is late or loses frames, in both directions, until `repair`.
+    pub fn degrade(self, place: Place, quality: Quality, seed: u64) -> Result<Relay> {
+        self.needs_links()?;
+        let (own, near, far) = (link(place), format!("near{place}"), format!("far{place}"));
+        ip(&["link", "add", &near, "type", "veth", "peer", "name", &far])?;
+        ip(&["link", "set", &far, "master", BRIDGE, "up"])?;
+        // This system is at the bridge, and says nothing at the ends that the relay reads.
+        ip(&["link", "set", &near, "arp", "off", "up"])?;
+        ip(&["link", "set", &own, "nomaster", "arp", "off"])?;
+        Relay::between([&own, &near], quality, seed)
+    }
+
+    /// Undoes `degrade`.
+    pub fn repair(self, place: Place, relay: Relay) -> Result<Passed> {
+        let passed = relay.stop();
+        ip(&["link", "del", &format!("near{place}")])?;
+        ip(&["link", "set", &link(place), "arp", "on", "master", BRIDGE])?;
+        Ok(passed)
     }
 
     fn needs_links(self) -> Result<()> {

@@ -31,6 +31,10 @@ pub enum Fault {
     CutWay,
     /// The link of a node carries little, and late.
     SlowLink,
+    /// What a node sends and what is sent to it arrives late.
+    LateLink,
+    /// The link of a node loses a part of what it carries.
+    LossyLink,
     /// Somebody else keeps the disk of all nodes busy.
     SlowDisk,
     /// The disk of a leaf has less room than it keeps for itself.
@@ -43,7 +47,7 @@ pub enum Fault {
 
 impl Fault {
     /// All of them, each as often as it is drawn.
-    const WEIGHTS: [(Fault, u32); 16] = [
+    const WEIGHTS: [(Fault, u32); 18] = [
         (Fault::KillLeaf, 16),
         (Fault::KillAggregator, 6),
         (Fault::KillMaster, 8),
@@ -56,6 +60,8 @@ impl Fault {
         (Fault::CutPair, 7),
         (Fault::CutWay, 7),
         (Fault::SlowLink, 4),
+        (Fault::LateLink, 4),
+        (Fault::LossyLink, 4),
         (Fault::SlowDisk, 3),
         (Fault::FullDisk, 3),
         (Fault::NoRoom, 2),
@@ -70,8 +76,9 @@ impl Fault {
 
     /// Whether it needs links that can be cut, or a disk of the test's own.
     pub fn needs_namespaces(self) -> bool {
-        use Fault::{CutAggregator, CutLeaf, CutPair, CutWay, FullDisk, NoRoom, SlowLink};
-        matches!(self, CutLeaf | CutAggregator | CutPair | CutWay | SlowLink | FullDisk | NoRoom)
+        use Fault::{CutAggregator, CutLeaf, CutPair, CutWay, FullDisk, LateLink, LossyLink, NoRoom, SlowLink};
+        let cuts = matches!(self, CutLeaf | CutAggregator | CutPair | CutWay);
+        cuts || matches!(self, SlowLink | LateLink | LossyLink | FullDisk | NoRoom)
     }
 
     /// Whether nothing else may happen at the same time.

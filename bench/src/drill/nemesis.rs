@@ -14,7 +14,7 @@ use rand::seq::IndexedRandom;
 use rand_chacha::ChaCha8Rng;
 
 use super::fault::Fault;
-use crate::cluster::{Cluster, Node, Place, Role};
+use crate::cluster::{Cluster, Node, Place, Quality, Relay, Role};
 
 /// A suspended process stands still for so long, and runs for so long.
 const STUTTER: [Duration; 2] = [Duration::from_millis(180), Duration::from_millis(120)];
@@ -38,6 +38,8 @@ pub struct Struck {
     /// When it is to be undone.
     pub until: Instant,
     kilobits: u32,
+    quality: Quality,
+    relay: Option<Relay>,
     busy: Option<Busy>,
 }
 
@@ -52,10 +54,22 @@ pub fn strike(
     let Some(victims) = victims(cluster, fault, taken, random)? else { return Ok(None) };
     let names: Vec<&str> = victims.iter().map(|place| &*cluster.nodes[*place].name).collect();
     let text = format!("{} {}", fault.name(), names.join(", "));
-    let kilobits = random.random_range(100..4_000);
-    let mut struck = Struck { fault, victims, text, until: Instant::now() + lasts, kilobits, busy: None };
+    let (kilobits, quality) = (random.random_range(100..4_000), quality(fault, random));
+    let until = Instant::now() + lasts;
+    let mut struck = Struck { fault, victims, text, until, kilobits, quality, relay: None, busy: None };
     struck.begin(cluster, lasts)?;
     Ok(Some(struck))
+}
+
+/// Of a bad line.
+fn quality(fault: Fault, random: &mut ChaCha8Rng) -> Quality {
+    let millis = |most: u64, random: &mut ChaCha8Rng| Duration::from_millis(random.random_range(1..most));
+    match fault {
+        Fault::LossyLink => {
+            Quality { delay: Duration::ZERO, jitter: millis(10, random), loss: random.random_range(0.01..0.3) }
+        }
+        _ => Quality { delay: millis(400, random), jitter: millis(200, random), loss: 0.0 },
+    }
 }
 
 fn victims(cluster: &Cluster, fault: Fault, taken: &[Place], random: &mut ChaCha8Rng) -> Result<Option<Vec<Place>>> {
@@ -67,7 +81,7 @@ fn victims(cluster: &Cluster, fault: Fault, taken: &[Place], random: &mut ChaCha
     Ok(match fault {
         Fault::KillLeaf | Fault::SuspendLeaf | Fault::Stutter | Fault::CutLeaf => one(Some(Role::Leaf), random),
         Fault::KillAggregator | Fault::SuspendAggregator | Fault::CutAggregator => one(Some(Role::Aggregator), random),
-        Fault::Stop | Fault::SlowLink => one(None, random),
+        Fault::Stop | Fault::SlowLink | Fault::LateLink | Fault::LossyLink => one(None, random),
         // Whom nobody knows at the moment nobody kills.
         Fault::KillMaster => cluster.master().ok().filter(|master| !taken.contains(master)).map(|master| vec![master]),
         Fault::CutPair | Fault::CutWay => {
@@ -116,6 +130,10 @@ impl Struck {
             }
             (Fault::CutWay, Some(place)) => network.cut_way(place, self.victims[1]),
             (Fault::SlowLink, Some(place)) => network.slow(place, self.kilobits),
+            (Fault::LateLink | Fault::LossyLink, Some(place)) => {
+                self.relay = Some(network.degrade(place, self.quality, u64::from(self.kilobits))?);
+                Ok(())
+            }
             (Fault::FullDisk, Some(place)) => fill(&cluster.nodes[place].data(), LEFT[0]),
             (Fault::NoRoom, Some(place)) => fill(&cluster.nodes[place].data(), LEFT[1]),
             (Fault::SlowDisk, _) => {
@@ -142,6 +160,17 @@ impl Struck {
                 std::fs::remove_file(ballast(&cluster.nodes[place].data())).context("making room again")?;
             }
             _ => {}
+        }
+        if let (Some(relay), Some(place)) = (self.relay.take(), first) {
+            let (passed, Quality { delay, jitter, .. }) = (network.repair(place, relay)?, self.quality);
+            println!(
+                "             {}: {} frames, {} of them lost, the others {} to {} ms late",
+                self.text,
+                passed.frames,
+                passed.lost,
+                delay.as_millis(),
+                (delay + jitter).as_millis()
+            );
         }
         if let Some(busy) = self.busy.take() {
             busy.stop();
