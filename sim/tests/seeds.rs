@@ -171,3 +171,12 @@ fn the_catalog_knows_of_each_copy_of_a_source() {
 fn a_late_heartbeat_heals_no_replica() {
     holds(6_006_076, Scale::Region);
 }
+
+/// A standing order named a process that had just ended. Its reign never started, but what others had led in since its log
+/// parted from them was given up: the check knew the last log that lived when it was named, and expected that to go on.
+#[test]
+fn a_log_goes_on_whose_process_has_ended() {
+    for seed in [5_013_098, 5_081_166] {
+        holds(seed, Scale::Region);
+    }
+}

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use catalog::command::Loss;
-use types::{Body, Epoch, Lineage, Lsn, PartitionId, Reign, StartKind, Timestamp, TxnId};
+use types::{Body, Epoch, Lineage, LogEnd, Lsn, PartitionId, Reign, StartKind, Timestamp, TxnId};
 
 use super::Checks;
 use crate::disk::Name;
@@ -44,9 +44,9 @@ pub struct Head {
     /// By epoch: the last record that a secondary has ever acknowledged.
     acknowledged: BTreeMap<Epoch, Lsn>,
     given_up: Vec<GivenUp>,
-    /// The last log that the catalog has let go on after a loss, and the number of the epoch that it granted. Its reign may not
-    /// have started yet.
-    going_on: Option<(Lineage, Lsn, u64)>,
+    /// The last log that the catalog has let go on after a loss, by the ends of its epochs, and the number of the epoch that it
+    /// granted. Its reign may not have started yet.
+    going_on: Option<(Vec<LogEnd>, u64)>,
 }
 
 /// A recovery, which announced a loss.
@@ -103,15 +103,16 @@ impl Head {
     }
 
     /// The catalog lets a log go on after a loss, with an epoch of this number.
-    pub fn let_go_on(&mut self, lineage: Lineage, end: Lsn, granted: u64) {
-        self.going_on = Some((lineage, end, granted));
+    pub fn let_go_on(&mut self, ends: Vec<LogEnd>, granted: u64) {
+        self.going_on = Some((ends, granted));
     }
 
     /// Whether a record is of the history, as the catalog has announced it: an older one that the log which was let go on lacks
     /// is given up, also if the reign never starts.
     pub fn is_of_history(&self, (epoch, lsn): Name) -> bool {
-        self.going_on.as_ref().is_none_or(|(lineage, end, granted)| {
-            epoch.number >= *granted || lsn <= *end && lineage.epoch_at(lsn) == Some(epoch)
+        self.going_on.as_ref().is_none_or(|(ends, granted)| {
+            let held = ends.iter().find(|end| lsn <= end.lsn);
+            epoch.number >= *granted || held.is_some_and(|end| end.epoch_number == epoch.number)
         })
     }
 

@@ -18,7 +18,8 @@ impl World {
 }
 
 impl World {
-    /// The catalog has named a primary after a loss: the history is its log.
+    /// The catalog has named a primary after a loss: the history is its log. Its process may have ended by then, and the catalog
+    /// has not noticed: then it is the log that the process has reported, for by this the catalog gives up what others hold.
     pub(crate) fn note_going_on(&mut self, region: usize, naming: &NamePrimary) {
         let id = naming.partition;
         if self.options.has(Planted::GivenUpForgotten)
@@ -29,10 +30,13 @@ impl World {
         let grant = self.regions[region].catalog.partitions[&id].grant;
         let node = &self.nodes[self.node_of(region, naming.primary.node)];
         let hosted = node.hosted(id).filter(|_| node.member() == naming.primary);
-        if let Some((grant, hosted)) = grant.zip(hosted) {
-            let (lineage, end) = (hosted.log.summary.lineage.clone(), hosted.log.end());
+        let ends = match hosted {
+            Some(hosted) => Some(hosted.log.summary.lineage.ends(hosted.log.end())),
+            None => self.regions[region].heard.report_of(id, naming.primary).map(|report| report.epochs.clone()),
+        };
+        if let Some((grant, ends)) = grant.zip(ends) {
             let head = self.checks.heads.entry((region, id.ordinal)).or_default();
-            head.let_go_on(lineage, end, grant.epoch.number);
+            head.let_go_on(ends, grant.epoch.number);
         }
     }
 }
