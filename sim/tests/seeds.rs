@@ -171,3 +171,10 @@ fn the_catalog_knows_of_each_copy_of_a_source() {
 fn a_late_heartbeat_heals_no_replica() {
     holds(6_006_076, Scale::Region);
 }
+
+/// A primary stood still while its region followed another one and was promoted. When it went on it found that its member had
+/// had a record on disk, and sent it on in the stream to a sink: the check took for a fork what might have been under way.
+#[test]
+fn a_record_may_be_shipped_after_its_region_has_parted() {
+    holds(5_061_033, Scale::Regions);
+}

@@ -149,10 +149,11 @@ impl World {
         if let replication::Message::Ack(ack) = &frame.message {
             let region = self.nodes[index].region;
             let log = self.nodes[index].hosted(id).map(|hosted| &hosted.log.summary.lineage);
-            if let Some(epoch) = log.and_then(|lineage| lineage.epoch_at(ack.position)) {
-                let head = self.checks.heads.entry((region, id.ordinal)).or_default();
-                head.acknowledge((epoch, ack.position));
-            }
+            let name = |lsn| Some((log?.epoch_at(lsn)?, lsn));
+            let (held, synced) = (name(ack.position), name(ack.durable));
+            let head = self.checks.heads.entry((region, id.ordinal)).or_default();
+            held.into_iter().for_each(|name| head.acknowledge(name));
+            synced.into_iter().for_each(|name| head.sync(name));
             let result = self.checks.promises.check(index, id, frame.stream.reign);
             self.judge(promises_kept::NAME, result);
         }
