@@ -49,6 +49,15 @@ pub fn check(head: &Head, id: PartitionId, server: u64, epoch: Epoch, lsn: Lsn, 
     ))
 }
 
+/// A primary of the epoch numbered `server` tells a sink what the history is: that the sink's catalog believes, so who was
+/// replaced does not, whatever it has.
+pub fn check_comparison(head: &Head, id: PartitionId, server: u64) -> Result<(), String> {
+    if server >= head.epoch {
+        return Ok(());
+    }
+    Err(format!("the primary of epoch {server} of {id} tells a sink its history, reign {} has started", head.reign))
+}
+
 #[cfg(test)]
 mod tests {
     use types::{ClusterId, DatabaseId, LineageEntry, Ordinal, StartKind, Timestamp};
