@@ -523,9 +523,9 @@ impl Replica {
 
     // ---- sending
 
-    pub(crate) fn feed_all(&mut self, now: Instant, effects: &mut Vec<Effect>) {
+    pub(crate) fn feed_all(&mut self, now: Instant, leases: &Leases, effects: &mut Vec<Effect>) {
         self.feed_secondaries(effects);
-        self.feed_sinks(now, effects);
+        self.feed_sinks(now, leases, effects);
     }
 
     fn feed_secondaries(&mut self, effects: &mut Vec<Effect>) {

@@ -115,6 +115,8 @@ pub enum Planted {
     IdleMarks,
     /// A sealed source goes on publishing marks above the final timestamp.
     MarksAfterSeal,
+    /// A primary tells a sink what the history is without the leases of its members.
+    HistoryUnleased,
     /// A sink passes on a partition that it has not yet reconciled with its own source.
     RelayBeforeJoined,
     /// Acknowledgements of the history before a rewind are counted after it.

@@ -212,7 +212,7 @@ impl Replica {
         if !self.halted {
             self.try_start(now, leases, effects);
             self.ask_copy(effects);
-            self.flush(now, effects);
+            self.flush(now, leases, effects);
         }
         self.cursors.check(self.log.end);
     }
@@ -603,14 +603,14 @@ impl Replica {
     }
 
     /// What follows from the inputs of a step.
-    fn flush(&mut self, now: Instant, effects: &mut Vec<Effect>) {
+    fn flush(&mut self, now: Instant, leases: &Leases, effects: &mut Vec<Effect>) {
         if self.repair.is_some() {
             return;
         }
         self.advance(now, effects);
         self.acknowledge_primary(effects);
         self.acknowledge_source(now, effects);
-        self.feed_all(now, effects);
+        self.feed_all(now, leases, effects);
     }
 
     fn on_log_read(&mut self, feed: FeedId, records: Vec<types::Record>, effects: &mut Vec<Effect>) {

@@ -1,6 +1,7 @@
 //! The upstream side of a DR stream: feeds sinks what is safe, and the marks that may leave the region (`marks`).
 //!
 //! - Only safe records are shipped, and only while this replica may answer clients.
+//! - What the history is, is told only under the leases of all members.
 //! - A partition that is a sink itself is passed on only after it has been reconciled with its own source; it passes
 //!   on its durable cut as mark. A promoted one is passed on only when its EpochStart is safe.
 
@@ -22,6 +23,12 @@ impl Replica {
         (ready && self.repair.is_none() && self.may_answer(now)).then_some(end)
     }
 
+    /// Whether a sink may be told what the history is. Only under the leases of all members: one that was replaced, perhaps
+    /// in an earlier life of this database, would tell of a history that is over, and the sink's catalog would believe it.
+    fn may_compare(&self, now: Instant, leases: &Leases) -> bool {
+        self.options.has(Planted::HistoryUnleased) || self.holds_leases(now, leases)
+    }
+
     pub(crate) fn on_sink_message(
         &mut self,
         now: Instant,
@@ -30,9 +37,7 @@ impl Replica {
         leases: &Leases,
         effects: &mut Vec<Effect>,
     ) {
-        // A stream is opened only under the leases of all members: one that was replaced, perhaps in an earlier life of
-        // this database, would tell the sink of a history that is over.
-        let shippable = self.shippable(now).filter(|_| self.holds_leases(now, leases));
+        let shippable = self.shippable(now).filter(|_| self.may_compare(now, leases));
         match message {
             Message::Differ { lineage, end, .. } => {
                 let Some(limit) = shippable else { return };
@@ -80,25 +85,28 @@ impl Replica {
         }
     }
 
-    pub(crate) fn feed_sinks(&mut self, now: Instant, effects: &mut Vec<Effect>) {
+    pub(crate) fn feed_sinks(&mut self, now: Instant, leases: &Leases, effects: &mut Vec<Effect>) {
         let numbers: Vec<u64> = match &self.office {
             Office::Leading(leading) => leading.sinks.keys().copied().collect(),
             _ => return,
         };
         let Some(limit) = self.shippable(now).filter(|_| !numbers.is_empty()) else { return };
+        let compares = self.may_compare(now, leases);
         for number in numbers {
-            self.feed_sink(number, limit, effects);
+            self.feed_sink(number, limit, compares, effects);
         }
     }
 
-    fn feed_sink(&mut self, number: u64, limit: Lsn, effects: &mut Vec<Effect>) {
+    /// Records that go on in a stream are the same whoever leads now: every member has them, and sent a moment earlier they
+    /// would be under way. A comparison tells what the history is.
+    fn feed_sink(&mut self, number: u64, limit: Lsn, compares: bool, effects: &mut Vec<Effect>) {
         let resume = self.resume(limit);
         loop {
             let Office::Leading(leading) = &mut self.office else { return };
             let mark = (leading.published.lsn, leading.published.ts);
             let feed = leading.sinks.get_mut(&number).expect("its key was just read");
             if feed.passed_by(self.log.trimmed) || feed.suspended {
-                if feed.told.is_none() {
+                if feed.told.is_none() && compares {
                     feed.told = Some((limit, mark.1));
                     effects.push(Effect::ToSink { feed: number, message: Message::Resume(resume) });
                 }

@@ -108,6 +108,7 @@ const PLANTED: &[Planted] = &[
     Planted::MarkBeforeHeld,
     Planted::IdleMarks,
     Planted::MarksAfterSeal,
+    Planted::HistoryUnleased,
     Planted::RelayBeforeJoined,
     Planted::StaleTurn,
     Planted::MemberAwaitsCopy,

@@ -146,7 +146,7 @@ pub enum Planted {
 }
 
 /// Of the replicas: the ones that the simulator can meet.
-const RULES: [Rule; 46] = [
+const RULES: [Rule; 47] = [
     Rule::CandidateNotWaited,
     Rule::EarlyRemoval,
     Rule::LeaseFromReceipt,
@@ -183,6 +183,7 @@ const RULES: [Rule; 46] = [
     Rule::MarkBeforeHeld,
     Rule::IdleMarks,
     Rule::MarksAfterSeal,
+    Rule::HistoryUnleased,
     Rule::RelayBeforeJoined,
     Rule::StaleTurn,
     Rule::MemberAwaitsCopy,

@@ -180,3 +180,10 @@ fn a_log_goes_on_whose_process_has_ended() {
         holds(seed, Scale::Region);
     }
 }
+
+/// A primary stood still while its region followed another one and was promoted. When it went on it found that its member had
+/// had a record on disk, and sent it on in the stream to a sink: the check took for a fork what might have been under way.
+#[test]
+fn a_record_may_be_shipped_after_its_region_has_parted() {
+    holds(5_061_033, Scale::Regions);
+}

@@ -43,6 +43,8 @@ pub struct Head {
     pub shipped: BTreeMap<Name, ()>,
     /// By epoch: the last record that a secondary has ever acknowledged.
     acknowledged: BTreeMap<Epoch, Lsn>,
+    /// By epoch, in earlier lives, too: the last record that a secondary has ever had on disk.
+    on_disk: BTreeMap<Epoch, Lsn>,
     given_up: Vec<GivenUp>,
     /// The last log that the catalog has let go on after a loss, by the ends of its epochs, and the number of the epoch that it
     /// granted. Its reign may not have started yet.
@@ -64,7 +66,8 @@ impl Head {
     /// Nothing is expected of a region any more: its database has become a sink, or writable, and epochs up to `life`
     /// are over.
     pub fn forget(&mut self, life: u64) {
-        *self = Head { life: self.life.max(life), ..Head::default() };
+        let on_disk = std::mem::take(&mut self.on_disk);
+        *self = Head { life: self.life.max(life), on_disk, ..Head::default() };
     }
 
     /// Somebody has learnt of a record. One of an earlier life is expected of nobody.
@@ -79,6 +82,17 @@ impl Head {
     pub fn acknowledge(&mut self, (epoch, lsn): Name) {
         let last = self.acknowledged.entry(epoch).or_default();
         *last = lsn.max(*last);
+    }
+
+    /// A secondary says that it has a record on disk.
+    pub fn sync(&mut self, (epoch, lsn): Name) {
+        let last = self.on_disk.entry(epoch).or_default();
+        *last = lsn.max(*last);
+    }
+
+    /// Whether a secondary has had a record on disk.
+    pub fn was_on_disk(&self, (epoch, lsn): Name) -> bool {
+        self.on_disk.get(&epoch).is_some_and(|last| lsn <= *last)
     }
 
     /// A reign goes on with this log, perhaps after a recovery.

@@ -8,7 +8,7 @@
 //! | `promises_kept` | a replica acknowledges no reign below one that it has acknowledged | every acknowledgement in a region |
 //! | `commit_is_in_sync_min` | what is committed is held by every member that may be named | every advance of a commit point |
 //! | `acked_write_survives` | a started reign's log holds everything shown, announced losses aside | every start of a reign |
-//! | `no_fork` | who was replaced shows nothing that the new reign's log lacks | every acknowledgement, read, shipment |
+//! | `no_fork` | who was replaced shows nothing that the new reign's log lacks, and tells no sink its history | every acknowledgement, read, shipment, comparison |
 //! | `reads_are_fresh` | reads are linearizable, key by key | every read |
 //! | `definitions` | what commits was planned with the definitions that hold at its time | every commit, every read |
 //! | `longest_log` | after a loss the log that keeps most goes on | every naming with a loss |
@@ -149,10 +149,11 @@ impl World {
         if let replication::Message::Ack(ack) = &frame.message {
             let region = self.nodes[index].region;
             let log = self.nodes[index].hosted(id).map(|hosted| &hosted.log.summary.lineage);
-            if let Some(epoch) = log.and_then(|lineage| lineage.epoch_at(ack.position)) {
-                let head = self.checks.heads.entry((region, id.ordinal)).or_default();
-                head.acknowledge((epoch, ack.position));
-            }
+            let name = |lsn| Some((log?.epoch_at(lsn)?, lsn));
+            let (held, synced) = (name(ack.position), name(ack.durable));
+            let head = self.checks.heads.entry((region, id.ordinal)).or_default();
+            held.into_iter().for_each(|name| head.acknowledge(name));
+            synced.into_iter().for_each(|name| head.sync(name));
             let result = self.checks.promises.check(index, id, frame.stream.reign);
             self.judge(promises_kept::NAME, result);
         }

@@ -75,6 +75,13 @@ fn replaced() -> Vec<Scenario> {
             rule: None,
         },
         Scenario {
+            name: "a source's primary of an earlier life of its database answers its sink, and is not believed",
+            scale: Scale::Regions,
+            options: |options| sized(options, &[3, 1]),
+            play: stale_history,
+            rule: Some((Planted::Replica(Rule::HistoryUnleased), &["no_fork"])),
+        },
+        Scenario {
             name: "a member whose log begins above the point to which its primary rewinds is copied to",
             scale: Scale::Regions,
             options: |options| {
@@ -284,6 +291,32 @@ fn stale_source(world: &mut World) {
         world.stop_for(node, false, 300);
     }
     world.pass(1500);
+}
+
+/// The primary of the source is cut off and replaced. Its region follows the other one and is promoted again, and stops when
+/// that one has come back: the sink finds only the primary that knows nothing of it all.
+fn stale_history(world: &mut World) {
+    world.pass(400);
+    let stale = world.regions[0].first_node;
+    let mut links: Vec<(Place, Place)> =
+        world.peers(stale).into_iter().map(|peer| (Place::Node(stale), Place::Node(peer))).collect();
+    links.push((Place::Node(stale), Place::Catalog(0)));
+    world.block(links, 4000);
+    world.pass(500);
+    world.sever_for(0, 1, 200);
+    world.pass(50);
+    stop_replicating(world, 1);
+    world.pass(200);
+    come_back(world, 0, 1);
+    world.pass(400);
+    stop_replicating(world, 0);
+    world.pass(200);
+    come_back(world, 1, 0);
+    world.pass(400);
+    for node in world.peers(stale) {
+        world.stop_for(node, false, 400);
+    }
+    world.pass(1000);
 }
 
 /// Commits of the first region wait for its sink, as soon as that has caught up.
