@@ -70,6 +70,13 @@ fn failures() -> Vec<Scenario> {
             rule: None,
         },
         Scenario {
+            name: "a member whose disk hangs holds up writes for a while only",
+            scale: Scale::Region,
+            options: |options| sized(options, 3, true, true),
+            play: hanging_disk,
+            rule: Some((Planted::Replica(Rule::SlowStays), &["convergence"])),
+        },
+        Scenario {
             name: "a memtable is flushed only below what the log has synced",
             scale: Scale::Region,
             options: |options| sized(options, 3, true, false),
@@ -288,6 +295,16 @@ fn power_of_all(world: &mut World) {
         world.fault(Fault::PowerAll, 0);
     }
     world.pass(500);
+}
+
+/// A member answers, and gets nothing onto its disk. Its set waits for it with every write until it is taken out.
+fn hanging_disk(world: &mut World) {
+    world.pass(300);
+    let first = primary(world);
+    let member = *world.peers(first).last().expect("three leaves");
+    world.nodes[member].sync_min = 4000;
+    world.pass(1500);
+    world.expect_write(500);
 }
 
 fn kill_of_all(world: &mut World) {
