@@ -251,7 +251,6 @@ fn every_planted_bug_is_hunted_or_has_a_scenario_or_a_seed() {
     let kept = [
         Planted::Replica(Rule::AnyHistory),
         Planted::Replica(Rule::ReignForgets),
-        Planted::Replica(Rule::DeadServed),
         Planted::Replica(Rule::ResumeOpens),
         Planted::GivenUpForgotten,
     ];
