@@ -154,7 +154,7 @@ fn recoveries() -> Vec<Scenario> {
     ]
 }
 
-fn sized(options: &mut Options, leaves: usize, sync_replication: bool, sync_durability: bool) {
+pub(super) fn sized(options: &mut Options, leaves: usize, sync_replication: bool, sync_durability: bool) {
     options.leaves = vec![leaves];
     options.partitions = 1;
     options.mode = Mode { sync_replication, sync_durability };
@@ -162,7 +162,7 @@ fn sized(options: &mut Options, leaves: usize, sync_replication: bool, sync_dura
 }
 
 /// The node that the catalog has as primary of the first partition of rows.
-fn primary(world: &World) -> usize {
+pub(super) fn primary(world: &World) -> usize {
     let id = world.partition(0, types::Ordinal(0));
     world.node_of(0, world.regions[0].catalog.partitions[&id].primary.node)
 }
