@@ -1,19 +1,34 @@
 //! Histories inside a region around a loss (`protocol.md` sections 5, 6, 8, 9 and 17): what went before it, who goes on,
 //! and what those who come back believe.
 
+use replication::Planted as Rule;
+use types::Ordinal;
+
 use super::Scenario;
 use super::region::{primary, sized};
 use crate::options::{Planted, Scale};
 use crate::world::{Place, World};
 
 pub(super) fn all() -> Vec<Scenario> {
-    vec![Scenario {
-        name: "a branch that a standing order gave up is not the longest log when it comes back",
-        scale: Scale::Region,
-        options: |options| sized(options, 4, false, true),
-        play: given_up,
-        rule: Some((Planted::GivenUpForgotten, &["longest_log"])),
-    }]
+    vec![
+        Scenario {
+            name: "a branch that a standing order gave up is not the longest log when it comes back",
+            scale: Scale::Region,
+            options: |options| sized(options, 4, false, true),
+            play: given_up,
+            rule: Some((Planted::GivenUpForgotten, &["longest_log"])),
+        },
+        Scenario {
+            name: "who joins a new reign has on disk what has left the region in the one before",
+            scale: Scale::Region,
+            options: |options| {
+                sized(options, 3, true, false);
+                options.sync_max = 10;
+            },
+            play: shipped_before,
+            rule: Some((Planted::Replica(Rule::ReignForgets), &["acked_write_survives"])),
+        },
+    ]
 }
 
 /// ASYNC REPLICATION. One secondary lacks the end of the log, and is the only one that the catalog hears when the primary
@@ -36,4 +51,34 @@ fn given_up(world: &mut World) {
     let named = primary(world);
     world.isolate(named, 2000);
     world.pass(700);
+}
+
+/// A replica that is out of its set takes the new reign of another one than it was fed by before, and does not get onto its
+/// disk what that sends: all of it has left the region in the reign before. If it is added it is soon alone, and its power fails.
+fn shipped_before(world: &mut World) {
+    world.pass(400);
+    let (first, id) = (primary(world), world.partition(0, Ordinal(0)));
+    let [second, third] = world.peers(first)[..] else { panic!("three leaves") };
+    world.stop_for(third, false, 400);
+    world.pass(300);
+    world.block(vec![(Place::Node(first), Place::Node(third))], 3000);
+    world.pass(200);
+    // The new reign counts nothing before its promise is on disk: by then the third is waited for.
+    world.nodes[second].sync_min = 100;
+    world.stop_for(first, false, 3000);
+    world.watch_until(400, |world| {
+        let led = world.nodes[second].replica(id).and_then(|replica| replica.reign_led());
+        let node = &world.nodes[third];
+        let promised = node.hosted(id).and_then(|hosted| hosted.log.summary.promise);
+        let syncing = node.process.as_ref().and_then(|process| process.syncing);
+        led.is_some() && promised == led && syncing == Some(node.journal.appended)
+    });
+    world.nodes[third].sync_min = 2000;
+    let joined = world.nodes[third].member();
+    world.pass_until(400, |world| world.regions[0].catalog.partitions[&id].members.contains(&joined));
+    world.stop_for(second, false, 3000);
+    world.pass_until(300, |world| primary(world) == third);
+    world.stop_for(third, true, 100);
+    [second, third].into_iter().for_each(|node| world.nodes[node].sync_min = 0);
+    world.pass(800);
 }

@@ -81,6 +81,14 @@ impl World {
         }
     }
 
+    /// The same, looking as often as anything can happen that depends on what was seen.
+    fn watch_until(&mut self, millis: u64, is_so: impl Fn(&World) -> bool) {
+        let end = self.now + millis * MILLI;
+        while self.now < end && !is_so(self) {
+            self.run_until(self.now + MILLI / 20);
+        }
+    }
+
     /// In so many milliseconds a link carries nothing, for so many more.
     fn cut_later(&mut self, after: u64, one: Place, other: Place, duration: u64) {
         self.after(after * MILLI, Event::Act(Act::Block(vec![(one, other)], duration)));
