@@ -1,12 +1,13 @@
 //! Histories inside a region around a loss (`protocol.md` sections 5, 6, 8, 9 and 17): what went before it, who goes on,
 //! and what those who come back believe.
 
-use replication::Planted as Rule;
+use replication::{Message, Planted as Rule};
 use types::Ordinal;
 
 use super::Scenario;
 use super::region::{primary, sized};
-use crate::options::{Planted, Scale};
+use crate::options::{MILLI, Planted, Scale};
+use crate::run::ASSERTION;
 use crate::world::{Place, World};
 
 pub(super) fn all() -> Vec<Scenario> {
@@ -27,6 +28,13 @@ pub(super) fn all() -> Vec<Scenario> {
             },
             play: shipped_before,
             rule: Some((Planted::Replica(Rule::ReignForgets), &["acked_write_survives"])),
+        },
+        Scenario {
+            name: "a process that hears an answer to the one before it waits for what was announced",
+            scale: Scale::Region,
+            options: |options| sized(options, 2, false, true),
+            play: early_comparison,
+            rule: Some((Planted::Replica(Rule::ResumeOpens), &[ASSERTION])),
         },
     ]
 }
@@ -81,4 +89,38 @@ fn shipped_before(world: &mut World) {
     world.stop_for(third, true, 100);
     [second, third].into_iter().for_each(|node| world.nodes[node].sync_min = 0);
     world.pass(800);
+}
+
+/// ASYNC REPLICATION: what a primary has written last nobody else has, and it is replaced. When it comes back its log is
+/// compared; its process ends whenever an Append is what it would hear next, and another one hears the answers.
+fn early_comparison(world: &mut World) {
+    world.pass(400);
+    let (first, id) = (primary(world), world.partition(0, Ordinal(0)));
+    let second = world.peers(first)[0];
+    world.block(vec![(Place::Node(first), Place::Node(second))], 500);
+    world.pass_until(200, |world| {
+        let end = world.nodes[second].replica(id).map(|replica| replica.log_end().lsn);
+        end.is_some_and(|end| world.nodes[first].disks[&id].flushed > end)
+    });
+    world.isolate(first, 1000);
+    world.pass(600);
+    // Frames without records tell where the next primary is, now and then.
+    world.rest();
+    let is_append =
+        |world: &World| world.next_frame(first, id).map(|frame| matches!(frame.message, Message::Append(_)));
+    world.watch_until(700, |world| is_append(world) == Some(false));
+    // It has asked, and heard before what was announced.
+    world.stop(first, false);
+    for _ in 0..400 {
+        match is_append(world) {
+            Some(true) => world.stop(first, true),
+            Some(false) => world.start(first),
+            None => {}
+        }
+        let next = world.now + MILLI / 20;
+        world.watch_until(1, |world| world.now >= next);
+    }
+    world.start(first);
+    world.wake_clients();
+    world.pass(300);
 }
