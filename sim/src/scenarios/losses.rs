@@ -36,6 +36,18 @@ pub(super) fn all() -> Vec<Scenario> {
             play: early_comparison,
             rule: Some((Planted::Replica(Rule::ResumeOpens), &[ASSERTION])),
         },
+        Scenario {
+            name: "a partition that has carried out a cut takes no definitions of a primary that has not heard of it",
+            scale: Scale::Region,
+            options: |options| {
+                sized(options, 5, true, false);
+                options.sync_max = 10;
+                (options.partitions, options.wide) = (2, 0);
+                (options.moves, options.definitions) = (true, true);
+            },
+            play: old_definitions,
+            rule: Some((Planted::Replica(Rule::AnyHistory), &["definitions"])),
+        },
     ]
 }
 
@@ -123,4 +135,36 @@ fn early_comparison(world: &mut World) {
     world.start(first);
     world.wake_clients();
     world.pass(300);
+}
+
+/// A change of definitions is committed just before a set of another partition than the meta partition loses power as a
+/// whole. The cut gives it up, and the meta partition's primary does not hear of that.
+fn old_definitions(world: &mut World) {
+    world.pass(400);
+    let (meta, rows) = (world.partition(0, Ordinal::META), world.partition(0, Ordinal(1)));
+    let set = |world: &World, id| -> Vec<usize> {
+        let members = world.regions[0].catalog.partitions[&id].members.clone();
+        members.into_iter().map(|member| world.node_of(0, member.node)).collect()
+    };
+    let (teller, lost) = (set(world, meta), set(world, rows));
+    lost.iter().for_each(|node| world.nodes[*node].sync_min = 2000);
+    world.pass(30);
+    let counter = |world: &World| teller.iter().filter_map(|node| world.counter(*node, meta)).max();
+    let before = counter(world);
+    for _ in 0..20 {
+        if counter(world) > before {
+            break;
+        }
+        world.change_definitions(0);
+        world.pass_until(60, |world| counter(world) > before);
+    }
+    world.clients.only_partition = Some(rows.ordinal);
+    for node in lost {
+        world.stop_for(node, true, 50);
+        world.nodes[node].sync_min = 0;
+    }
+    world.watch_until(800, |world| world.checks.recoveries.cuts.contains_key(&0));
+    world.block(teller.iter().map(|node| (Place::Node(*node), Place::Catalog(0))).collect(), 700);
+    world.pass(900);
+    world.clients.only_partition = None;
 }
