@@ -162,7 +162,7 @@ impl World {
     /// Disks are as they should be from now on.
     pub(crate) fn heal_disks(&mut self) {
         for node in &mut self.nodes {
-            (node.sync_fails, node.full_until) = (false, 0);
+            (node.sync_fails, node.sync_min, node.full_until) = (false, 0, 0);
         }
     }
 

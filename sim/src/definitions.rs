@@ -203,7 +203,7 @@ impl World {
     }
 
     /// What the counter holds in a primary's state.
-    fn counter(&self, index: usize, id: PartitionId) -> Option<SchemaVersion> {
+    pub(crate) fn counter(&self, index: usize, id: PartitionId) -> Option<SchemaVersion> {
         self.nodes[index].hosted(id)?;
         Some(self.raised(index, id).map_or(FIRST, |(_, txn, _)| self.definitions.versions[&txn]))
     }

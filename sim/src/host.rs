@@ -314,7 +314,7 @@ impl World {
         let most = self.options.sync_max;
         let millis = self.pick(&[0, 1, 3, 10, most]);
         let node = &mut self.nodes[index];
-        let start = node.starts;
+        let (start, millis) = (node.starts, millis.max(node.sync_min));
         let Some(process) = &mut node.process else { return };
         if process.syncing.is_some() || node.journal.written == node.journal.durable {
             return;

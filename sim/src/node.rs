@@ -135,6 +135,8 @@ pub struct Node {
     pub journal: Journal,
     /// The next sync ends in an error.
     pub sync_fails: bool,
+    /// Milliseconds that each sync takes at least.
+    pub sync_min: u64,
     /// Until then there is no room on its disk,
     pub full_until: u64,
     /// for anybody, or for clients alone.

@@ -81,6 +81,7 @@ impl World {
                 disks: Default::default(),
                 journal: Journal::default(),
                 sync_fails: false,
+                sync_min: 0,
                 full_until: 0,
                 full: false,
             });

@@ -547,6 +547,16 @@ impl World {
         }
     }
 
+    /// Of the frames that are on their way to a replica the one that arrives first, in a world of one region.
+    pub(crate) fn next_frame(&self, node: usize, id: PartitionId) -> Option<&Frame> {
+        self.queue.values().find_map(|event| match event {
+            Event::Arrive(_, Place::Node(to), Packet::Frame(frame)) if *to == node && frame.partition == id => {
+                Some(frame)
+            }
+            _ => None,
+        })
+    }
+
     fn arrive(&mut self, from: Place, to: Place, packet: Packet) {
         match to {
             Place::Catalog(region) if self.regions[region].reachable => self.on_catalog(region, from, packet),

@@ -46,6 +46,15 @@ impl World {
         self.check_end();
     }
 
+    /// In a world that need not be whole a write must be acknowledged within so many milliseconds.
+    pub(crate) fn expect_write(&mut self, millis: u64) {
+        let acknowledged = self.checks.acknowledged;
+        self.run_until(self.now + millis * MILLI);
+        if self.checks.acknowledged == acknowledged {
+            self.fail(NAME, format!("no write is acknowledged for {millis} ms"));
+        }
+    }
+
     /// A partition has lost its only copies: nothing can make the world whole again.
     fn is_lost(&self) -> bool {
         (0..self.regions.len())

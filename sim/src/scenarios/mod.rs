@@ -1,6 +1,7 @@
 //! The **Sim** histories of `protocol.md` that random faults meet too seldom, or that should be seen by name. Clients work
 //! all the time; the faults are directed. Each is run with several seeds: with the rule none fails, without it one does.
 
+mod losses;
 mod moves;
 mod region;
 mod regions;
@@ -30,7 +31,7 @@ pub struct Scenario {
 
 /// All of them.
 pub fn all() -> Vec<Scenario> {
-    region::all().into_iter().chain(regions::all()).chain(moves::all()).collect()
+    [region::all(), losses::all(), regions::all(), moves::all()].concat()
 }
 
 impl Scenario {
@@ -77,6 +78,14 @@ impl World {
                 break;
             }
             self.pass(1);
+        }
+    }
+
+    /// The same, looking as often as anything can happen that depends on what was seen.
+    fn watch_until(&mut self, millis: u64, is_so: impl Fn(&World) -> bool) {
+        let end = self.now + millis * MILLI;
+        while self.now < end && !is_so(self) {
+            self.run_until(self.now + MILLI / 20);
         }
     }
 

@@ -70,6 +70,13 @@ fn failures() -> Vec<Scenario> {
             rule: None,
         },
         Scenario {
+            name: "a member whose disk hangs holds up writes for a while only",
+            scale: Scale::Region,
+            options: |options| sized(options, 3, true, true),
+            play: hanging_disk,
+            rule: Some((Planted::Replica(Rule::SlowStays), &["convergence"])),
+        },
+        Scenario {
             name: "a memtable is flushed only below what the log has synced",
             scale: Scale::Region,
             options: |options| sized(options, 3, true, false),
@@ -147,7 +154,7 @@ fn recoveries() -> Vec<Scenario> {
     ]
 }
 
-fn sized(options: &mut Options, leaves: usize, sync_replication: bool, sync_durability: bool) {
+pub(super) fn sized(options: &mut Options, leaves: usize, sync_replication: bool, sync_durability: bool) {
     options.leaves = vec![leaves];
     options.partitions = 1;
     options.mode = Mode { sync_replication, sync_durability };
@@ -155,7 +162,7 @@ fn sized(options: &mut Options, leaves: usize, sync_replication: bool, sync_dura
 }
 
 /// The node that the catalog has as primary of the first partition of rows.
-fn primary(world: &World) -> usize {
+pub(super) fn primary(world: &World) -> usize {
     let id = world.partition(0, types::Ordinal(0));
     world.node_of(0, world.regions[0].catalog.partitions[&id].primary.node)
 }
@@ -288,6 +295,16 @@ fn power_of_all(world: &mut World) {
         world.fault(Fault::PowerAll, 0);
     }
     world.pass(500);
+}
+
+/// A member answers, and gets nothing onto its disk. Its set waits for it with every write until it is taken out.
+fn hanging_disk(world: &mut World) {
+    world.pass(300);
+    let first = primary(world);
+    let member = *world.peers(first).last().expect("three leaves");
+    world.nodes[member].sync_min = 4000;
+    world.pass(1500);
+    world.expect_write(500);
 }
 
 fn kill_of_all(world: &mut World) {

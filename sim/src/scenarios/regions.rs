@@ -109,6 +109,13 @@ fn replaced() -> Vec<Scenario> {
             rule: Some((Planted::Replica(Rule::LateFrames), &["sync_link", "cut_is_consistent"])),
         },
         Scenario {
+            name: "who is named when a promoted region follows anew serves nothing that its log has declared dead",
+            scale: Scale::Regions,
+            options: |options| sized(options, &[1, 2]),
+            play: dead_below_mark,
+            rule: Some((Planted::Replica(Rule::DeadServed), &["promotion_rows", "cut_is_consistent"])),
+        },
+        Scenario {
             name: "a replica sleeps through an exchange of the regions and wakes up",
             scale: Scale::Regions,
             options: |options| sized(options, &[2, 2]),
@@ -371,6 +378,34 @@ fn late_frames(world: &mut World) {
         come_back(world, 1, 0);
         wait_for_sink(world);
     }
+}
+
+/// The sink's second node has noted a mark and loses the catalog. The region is promoted below that mark: the node hears it
+/// from its primary alone. It is named when the region follows anew, under the list of promotions that it knows, and before it
+/// has heard the source the region is promoted again.
+fn dead_below_mark(world: &mut World) {
+    let first = world.regions[1].first_node;
+    world.pass(300);
+    world.stop_for(first + 1, false, 200);
+    world.pass(700);
+    world.block(vec![(Place::Node(first + 1), Place::Catalog(1))], 500);
+    world.pass(30);
+    let promoted = |world: &mut World| {
+        let (link, cut) = (world.followed(1)?.0, world.cut_of(1).filter(|cut| *cut > types::Timestamp::ZERO)?);
+        let cut = types::Timestamp(cut.0 - types::Timestamp::from_millis(100).0);
+        world.promote(1, link, cut, false, None).then_some(())
+    };
+    (0..5).find_map(|_| {
+        world.pass(10);
+        promoted(world)
+    });
+    world.pass(350);
+    world.stop_for(first, false, 3000);
+    come_back(world, 1, 0);
+    world.sever_for(0, 1, 1500);
+    world.pass(500);
+    stop_replicating(world, 1);
+    world.pass(800);
 }
 
 fn sleeper(world: &mut World) {

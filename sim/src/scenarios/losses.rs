@@ -1,0 +1,170 @@
+//! Histories inside a region around a loss (`protocol.md` sections 5, 6, 8, 9 and 17): what went before it, who goes on,
+//! and what those who come back believe.
+
+use replication::{Message, Planted as Rule};
+use types::Ordinal;
+
+use super::Scenario;
+use super::region::{primary, sized};
+use crate::options::{MILLI, Planted, Scale};
+use crate::run::ASSERTION;
+use crate::world::{Place, World};
+
+pub(super) fn all() -> Vec<Scenario> {
+    vec![
+        Scenario {
+            name: "a branch that a standing order gave up is not the longest log when it comes back",
+            scale: Scale::Region,
+            options: |options| sized(options, 4, false, true),
+            play: given_up,
+            rule: Some((Planted::GivenUpForgotten, &["longest_log"])),
+        },
+        Scenario {
+            name: "who joins a new reign has on disk what has left the region in the one before",
+            scale: Scale::Region,
+            options: |options| {
+                sized(options, 3, true, false);
+                options.sync_max = 10;
+            },
+            play: shipped_before,
+            rule: Some((Planted::Replica(Rule::ReignForgets), &["acked_write_survives"])),
+        },
+        Scenario {
+            name: "a process that hears an answer to the one before it waits for what was announced",
+            scale: Scale::Region,
+            options: |options| sized(options, 2, false, true),
+            play: early_comparison,
+            rule: Some((Planted::Replica(Rule::ResumeOpens), &[ASSERTION])),
+        },
+        Scenario {
+            name: "a partition that has carried out a cut takes no definitions of a primary that has not heard of it",
+            scale: Scale::Region,
+            options: |options| {
+                sized(options, 5, true, false);
+                options.sync_max = 10;
+                (options.partitions, options.wide) = (2, 0);
+                (options.moves, options.definitions) = (true, true);
+            },
+            play: old_definitions,
+            rule: Some((Planted::Replica(Rule::AnyHistory), &["definitions"])),
+        },
+    ]
+}
+
+/// ASYNC REPLICATION. One secondary lacks the end of the log, and is the only one that the catalog hears when the primary
+/// dies: it is named, and cut off when it has led for a while. Of the others, who have more, one is named then, and readers
+/// are shown what the branch lacks. It is cut off, too, and the branch comes back with a higher epoch than the third one has.
+fn given_up(world: &mut World) {
+    world.pass(400);
+    let (old, catalog) = (primary(world), Place::Catalog(0));
+    let [branch, second, third] = world.peers(old)[..] else { panic!("four leaves") };
+    let place = Place::Node;
+    world.block(vec![(place(old), place(branch))], 4000);
+    world.pass(150);
+    let apart = [(branch, second), (branch, third), (second, third)];
+    world.block(apart.map(|(one, other)| (place(one), place(other))).to_vec(), 4000);
+    world.block(vec![(place(second), catalog), (place(third), catalog)], 650);
+    world.stop_for(old, false, 4000);
+    world.pass(600);
+    world.isolate(branch, 700);
+    world.pass(700);
+    let named = primary(world);
+    world.isolate(named, 2000);
+    world.pass(700);
+}
+
+/// A replica that is out of its set takes the new reign of another one than it was fed by before, and does not get onto its
+/// disk what that sends: all of it has left the region in the reign before. If it is added it is soon alone, and its power fails.
+fn shipped_before(world: &mut World) {
+    world.pass(400);
+    let (first, id) = (primary(world), world.partition(0, Ordinal(0)));
+    let [second, third] = world.peers(first)[..] else { panic!("three leaves") };
+    world.stop_for(third, false, 400);
+    world.pass(300);
+    world.block(vec![(Place::Node(first), Place::Node(third))], 3000);
+    world.pass(200);
+    // The new reign counts nothing before its promise is on disk: by then the third is waited for.
+    world.nodes[second].sync_min = 100;
+    world.stop_for(first, false, 3000);
+    world.watch_until(400, |world| {
+        let led = world.nodes[second].replica(id).and_then(|replica| replica.reign_led());
+        let node = &world.nodes[third];
+        let promised = node.hosted(id).and_then(|hosted| hosted.log.summary.promise);
+        let syncing = node.process.as_ref().and_then(|process| process.syncing);
+        led.is_some() && promised == led && syncing == Some(node.journal.appended)
+    });
+    world.nodes[third].sync_min = 2000;
+    let joined = world.nodes[third].member();
+    world.pass_until(400, |world| world.regions[0].catalog.partitions[&id].members.contains(&joined));
+    world.stop_for(second, false, 3000);
+    world.pass_until(300, |world| primary(world) == third);
+    world.stop_for(third, true, 100);
+    [second, third].into_iter().for_each(|node| world.nodes[node].sync_min = 0);
+    world.pass(800);
+}
+
+/// ASYNC REPLICATION: what a primary has written last nobody else has, and it is replaced. When it comes back its log is
+/// compared; its process ends whenever an Append is what it would hear next, and another one hears the answers.
+fn early_comparison(world: &mut World) {
+    world.pass(400);
+    let (first, id) = (primary(world), world.partition(0, Ordinal(0)));
+    let second = world.peers(first)[0];
+    world.block(vec![(Place::Node(first), Place::Node(second))], 500);
+    world.pass_until(200, |world| {
+        let end = world.nodes[second].replica(id).map(|replica| replica.log_end().lsn);
+        end.is_some_and(|end| world.nodes[first].disks[&id].flushed > end)
+    });
+    world.isolate(first, 1000);
+    world.pass(600);
+    // Frames without records tell where the next primary is, now and then.
+    world.rest();
+    let is_append =
+        |world: &World| world.next_frame(first, id).map(|frame| matches!(frame.message, Message::Append(_)));
+    world.watch_until(700, |world| is_append(world) == Some(false));
+    // It has asked, and heard before what was announced.
+    world.stop(first, false);
+    for _ in 0..400 {
+        match is_append(world) {
+            Some(true) => world.stop(first, true),
+            Some(false) => world.start(first),
+            None => {}
+        }
+        let next = world.now + MILLI / 20;
+        world.watch_until(1, |world| world.now >= next);
+    }
+    world.start(first);
+    world.wake_clients();
+    world.pass(300);
+}
+
+/// A change of definitions is committed just before a set of another partition than the meta partition loses power as a
+/// whole. The cut gives it up, and the meta partition's primary does not hear of that.
+fn old_definitions(world: &mut World) {
+    world.pass(400);
+    let (meta, rows) = (world.partition(0, Ordinal::META), world.partition(0, Ordinal(1)));
+    let set = |world: &World, id| -> Vec<usize> {
+        let members = world.regions[0].catalog.partitions[&id].members.clone();
+        members.into_iter().map(|member| world.node_of(0, member.node)).collect()
+    };
+    let (teller, lost) = (set(world, meta), set(world, rows));
+    lost.iter().for_each(|node| world.nodes[*node].sync_min = 2000);
+    world.pass(30);
+    let counter = |world: &World| teller.iter().filter_map(|node| world.counter(*node, meta)).max();
+    let before = counter(world);
+    for _ in 0..20 {
+        if counter(world) > before {
+            break;
+        }
+        world.change_definitions(0);
+        world.pass_until(60, |world| counter(world) > before);
+    }
+    world.clients.only_partition = Some(rows.ordinal);
+    for node in lost {
+        world.stop_for(node, true, 50);
+        world.nodes[node].sync_min = 0;
+    }
+    world.watch_until(800, |world| world.checks.recoveries.cuts.contains_key(&0));
+    world.block(teller.iter().map(|node| (Place::Node(*node), Place::Catalog(0))).collect(), 700);
+    world.pass(900);
+    world.clients.only_partition = None;
+}
