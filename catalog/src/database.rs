@@ -227,3 +227,9 @@ pub fn ordinals(partitions: u32) -> impl Iterator<Item = Ordinal> + use<> {
 
 /// Most partitions of one database.
 pub const PARTITIONS_MAX: u32 = 4096;
+
+/// What is wrong with so many partitions.
+pub fn partitions_problem(partitions: u32) -> Option<String> {
+    let fits = (1..=PARTITIONS_MAX).contains(&partitions);
+    (!fits).then(|| format!("{partitions} partitions, must be 1 to {PARTITIONS_MAX}"))
+}

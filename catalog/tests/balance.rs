@@ -5,7 +5,7 @@ mod support;
 use std::collections::{BTreeMap, BTreeSet};
 
 use catalog::command::{Command, LeafChange, PlanMoves, PlannedMove};
-use catalog::database::Options;
+use catalog::database::{Options, PARTITIONS_MAX};
 use catalog::decide::balance::{Aim, evacuate, plan};
 use catalog::decide::placement;
 use catalog::movement::Reason;
@@ -210,6 +210,15 @@ proptest! {
             }
             prop_assert!(before.contains(&leaf) || replicas == *before, "{} had nothing there", partition);
         }
+    }
+}
+
+#[test]
+fn as_many_partitions_as_a_client_can_name_are_refused_before_they_are_placed() {
+    let candidates = placement::candidates(&support::cluster(2));
+    for partitions in [0, PARTITIONS_MAX + 1, u32::MAX] {
+        let refusal = placement::assign(&candidates, partitions, 1).expect_err("it has no room");
+        assert!(refusal.to_string().contains("must be 1 to 4096"), "{refusal}");
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use catalog::command::CreateDatabase;
-use catalog::database::{Holder, Options};
+use catalog::database::{Holder, Options, PARTITIONS_MAX};
 use catalog::decide::placement;
 use catalog::partition::Partition;
 use catalog::{Command, Refusal};
@@ -82,7 +82,8 @@ async fn create(region: &Arc<Region>, create: &statement::CreateDatabase) -> Res
     let redundancy = region.options.redundancy.unwrap_or(groups.len().min(2) as u8);
     let mut options = Options { redundancy, ..Options::default() };
     set_options(&mut options, &create.options)?;
-    let default = region.options.partitions.unwrap_or(PARTITIONS_PER_LEAF * candidates.len() as u32);
+    let default =
+        region.options.partitions.unwrap_or((PARTITIONS_PER_LEAF * candidates.len() as u32).min(PARTITIONS_MAX));
     let partitions = create.partitions.unwrap_or(default);
     let placement = placement::assign(&candidates, partitions, options.redundancy).map_err(|r| refused(&r))?;
     let command = CreateDatabase {

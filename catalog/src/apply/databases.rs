@@ -6,7 +6,7 @@ use types::{DatabaseId, Mode, NodeId, PartitionId, Reign, SetVersion, Timestamp}
 
 use super::{ALREADY, Applied, Applying, DONE};
 use crate::command::CreateDatabase;
-use crate::database::{Database, Fenced, Options, PARTITIONS_MAX, Side, ordinals};
+use crate::database::{Database, Fenced, Options, Side, ordinals, partitions_problem};
 use crate::event::{self, Event, Severity};
 use crate::node::Standing;
 use crate::outcome::{Answer, Refusal};
@@ -38,8 +38,8 @@ impl State {
         if create.name.is_empty() || create.name.chars().count() > NAME_MAX {
             return correct(format!("its name must have 1 to {NAME_MAX} characters"));
         }
-        if create.partitions == 0 || create.partitions > PARTITIONS_MAX {
-            return correct(format!("{} partitions, must be 1 to {PARTITIONS_MAX}", create.partitions));
+        if let Some(problem) = partitions_problem(create.partitions) {
+            return correct(problem);
         }
         if let Some(problem) = create.options.problem() {
             return correct(problem);

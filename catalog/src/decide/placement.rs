@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use types::NodeId;
 
+use crate::database::partitions_problem;
 use crate::node::Group;
 use crate::outcome::Refusal;
 use crate::state::State;
@@ -41,6 +42,10 @@ pub fn candidates(state: &State) -> Vec<Candidate> {
 /// Primaries are spread first, then copies; the secondaries of one leaf's primaries are spread over the others, so that
 /// a failed leaf's load falls on all of them. No two copies of a partition share a group. Deterministic.
 pub fn assign(nodes: &[Candidate], partitions: u32, redundancy: u8) -> Result<Vec<Vec<NodeId>>, Refusal> {
+    // Before they are made: so many places as a client may name have no room in memory.
+    if let Some(problem) = partitions_problem(partitions) {
+        return Err(Refusal::Correct { object: "PARTITIONS".into(), problem });
+    }
     let mut load: Vec<Candidate> = nodes.to_vec();
     load.sort_by_key(|candidate| candidate.node);
     let groups = load.iter().map(|candidate| candidate.group).collect::<std::collections::BTreeSet<_>>().len();
