@@ -103,7 +103,7 @@ impl ResultColumn {
         ResultColumn { name: name.into(), table: String::new(), ty, nullable: true, declared: false }
     }
 
-    /// A column of an expression. `shown` is how many digits of a decimal are shown.
+    /// A column of an expression. `shown` is how many digits of a decimal are shown, or of a second.
     pub(crate) fn expression(name: String, ty: Ty, shown: Option<u8>, nullable: bool) -> ResultColumn {
         let ty = match ty {
             Ty::Bool | Ty::Int => ColumnType::Int { width: IntWidth::Big, unsigned: false },
@@ -117,8 +117,8 @@ impl ResultColumn {
             Ty::Text => ColumnType::Text(BlobSize::Long),
             Ty::Bytes => ColumnType::Blob(BlobSize::Long),
             Ty::Date => ColumnType::Date,
-            Ty::DateTime => ColumnType::DateTime(0),
-            Ty::Time => ColumnType::Time(0),
+            Ty::DateTime => ColumnType::DateTime(shown.unwrap_or(0)),
+            Ty::Time => ColumnType::Time(shown.unwrap_or(0)),
         };
         ResultColumn { name, table: String::new(), ty, nullable, declared: false }
     }
@@ -130,8 +130,8 @@ impl ResultColumn {
             (
                 Datum::DateTime(micros) | Datum::Timestamp(micros),
                 ColumnType::DateTime(fsp) | ColumnType::Timestamp(fsp),
-            ) if self.declared => format_datetime(*micros, fsp),
-            (Datum::Time(micros), ColumnType::Time(fsp)) if self.declared => format_time(*micros, fsp),
+            ) => format_datetime(*micros, fsp),
+            (Datum::Time(micros), ColumnType::Time(fsp)) => format_time(*micros, fsp),
             (value, _) => value.to_string(),
         })
     }

@@ -410,3 +410,31 @@ fn a_union_has_no_columns_of_tables() {
     let columns = client.columns("SELECT id FROM t UNION SELECT id FROM u");
     assert_eq!(columns[0].ty.to_string(), "bigint");
 }
+
+#[test]
+fn times_keep_the_digits_of_their_columns() {
+    check(&[
+        (
+            "SELECT MAX(at), MIN(at), MAX(ts), MAX(span) FROM t",
+            "2024-02-29 00:00:00.000000|2023-12-31 23:59:59.000000|2024-02-29 00:00:00|838:59:59",
+        ),
+        (
+            "SELECT COALESCE(at, ts), IF(ok, at, at), GREATEST(at, at), CASE id WHEN 1 THEN at END FROM t WHERE id = 1",
+            "2024-01-31 10:11:12.500000|2024-01-31 10:11:12.500000|2024-01-31 10:11:12.500000|2024-01-31 10:11:12.500000",
+        ),
+        (
+            "SELECT at + INTERVAL 1 SECOND, ts + INTERVAL 1 MICROSECOND, ts + INTERVAL 1 DAY FROM t WHERE id = 1",
+            "2024-01-31 10:11:13.500000|2024-01-31 10:00:00.000001|2024-02-01 10:00:00",
+        ),
+        ("SELECT x FROM (SELECT MAX(at) x FROM t WHERE id = 1) q", "2024-01-31 10:11:12.500000"),
+        (
+            "SELECT at FROM t WHERE id = 1 UNION SELECT ts FROM t WHERE id = 1 ORDER BY 1",
+            "2024-01-31 10:00:00.000000 ; 2024-01-31 10:11:12.500000",
+        ),
+        (
+            "SELECT CAST('2024-01-31 10:11:12.25' AS DATETIME(2)), CAST('2024-01-31 10:11:12.25' AS DATETIME)",
+            "2024-01-31 10:11:12.25|2024-01-31 10:11:12",
+        ),
+        ("SELECT UNIX_TIMESTAMP(MAX(at)) FROM t WHERE id = 1", "1706695872.500000"),
+    ]);
+}

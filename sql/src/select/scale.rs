@@ -1,10 +1,12 @@
-//! How many digits after the point a decimal column shows.
+//! How many digits after the point a decimal column shows, or a column of times after its seconds.
 //!
 //! MySQL computes a quotient with more digits than it shows (`scalar::ops::quotient_scale`), and what is computed
 //! from it further carries both counts. Types here carry the computed one; the shown one is found by looking the plan
-//! through.
+//! through. The digits of a time are those of the columns that it comes from; its type here has none.
 
-use datafusion::common::Column;
+use datafusion::arrow::datatypes::Field;
+use datafusion::common::{Column, ScalarValue};
+use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, Operator};
 
 use super::udf::Udf;
@@ -12,10 +14,12 @@ use crate::arrow::ty_of;
 use crate::scalar::Ty;
 use types::ColumnType;
 
-/// Digits shown of an output column of a plan; `None` if it is no decimal.
+/// Digits shown of an output column of a plan; `None` if it is neither a decimal nor a time.
 pub(super) fn shown(plan: &LogicalPlan, index: usize) -> Option<u8> {
-    let declared = match ty_of(plan.schema().field(index).data_type())? {
-        Ty::Decimal(_, scale) => scale,
+    let field = plan.schema().field(index);
+    let (declared, otherwise) = match ty_of(field.data_type())? {
+        Ty::Decimal(_, scale) => (scale, scale),
+        Ty::DateTime | Ty::Time => (6, 0),
         _ => return None,
     };
     let found = match plan {
@@ -47,9 +51,9 @@ pub(super) fn shown(plan: &LogicalPlan, index: usize) -> Option<u8> {
                 Some(at) => shown(&join.right, at),
             }
         }
-        _ => None,
+        _ => fraction_of(field),
     };
-    Some(found.unwrap_or(declared).min(declared))
+    Some(found.unwrap_or(otherwise).min(declared))
 }
 
 fn of_expr(expr: &Expr, input: &LogicalPlan) -> Option<u8> {
@@ -61,6 +65,10 @@ fn of_expr(expr: &Expr, input: &LogicalPlan) -> Option<u8> {
             let (left, right) = (of(&binary.left)?, of(&binary.right)?);
             Some(if binary.op == Operator::Multiply { left + right } else { left.max(right) })
         }
+        Expr::Literal(ScalarValue::TimestampMicrosecond(micros, _) | ScalarValue::DurationMicrosecond(micros), _) => {
+            Some(micros.map_or(0, fraction_in))
+        }
+        Expr::ScalarFunction(call) if is_clock(expr, input) => of_clock(call, input),
         Expr::ScalarFunction(call) => {
             let name = call.func.inner().downcast_ref::<Udf>()?.function.definition().name;
             let arguments: Vec<Option<u8>> = call.args.iter().map(of).collect();
@@ -101,13 +109,61 @@ fn of_expr(expr: &Expr, input: &LogicalPlan) -> Option<u8> {
     }
 }
 
-/// Digits of a second that a time has: those of its column, none of another DATETIME, all of a text.
+/// Digits of a second that a time has: those of its column or of what it is computed from, none of a date, all of a text.
 fn fraction_digits(expr: &Expr, input: &LogicalPlan) -> u8 {
-    let Ok((_, field)) = expr.to_field(input.schema()) else { return 6 };
+    match expr.get_type(input.schema()).ok().and_then(|ty| ty_of(&ty)) {
+        Some(Ty::DateTime) => of_expr(expr, input).unwrap_or(0),
+        Some(Ty::Date) => 0,
+        _ => 6,
+    }
+}
+
+/// Whether an expression is a time of day, with or without a date.
+fn is_clock(expr: &Expr, input: &LogicalPlan) -> bool {
+    let ty = expr.get_type(input.schema()).ok().and_then(|ty| ty_of(&ty));
+    matches!(ty, Some(Ty::DateTime | Ty::Time))
+}
+
+/// Digits of a second that a function's answer has.
+fn of_clock(call: &ScalarFunction, input: &LogicalPlan) -> Option<u8> {
+    let name = call.func.inner().downcast_ref::<Udf>()?.function.definition().name;
+    let text = |at: usize| match call.args.get(at) {
+        Some(Expr::Literal(value, _)) => value.to_string(),
+        _ => String::new(),
+    };
+    let seconds = |at: usize| of_expr(call.args.get(at)?, input);
+    let times = || call.args.iter().filter(|arg| is_clock(arg, input)).filter_map(|arg| of_expr(arg, input)).max();
+    Some(match name {
+        "cast_datetime" | "cast_time" => text(1).parse().unwrap_or(0),
+        "str_to_date" => {
+            if text(1).contains("%f") {
+                6
+            } else {
+                0
+            }
+        }
+        "sec_to_time" | "from_unixtime" => seconds(0).unwrap_or(6).min(6),
+        "date_add" | "date_sub" if text(2).to_ascii_lowercase().contains("microsecond") => 6,
+        "date_add" | "date_sub" => times().unwrap_or(0).max(seconds(1).unwrap_or(0)).min(6),
+        _ => times().unwrap_or(0),
+    })
+}
+
+/// Digits that a stored column of times was declared with; those of any other are not known here.
+fn fraction_of(field: &Field) -> Option<u8> {
     let declared = field.metadata().get(super::table::DECLARED).and_then(|text| serde_json::from_str(text).ok());
     match (declared, ty_of(field.data_type())) {
-        (Some(ColumnType::DateTime(fsp) | ColumnType::Timestamp(fsp)), _) => fsp,
-        (_, Some(Ty::DateTime | Ty::Date)) => 0,
+        (Some(ColumnType::DateTime(fsp) | ColumnType::Timestamp(fsp) | ColumnType::Time(fsp)), _) => Some(fsp),
+        (_, Some(Ty::DateTime | Ty::Time)) => Some(0),
+        _ => None,
+    }
+}
+
+/// Digits that a value needs: none, three or six.
+fn fraction_in(micros: i64) -> u8 {
+    match micros {
+        whole if whole % 1_000_000 == 0 => 0,
+        millis if millis % 1000 == 0 => 3,
         _ => 6,
     }
 }
