@@ -357,14 +357,42 @@ pub struct Checked {
 }
 
 /// The rows of one table in one partition.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TableSum {
     /// Its id.
     pub table: u64,
+    /// By ranges of keys, rising. A range ends at a key whose hash says so, so that replicas agree on ranges although they
+    /// differ in rows.
+    pub ranges: Vec<RangeSum>,
+}
+
+/// Rows that follow each other.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RangeSum {
+    /// The key of the first row.
+    pub first: Bytes,
     /// How many there are.
     pub rows: u64,
     /// The sum of their hashes.
     pub hash: u64,
+}
+
+impl TableSum {
+    /// How many rows there are.
+    pub fn rows(&self) -> u64 {
+        self.ranges.iter().map(|range| range.rows).sum()
+    }
+}
+
+impl Checked {
+    /// The key from which on the rows of another replica are not the same; `None`: they are.
+    pub fn differs_from(&self, other: &Checked) -> Option<Bytes> {
+        let ranges = |of: &Checked| of.tables.iter().flat_map(|table| table.ranges.clone()).collect::<Vec<_>>();
+        let (mine, others) = (ranges(self), ranges(other));
+        let same = mine.iter().zip(&others).take_while(|(mine, other)| mine == other).count();
+        let first = |of: &[RangeSum]| of.get(same).map(|range| range.first.clone());
+        first(&mine).into_iter().chain(first(&others)).min()
+    }
 }
 
 /// A replica in full.
@@ -399,8 +427,6 @@ pub enum LeafRefusal {
         leaf: String,
         /// Bytes that are free.
         free: u64,
-        /// Bytes that must be.
-        reserve: u64,
     },
     /// Fewer copies are in sync than the database asks for.
     TooFewCopies {

@@ -519,10 +519,10 @@ pub fn refused(region: &Region, partition: PartitionId, refusal: &LeafRefusal) -
         LeafRefusal::Damaged(reason) => {
             Error::new(9007, format!("Partition {partition} is damaged ({reason}): tell the operator"))
         }
-        LeafRefusal::DiskFull { leaf, free, reserve } => Error::new(
+        LeafRefusal::DiskFull { leaf, free } => Error::new(
             1290,
             format!(
-                "Partition {partition} is read only: its leaf {leaf} has {free} bytes free and keeps {reserve}; make room on that disk"
+                "Partition {partition} is read only: leaf {leaf} holds a copy of it and has {free} bytes free, too few; make room on that disk"
             ),
         ),
         LeafRefusal::TooFewCopies { in_sync, wanted } => Error::new(

@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use types::{
-    DatabaseId, Epoch, Incarnation, LinkId, LogEnd, Lsn, Mark, Member, Ordinal, PartitionId, Promotion, Reign,
+    DatabaseId, Epoch, Incarnation, LinkId, LogEnd, Lsn, Mark, Member, NodeId, Ordinal, PartitionId, Promotion, Reign,
     Revision, Timestamp, View,
 };
 
@@ -184,6 +184,19 @@ pub struct Orders {
     pub aggregators: Vec<String>,
     /// Databases of which history is kept for other regions: down to this cut. Said with every order.
     pub pins: Vec<(DatabaseId, Timestamp)>,
+    /// Leaves whose disks are nearly full. Said with every order.
+    pub full: Vec<FullDisk>,
+}
+
+/// A leaf that has little room: what is written to a set that it is a member of is written to its disk, too.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FullDisk {
+    /// Which leaf.
+    pub node: NodeId,
+    /// Its address, `host:port`.
+    pub rpc: String,
+    /// Bytes that are free.
+    pub free: u64,
 }
 
 /// Where the partitions of a link's source are led.

@@ -339,6 +339,13 @@ pub(crate) struct About {
     pub partition: Option<types::Ordinal>,
 }
 
+impl About {
+    /// A partition on a node.
+    pub(crate) fn on(id: PartitionId, node: NodeId) -> About {
+        About { node: Some(node), ..About::from(id) }
+    }
+}
+
 impl From<NodeId> for About {
     fn from(node: NodeId) -> About {
         About { node: Some(node), ..About::default() }

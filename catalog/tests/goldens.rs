@@ -12,6 +12,7 @@ use catalog::claim::Claim;
 use catalog::command::{Command, CreateSink, Follow, HandoverAnswer, LinkTerms, Loss, OpenLink, Promote, SetChange};
 use catalog::database::{Finals, Holder, Side};
 use catalog::decide::{Heard, Report, failover};
+use catalog::event::Event;
 use catalog::link::{Credentials, LinkOptions, OnSilence, SourceAddress};
 use catalog::state::State;
 use catalog::user::Account;
@@ -395,7 +396,9 @@ impl Region {
     }
 
     fn events(&self) -> String {
-        self.state.events.iter().map(|event| format!("{:?} {}: {}\n", event.severity, event.kind, event.text)).collect()
+        let on = |event: &Event| event.node.map_or(String::new(), |node| format!(", node {node}"));
+        let line = |event: &Event| format!("{:?} {}{}: {}\n", event.severity, event.kind, on(event), event.text);
+        self.state.events.iter().map(line).collect()
     }
 
     fn show(&self, args: &Args<'_>) -> Fallible<String> {

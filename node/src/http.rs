@@ -59,6 +59,12 @@ fn of_region(region: &Region) -> Vec<Metric> {
     let holders = state.nodes.values().filter(|node| node.holds_replicas()).count();
     let removed = state.nodes.values().filter(|node| node.roles.leaf && node.removed).count();
     let moving = state.moves.values().filter(|wanted| wanted.begun.is_some()).count();
+    let short = |(id, partition): (&types::PartitionId, &catalog::partition::Partition)| {
+        let wanted = state.databases.get(&id.database).map_or(0, |database| usize::from(database.options.redundancy));
+        partition.members.len() < wanted
+    };
+    let short = state.partitions.iter().filter(|held| short(*held)).count();
+    let reigns: u64 = state.partitions.values().map(|partition| partition.reign.0).sum();
     let status = region.catalog.status();
     vec![
         ("perennial_master", "1 if this aggregator is the master", u64::from(status.leads.is_some())),
@@ -74,5 +80,7 @@ fn of_region(region: &Region) -> Vec<Metric> {
         ("perennial_moves", "Partitions that are to move or do", state.moves.len() as u64),
         ("perennial_moves_begun", "Partitions that move", moving as u64),
         ("perennial_partitions_serving", "Partitions whose primary serves", serving as u64),
+        ("perennial_partitions_short", "Partitions with fewer copies in sync than asked for", short as u64),
+        ("perennial_reigns", "Primaries that were named for the partitions that there are", reigns),
     ]
 }

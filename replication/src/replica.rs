@@ -126,6 +126,8 @@ pub struct Leadership {
     pub serving: bool,
     /// Who is waited for: the members, and the candidate whose addition is under way.
     pub waited: BTreeSet<Member>,
+    /// Other nodes that hold or shall hold a copy, those in the set among them.
+    pub others: Vec<NodeId>,
     /// Durable on every member.
     pub safe: Lsn,
     /// The turn of its log.
@@ -726,8 +728,7 @@ impl Replica {
         self.id
     }
 
-    /// The nodes whose frames and acknowledgements matter now.
-    pub fn peers(&self) -> Vec<NodeId> {
+    fn others(&self) -> Vec<NodeId> {
         self.view.iter().flat_map(|view| &view.replicas).copied().filter(|node| *node != self.me.node).collect()
     }
 
@@ -737,6 +738,7 @@ impl Replica {
             Office::Leading(leading) => Some(Leadership {
                 serving: self.is_serving(),
                 waited: leading.waited(),
+                others: self.others(),
                 safe: leading.safe,
                 turn: leading.turn,
                 cut: self.cut(),

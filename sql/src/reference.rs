@@ -382,7 +382,7 @@ pub const STATEMENTS: &[Entry] = &[
         "SHOW REPLICATION STATUS",
         "SHOW REPLICATION STATUS [PARTITIONS] [FOR db]",
         "–",
-        "Links, how far they are, what they shipped.",
+        "Links, how far they are, what they shipped. At a source `tier`, `progress` and `eta_s` are NULL, ask at the sink; there `reason` and `advice` tell who has claimed the database since, when, and what to type.",
         "SHOW REPLICATION STATUS PARTITIONS FOR d",
     ),
     now(
@@ -426,7 +426,7 @@ pub const STATEMENTS: &[Entry] = &[
         "SHOW CLUSTER STATUS",
         "SHOW CLUSTER STATUS",
         "–",
-        "One row a region; `name` is `cluster.region` of the master's configuration. `alarms` counts nodes that are down, and databases that are unavailable, lack copies, have a broken link or wait for the guard.",
+        "One row a region; `name` is `cluster.region` of the master's configuration. A region that is linked to this one is named by its address, and what only it knows is NULL: ask there. `sinks` are databases there that follow another region. `alarms` counts nodes that are down, and databases that are unavailable, lack copies, have a broken link or wait for the guard.",
         "SHOW CLUSTER STATUS",
     ),
     now(

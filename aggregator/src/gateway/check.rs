@@ -8,15 +8,17 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use sql::answer::Answer;
 use sql::cluster::Cluster;
 use sql::{Error, Result};
 use types::{DatabaseId, Datum, NodeId, PartitionId, Timestamp};
 
 use super::answer::table;
+use super::divergence::Tables;
 use super::replication::columns;
 use super::shows::{count, text};
-use crate::protocol::{Checked, LeafAnswer, LeafRefusal, LeafRequest};
+use crate::protocol::{Checked, LeafAnswer, LeafRefusal, LeafRequest, TableSum};
 use crate::region::Region;
 use crate::sessions::Progress;
 
@@ -28,9 +30,6 @@ const LOOK: Duration = Duration::from_millis(500);
 /// A primary that turns out to be damaged is replaced in this time.
 const REPLACE_TIME: Duration = Duration::from_secs(15);
 
-/// What is wrong with a copy that can be read.
-const DIFFERS: &str = "its rows differ from those of its primary";
-
 /// What one copy turned out to be.
 enum Copy {
     Whole(Checked),
@@ -38,8 +37,21 @@ enum Copy {
     Unknown(String),
 }
 
-/// The tables of a database by id.
-type Names = BTreeMap<u64, String>;
+/// What is wrong with a copy that can be read.
+const DIFFERS: &str = "its rows differ from those of its primary";
+
+/// The tables of a database.
+struct Names {
+    by_id: BTreeMap<u64, String>,
+    tables: Tables,
+}
+
+impl Names {
+    /// What is wrong with a copy that can be read, and differs from a key on.
+    fn differs(&self, key: &Bytes) -> String {
+        format!("{DIFFERS}, in the range of keys that begins with {}", self.tables.key(key))
+    }
+}
 
 /// One line of the answer.
 struct Line {
@@ -80,10 +92,11 @@ pub async fn check(
     let state = region.catalog.state();
     let (id, _) = state.database_named(name).ok_or_else(|| Error::unknown_database(name))?;
     let own = [(1, "(definitions)"), (2, "(counters)"), (3, "(dropped tables)")];
-    let mut names: Names = own.map(|(id, name)| (id, name.to_string())).into();
+    let mut names = Names { by_id: own.map(|(id, name)| (id, name.to_string())).into(), tables: Tables::default() };
     // A database whose definitions cannot be read is checked all the same.
     if let Ok(database) = rows.database(name).await {
-        names.extend(database.schema.tables().map(|table| (table.id.0, table.name.clone())));
+        names.by_id.extend(database.schema.tables().map(|table| (table.id.0, table.name.clone())));
+        names.tables = Tables::of(&database.schema, std::iter::empty());
     }
     let mut answer = Vec::new();
     let partitions: Vec<PartitionId> = state.partitions_of(id).map(|(partition, _)| partition).collect();
@@ -126,18 +139,21 @@ async fn check_partition(
     let replicas = region.catalog.state().partitions.get(&partition).map(|known| known.replicas.clone());
     for node in replicas.unwrap_or_default().into_iter().filter(|node| *node != primary) {
         let detail = match ask(region, node, partition, view, Some(mine.applied)).await {
-            Copy::Whole(theirs) if theirs.tables == mine.tables => {
-                add(region, partition, node, &theirs, None, names, answer);
-                continue;
-            }
-            Copy::Whole(theirs) => {
-                add(region, partition, node, &theirs, Some(&mine), names, answer);
-                if repair && let Ok(leaf) = region.leaves.leaf(node).await {
-                    // Whether it was heard is seen below.
-                    let _ = leaf.call(&LeafRequest::Rebuild { partition }, CALL_TIME).await;
+            Copy::Whole(theirs) => match theirs.differs_from(&mine) {
+                None => {
+                    add(region, partition, node, &theirs, None, names, answer);
+                    continue;
                 }
-                DIFFERS.into()
-            }
+                Some(key) => {
+                    let detail = names.differs(&key);
+                    add(region, partition, node, &theirs, Some((&mine, &detail)), names, answer);
+                    if repair && let Ok(leaf) = region.leaves.leaf(node).await {
+                        // Whether it was heard is seen below.
+                        let _ = leaf.call(&LeafRequest::Rebuild { partition }, CALL_TIME).await;
+                    }
+                    detail
+                }
+            },
             Copy::Damaged(reason) | Copy::Unknown(reason) => {
                 answer.push(line(region, partition, node, None, Some(reason.clone())).row());
                 reason
@@ -162,7 +178,7 @@ async fn repaired(region: &Arc<Region>, database: DatabaseId, partition: Partiti
         let view = view(region, database).await?;
         let Copy::Whole(mine) = ask(region, primary, partition, view, None).await else { continue };
         let theirs = ask(region, node, partition, view, Some(mine.applied)).await;
-        if matches!(theirs, Copy::Whole(theirs) if theirs.tables == mine.tables) {
+        if matches!(theirs, Copy::Whole(theirs) if theirs.differs_from(&mine).is_none()) {
             return Ok(true);
         }
     }
@@ -214,7 +230,7 @@ fn line(
         table: Datum::Null,
         partition,
         leaf: text(leaf),
-        rows: checked.map(|checked| checked.tables.iter().map(|table| table.rows).sum()),
+        rows: checked.map(|checked| checked.tables.iter().map(TableSum::rows).sum()),
         log_records: checked.map(|checked| checked.log_records),
         damaged: detail.is_some(),
         repaired: false,
@@ -222,23 +238,23 @@ fn line(
     }
 }
 
-/// A copy as a whole, and its tables. `against`: what it should have, and does not.
+/// A copy as a whole, and its tables. `against`: what it should have, and how it differs.
 fn add(
     region: &Region,
     partition: PartitionId,
     node: NodeId,
     checked: &Checked,
-    against: Option<&Checked>,
+    against: Option<(&Checked, &str)>,
     names: &Names,
     answer: &mut Vec<Vec<Datum>>,
 ) {
-    let detail = against.map(|_| DIFFERS.to_string());
+    let detail = against.map(|(_, detail)| detail.to_string());
     answer.push(line(region, partition, node, Some(checked), detail).row());
     for sum in &checked.tables {
-        let right = against.is_none_or(|mine| mine.tables.contains(sum));
-        let name = names.get(&sum.table).cloned().unwrap_or_else(|| format!("(dropped, {})", sum.table));
+        let right = against.is_none_or(|(mine, _)| mine.tables.contains(sum));
+        let name = names.by_id.get(&sum.table).cloned().unwrap_or_else(|| format!("(dropped, {})", sum.table));
         let detail = (!right).then(|| DIFFERS.to_string());
         let whole = line(region, partition, node, None, detail);
-        answer.push(Line { table: text(name), rows: Some(sum.rows), ..whole }.row());
+        answer.push(Line { table: text(name), rows: Some(sum.rows()), ..whole }.row());
     }
 }

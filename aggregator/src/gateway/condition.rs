@@ -30,22 +30,23 @@ pub fn condition(region: &Region, state: &State, id: DatabaseId) -> Condition {
     if let Some(advice) = unavailable(region, state, id) {
         return wrong("unavailable", advice);
     }
-    let short = short(region, state, id);
+    let (full, short) = (full(region, state, id), short(region, state, id));
     if known.is_sink() {
         let broken = state.sinks.values().filter(|link| link.database == id).find_map(|link| link.broken.clone());
-        let alarm = broken.is_some() || short.is_some();
-        return Condition { state: "sink", advice: broken.or(short), alarm };
+        let advice = broken.or(full).or(short);
+        return Condition { state: "sink", alarm: advice.is_some(), advice };
     }
     if known.fenced.fence != Fence::None {
         let reasons = writable::reasons(state, id);
-        let advice = reasons.iter().map(ToString::to_string).chain(short.clone()).collect::<Vec<_>>();
-        let alarm = short.is_some() || known.fenced.holders.contains(&Holder::Guard);
+        let alarm = full.is_some() || short.is_some() || known.fenced.holders.contains(&Holder::Guard);
+        let advice = reasons.iter().map(ToString::to_string).chain(full).chain(short).collect::<Vec<_>>();
         let advice = (!advice.is_empty()).then(|| advice.join("; "));
         return Condition { state: "read only", advice, alarm };
     }
-    match short {
-        Some(advice) => wrong("degraded", advice),
-        None => Condition { state: "online", advice: close(state, id), alarm: false },
+    match (full, short) {
+        (Some(advice), _) => wrong("read only", advice),
+        (None, Some(advice)) => wrong("degraded", advice),
+        (None, None) => Condition { state: "online", advice: close(state, id), alarm: false },
     }
 }
 
@@ -76,6 +77,20 @@ fn unavailable(region: &Region, state: &State, id: DatabaseId) -> Option<String>
     ))
 }
 
+/// Partitions that take no writes because a member of their sets has little room, and what to do.
+fn full(region: &Region, state: &State, id: DatabaseId) -> Option<String> {
+    let disks = region.detector.full_disks();
+    let (node, free) = *disks.iter().find(|(node, _)| state.partitions_of(id).any(|(_, p)| is_member(p, *node)))?;
+    let on_one = |partition: &Partition| disks.iter().any(|(node, _)| is_member(partition, *node));
+    let count = state.partitions_of(id).filter(|(_, partition)| on_one(partition)).count();
+    let leaf = state.node_name(node);
+    Some(format!("{count} of its partitions take no writes: leaf {leaf} has {free} bytes free, make room on its disk"))
+}
+
+fn is_member(partition: &Partition, node: NodeId) -> bool {
+    partition.members.iter().any(|member| member.node == node)
+}
+
 /// Why a partition has too few copies. What a person can mend comes first.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Lack {
@@ -96,8 +111,7 @@ enum Lack {
 /// Whether a replica is a copy that counts: it is waited for, or, with ASYNC REPLICATION, keeps up with its primary.
 pub fn is_copy(region: &Region, state: &State, id: PartitionId, partition: &Partition, node: NodeId) -> bool {
     let asynchronous = !state.databases[&id.database].mode.sync_replication;
-    let in_set = partition.members.iter().any(|member| member.node == node);
-    let counts = in_set || asynchronous && region.detector.keeps_up(state, id, node);
+    let counts = is_member(partition, node) || asynchronous && region.detector.keeps_up(state, id, node);
     counts && !region.detector.is_damaged(id, node)
 }
 
@@ -147,7 +161,13 @@ fn short(region: &Region, state: &State, id: DatabaseId) -> Option<String> {
         Lack::Moving => "they are being made: SHOW REBALANCE STATUS".into(),
         Lack::Behind(_) => format!("they are catching up by themselves: SHOW PARTITIONS ON {name}"),
     };
-    Some(format!("{count} of its partitions have fewer than {wanted} copies that are up to date: {advice}"))
+    let needed = known.options.min_in_sync;
+    let closed = state.partitions_of(id).filter(|(_, held)| held.members.len() < usize::from(needed)).count();
+    let refusal = match closed {
+        0 => String::new(),
+        _ => format!("{closed} of its partitions take no writes, for min_in_sync is {needed}; "),
+    };
+    Some(format!("{refusal}{count} of its partitions have fewer than {wanted} copies that are up to date: {advice}"))
 }
 
 /// What to do about copies that one group of leaves could lose at once; what moves is on its way out of there, or in.

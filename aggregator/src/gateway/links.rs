@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use catalog::State;
+use catalog::database::Holder;
 use catalog::link::{LinkMode, SinkLink, SourceLink};
 use sql::cluster::Sheet;
 use types::{Datum, LinkId, PartitionId, Timestamp};
@@ -11,6 +12,7 @@ use super::replication::{tier, time};
 use super::shows::{count, sheet, text, with_times};
 use crate::dr::{LinkState, Source};
 use crate::region::Region;
+use crate::writable::{self, Reason};
 
 /// A sink whose cut is behind its source by less than this has caught up.
 const CAUGHT_UP: Duration = Duration::from_millis(1000);
@@ -211,8 +213,12 @@ fn source_row(region: &Region, state: &State, name: String, id: LinkId, source: 
     let lag =
         (seen.sink_cut > Timestamp::ZERO).then(|| (now.as_millis() as u64).saturating_sub(seen.sink_cut.millis()));
     let caught_up = lag.is_some_and(|lag| lag <= CAUGHT_UP.as_millis() as u64);
+    let fork = fork(state, source);
     let (word, advice) = match source.ended {
-        Some(_) => ("broken", text("it follows no longer: it was promoted, dropped or follows another source")),
+        Some(_) => match &fork {
+            Some(fork) => ("broken", text(fork.advice.clone())),
+            None => ("broken", text("it follows no longer: it was promoted, dropped or follows another source")),
+        },
         None if !heard(Duration::from_secs(3)) => ("connecting", text("the sink does not report: is its region up?")),
         None if caught_up => ("caught up", Datum::Null),
         None => ("streaming", Datum::Null),
@@ -235,7 +241,7 @@ fn source_row(region: &Region, state: &State, name: String, id: LinkId, source: 
         text(word),
         text(mode),
         Datum::Null,
-        Datum::Null,
+        fork.map_or(Datum::Null, |fork| text(fork.cause)),
         lag.map_or(Datum::Null, count),
         bytes_each.map_or(Datum::Null, |bytes| count(bytes * behind)),
         count(behind),
@@ -253,6 +259,13 @@ fn source_row(region: &Region, state: &State, name: String, id: LinkId, source: 
         advice,
         source.peer_fingerprint.map_or(Datum::Null, |bytes| text(transport::tls::Fingerprint(bytes).to_string())),
     ]
+}
+
+/// Who has claimed a database that a sink followed, and when, and what to type.
+fn fork(state: &State, source: &SourceLink) -> Option<Reason> {
+    let database = state.databases.get(&source.database)?;
+    database.superseding().next()?;
+    Some(writable::reason(state, database, Holder::Guard))
 }
 
 /// One row per partition of each link.

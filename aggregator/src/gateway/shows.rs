@@ -1,9 +1,11 @@
 //! What the cluster knows of itself, as rows: the catalog's word beside the leaves'.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use catalog::State;
 use catalog::event::UnixMillis;
+use catalog::node::{Node, Standing};
 use catalog::user::Privilege;
 use sql::answer::{Answer, ResultColumn};
 use sql::cluster::{Sheet, SystemTable};
@@ -247,14 +249,16 @@ fn replica_state(replica: Option<&ReplicaReport>, in_set: bool) -> &'static str 
 }
 
 fn status(region: &Region, state: &State) -> Sheet {
-    let nodes = state.nodes.iter().filter(|(_, node)| !node.removed);
+    // Who has announced itself and was not added is nobody's loss.
+    let belongs = |node: &Node| node.in_group() || node.holds_replicas() && node.standing != Standing::Joining;
+    let nodes = state.nodes.iter().filter(|(_, node)| belongs(node));
     let (up, down): (Vec<_>, Vec<_>) = nodes
         .map(|(id, node)| {
             let leaf = node.roles.leaf && region.detector.is_up(*id);
             leaf || node.roles.aggregator && aggregators::is_up(region, *id)
         })
         .partition(|up| *up);
-    let (mut states, mut alarms): (std::collections::BTreeMap<&str, u64>, _) = (Default::default(), down.len() as u64);
+    let (mut states, mut alarms): (BTreeMap<&str, u64>, _) = (Default::default(), down.len() as u64);
     for id in state.databases.keys() {
         let condition = condition(region, state, *id);
         *states.entry(condition.state).or_default() += 1;
@@ -279,5 +283,31 @@ fn status(region: &Region, state: &State) -> Sheet {
         ("sinks", true),
         ("alarms", true),
     ];
-    sheet(&names, vec![row])
+    let rows = std::iter::once(row).chain(linked(state));
+    sheet(&names, rows.collect())
+}
+
+/// A row for each region that follows this one, or that this one follows. What only it knows is NULL.
+fn linked(state: &State) -> impl Iterator<Item = Vec<Datum>> {
+    #[derive(Default)]
+    struct Linked {
+        address: Option<String>,
+        sinks: u64,
+        broken: u64,
+    }
+    let mut regions: BTreeMap<ClusterId, Linked> = BTreeMap::new();
+    for link in state.sinks.values() {
+        let region = regions.entry(link.source_cluster).or_default();
+        region.address = Some(link.source.address.clone());
+        region.broken += u64::from(link.broken.is_some());
+    }
+    for link in state.sources.values().filter(|link| link.ended.is_none()) {
+        let region = regions.entry(link.peer_cluster).or_default();
+        region.address = region.address.take().or_else(|| link.peer_address.clone());
+        region.sinks += 1;
+    }
+    regions.into_iter().map(|(cluster, Linked { address, sinks, broken })| {
+        let name = address.map_or(Datum::Null, text);
+        vec![name, count(cluster.0), Datum::Null, Datum::Null, Datum::Null, count(sinks), count(broken)]
+    })
 }

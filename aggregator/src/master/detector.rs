@@ -16,7 +16,7 @@ use ::catalog::decide::failover;
 use ::catalog::decide::heard::{Heard, Report as EndHeard};
 use ::catalog::decide::moves::Memory;
 use ::catalog::decide::orders::{Peerage, orders};
-use ::catalog::heartbeat::Said;
+use ::catalog::heartbeat::{FullDisk, Said};
 use ::catalog::partition::Partition;
 use ::catalog::{Command, State};
 use futures::future::join_all;
@@ -265,6 +265,8 @@ impl Detector {
         (orders.sent, orders.tell_all) = (sent, tell_all);
         orders.routes = self.links.routes(&state, node);
         orders.pins = self.pins(&state);
+        let full = |(node, free)| FullDisk { node, rpc: state.node_name(node), free };
+        orders.full = self.full_disks().into_iter().map(full).collect();
         orders.gone = gone;
         orders.round = self.begin_round();
         orders.ends_wanted = self.ends_wanted.lock().get(&node).cloned().unwrap_or_default();
@@ -506,6 +508,15 @@ impl Detector {
             Some((member, ago)) => ago <= self.options.failure_timeout && !self.heard.lock().is_gone(member),
             None => self.in_office() <= self.options.failure_timeout,
         }
+    }
+
+    /// Leaves that live and whose disks are nearly full, and bytes that are free there.
+    pub fn full_disks(&self) -> Vec<(NodeId, u64)> {
+        let leaves = self.leaves.lock();
+        let full: Vec<_> =
+            leaves.iter().filter(|(_, leaf)| leaf.disk_full).map(|(id, leaf)| (*id, leaf.disk.1)).collect();
+        drop(leaves);
+        full.into_iter().filter(|(id, _)| self.is_up(*id)).collect()
     }
 
     /// Whether a replica holds what its primary held a moment ago. Of a member of the set that is sure; with ASYNC

@@ -11,7 +11,7 @@ use crate::event::Severity;
 use crate::movement::{Move, Reason};
 use crate::outcome::Refusal;
 use crate::partition::{Handover, Partition};
-use crate::state::State;
+use crate::state::{About, State};
 
 impl State {
     pub(super) fn plan_moves(&mut self, plan: &PlanMoves) -> Applying {
@@ -179,9 +179,10 @@ impl State {
         self.removals.extend(gone.iter().map(|node| ((*node, id), revision)));
         self.forget_strangers_handover(id);
         let Partition { primary, replicas, .. } = &self.partitions[&id];
+        let about = About::on(id, primary.node);
         let (held, gone, led) = (self.leaves(replicas), self.leaves(&gone), self.node_name(primary.node));
         let text = format!("{} is on leaves {held}, led by {led}; copies to delete: {gone}", self.partition_name(id));
-        self.say(Severity::Info, "move", id.into(), text);
+        self.say(Severity::Info, "move", about, text);
         DONE
     }
 

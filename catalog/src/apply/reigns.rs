@@ -10,7 +10,7 @@ use crate::command::{Loss, NamePrimary, RecoverToCut};
 use crate::event::Severity;
 use crate::outcome::{Answer, Refusal};
 use crate::partition::{Grant, Partition};
-use crate::state::{RECEIVED_MAX, State};
+use crate::state::{About, RECEIVED_MAX, State};
 
 impl State {
     pub(super) fn name_primary(&mut self, name: &NamePrimary) -> Applying {
@@ -123,7 +123,7 @@ impl State {
             true => format!("leaf {new} stays primary of {named}, reign {reign}; {text}"),
             false => format!("leaf {new} follows leaf {old} as primary of {named}, reign {reign}; {text}"),
         };
-        self.say(severity, kind, id.into(), text);
+        self.say(severity, kind, About::on(id, name.primary.node), text);
     }
 
     /// The reign after this one, with a new epoch if the database is writable.

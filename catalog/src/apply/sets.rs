@@ -9,7 +9,7 @@ use crate::event::Severity;
 use crate::link::Tier;
 use crate::outcome::{Answer, Refusal};
 use crate::partition::Partition;
-use crate::state::State;
+use crate::state::{About, State};
 
 impl State {
     pub(super) fn propose_set(
@@ -51,7 +51,8 @@ impl State {
         self.touch(id);
         let severity = if word == "joined" { Severity::Info } else { Severity::Warning };
         let (leaf, named) = (self.node_name(member.node), self.partition_name(id));
-        self.say(severity, "in-sync", id.into(), format!("leaf {leaf} {word} the set of {named}, version {version}"));
+        let text = format!("leaf {leaf} {word} the set of {named}, version {version}");
+        self.say(severity, "in-sync", About::on(id, member.node), text);
         DONE
     }
 

@@ -160,6 +160,7 @@ async fn obey(leaf: &Leaf, debts: &mut Debts, orders: Orders) {
     leaf.shared.master.learn_addresses(orders.aggregators);
     leaf.rules.learn(orders.news);
     leaf.rules.learn_pins(orders.pins);
+    leaf.rules.learn_full(orders.full);
     {
         let mut leases = leaf.shared.leases.lock();
         orders.gone.iter().for_each(|member| leases.mark_gone(*member));

@@ -60,6 +60,11 @@ impl Damages {
         self.known.lock().contains_key(&id)
     }
 
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.known.lock().len()
+    }
+
     /// Why a partition cannot be served here, once it is clear that nobody takes over soon.
     pub fn refusal(&self, id: PartitionId) -> Option<String> {
         let known = self.known.lock();

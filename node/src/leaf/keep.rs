@@ -121,6 +121,12 @@ impl Timeline {
         Some(self.notes.get(after.checked_sub(1)?)?.lsn)
     }
 
+    /// How long ago the first record above a position was written, as far as is known.
+    pub fn age_above(&self, lsn: Lsn, now: Instant) -> Duration {
+        let after = self.notes.partition_point(|note| note.lsn <= lsn);
+        self.notes.get(after).map_or(Duration::ZERO, |note| now.since(note.at))
+    }
+
     /// The highest time of what lies at or below a position, about.
     fn time_at(&self, lsn: Lsn) -> Timestamp {
         let after = self.notes.partition_point(|note| note.lsn <= lsn);
@@ -224,6 +230,8 @@ mod tests {
         assert_eq!(keep(&timeline, &slow), Keep { trim: Lsn(333), horizon: seconds(90), given_up: false });
         let pinned = Facts { pin: Some(seconds(42)), ..facts.clone() };
         assert_eq!(keep(&timeline, &pinned), Keep { trim: Lsn(410), horizon: seconds(32), given_up: false });
+        assert_eq!(timeline.age_above(Lsn(410), facts.now), Duration::from_secs(58), "since record 420");
+        assert_eq!(timeline.age_above(Lsn(1000), facts.now), Duration::ZERO);
         let late = Facts { retention: Duration::from_secs(20), ..pinned.clone() };
         assert_eq!(keep(&timeline, &late), Keep { trim: Lsn(800), horizon: seconds(70), given_up: true });
         let large = timeline.keep(&pinned, &mut None, || Lsn(601));

@@ -35,7 +35,7 @@ mod vital;
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use catalog::node::Addresses;
 use parking_lot::{Mutex, RwLock};
@@ -64,6 +64,7 @@ use self::requests::LeafCalls;
 use self::rules::Rules;
 use self::stall::Stall;
 use self::state::{Found, StateDirs};
+use self::upkeep::Done;
 pub use self::upkeep::UpkeepOptions;
 use crate::clock;
 use crate::power::Power;
@@ -122,8 +123,7 @@ pub struct Leaf {
     partitions: Partitions,
     overlays: AllOverlays,
     rules: Arc<Rules>,
-    /// Entries of states that garbage collection has removed.
-    collected: Arc<Mutex<u64>>,
+    done: Arc<Done>,
     /// Replicas whose files cannot be believed.
     damages: Arc<Damages>,
     /// The master is to tell everything again.
@@ -171,9 +171,9 @@ impl Leaf {
         let (heal, damaged) = mpsc::unbounded_channel();
         let shared = Shared { log, hurry, stall, leases, peers, master, links, copies, divergence_dir, heal, fatal };
         let options = Arc::new(options);
-        let (overlays, collected, damages) = (Arc::default(), Arc::default(), Arc::default());
+        let (overlays, done, damages) = (Arc::default(), Arc::default(), Arc::default());
         let views_forgotten = Arc::default();
-        let leaf = Leaf { options, shared, env, partitions, overlays, rules, collected, damages, views_forgotten };
+        let leaf = Leaf { options, shared, env, partitions, overlays, rules, done, damages, views_forgotten };
         let fatal = &leaf.shared.fatal;
         vital::spawn(fatal, "the task that replaces damaged replicas".into(), heal::run(leaf.clone(), damaged));
         vital::spawn(fatal, "the task that obeys the master".into(), control::run(leaf.clone()));
@@ -203,8 +203,30 @@ impl Leaf {
         let status = self.shared.log.status();
         let replicas = self.partitions.read().len();
         let (sent, taken) = self.shared.copies.bytes();
+        let done = |figure: &AtomicU64| figure.load(Ordering::Relaxed);
         vec![
             ("perennial_replicas", "Replicas on this leaf", replicas as u64),
+            (
+                "perennial_replicas_damaged",
+                "Replicas whose files are not what was written",
+                self.damages.count() as u64,
+            ),
+            ("perennial_replicas_read", "Replicas that were read from end to end", done(&self.done.scrubs)),
+            (
+                "perennial_disk_full",
+                "1 while the disk has so little room that no writes are taken",
+                u64::from(self.rules.is_full()),
+            ),
+            (
+                "perennial_log_fallback",
+                "1 if the node log works without io_uring",
+                u64::from(status.fallback.is_some()),
+            ),
+            (
+                "perennial_retention_left_seconds",
+                "For so long the oldest record of some log is still kept for followers and regions that may need it",
+                done(&self.done.retention_left),
+            ),
             ("perennial_log_bytes", "Bytes of the node log's files", status.bytes),
             ("perennial_log_freed_segments", "Segments of the node log that were freed", status.counts.freed),
             ("perennial_log_moved_records", "Records of the node log that were moved forward", status.counts.moved),
@@ -213,7 +235,7 @@ impl Leaf {
                 "99 of the last hundred syncs of the node log took no longer, in microseconds",
                 status.sync_p99.map_or(0, |p99| p99.as_micros() as u64),
             ),
-            ("perennial_collected_entries", "Entries of states that nobody could see", *self.collected.lock()),
+            ("perennial_collected_entries", "Entries of states that nobody could see", done(&self.done.collected)),
             ("perennial_log_in_flight_bytes", "Bytes of entries that wait for the disk", status.in_flight_bytes as u64),
             ("perennial_copy_sent_bytes", "Bytes of state that were copied from this leaf", sent),
             ("perennial_copy_taken_bytes", "Bytes of state that were copied to this leaf", taken),

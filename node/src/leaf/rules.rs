@@ -1,10 +1,12 @@
-//! When a write is refused although the replica would take it: too few copies, or a disk that is nearly full.
+//! When a write is refused although the replica would take it: too few copies, or a disk that is nearly full. It may be
+//! the disk of another member of the set: that would stand still when it is full, and the primary with it.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use aggregator::protocol::LeafRefusal;
+use catalog::heartbeat::FullDisk;
 use catalog::link::SinkLink;
 use catalog::view::DatabaseNews;
 use parking_lot::RwLock;
@@ -35,6 +37,8 @@ pub struct Rules {
     reserve: u64,
     /// They are, since there was less, until there is a quarter more: no writing and refusing by turns.
     full: AtomicBool,
+    /// Other leaves of which the master says the same.
+    full_elsewhere: RwLock<Vec<FullDisk>>,
     /// This leaf, for those who are refused.
     leaf: String,
 }
@@ -43,7 +47,8 @@ impl Rules {
     /// Of a leaf that keeps so many bytes of its disk free.
     pub fn new(leaf: String, reserve: u64) -> Rules {
         let (free, full) = (AtomicU64::new(u64::MAX), AtomicBool::new(false));
-        Rules { databases: RwLock::default(), pins: RwLock::default(), free, reserve, full, leaf }
+        let (databases, pins, full_elsewhere) = (RwLock::default(), RwLock::default(), RwLock::default());
+        Rules { databases, pins, free, reserve, full, full_elsewhere, leaf }
     }
 
     /// Takes what has changed.
@@ -55,6 +60,11 @@ impl Rules {
     /// Takes the pins of all databases.
     pub fn learn_pins(&self, pins: Vec<(DatabaseId, Timestamp)>) {
         *self.pins.write() = Some(pins.into_iter().collect());
+    }
+
+    /// Takes whose disks are nearly full.
+    pub fn learn_full(&self, full: Vec<FullDisk>) {
+        *self.full_elsewhere.write() = full;
     }
 
     /// The cut above which other regions may need a database's history. Everything, before anybody has said so.
@@ -97,7 +107,14 @@ impl Rules {
     pub fn admit(&self, database: DatabaseId, status: &Status) -> Result<(), LeafRefusal> {
         if self.is_full() {
             let free = self.free.load(Ordering::Relaxed);
-            return Err(LeafRefusal::DiskFull { leaf: self.leaf.clone(), free, reserve: self.reserve });
+            return Err(LeafRefusal::DiskFull { leaf: self.leaf.clone(), free });
+        }
+        let waits_for = |full: &&FullDisk| {
+            let waited = status.leading.iter().flat_map(|leading| &leading.waited);
+            waited.into_iter().any(|member| member.node == full.node)
+        };
+        if let Some(full) = self.full_elsewhere.read().iter().find(waits_for) {
+            return Err(LeafRefusal::DiskFull { leaf: full.rpc.clone(), free: full.free });
         }
         let wanted = self.databases.read().get(&database).map_or(1, |news| u32::from(news.min_in_sync));
         let in_sync = status.leading.as_ref().map_or(0, |leading| leading.waited.len() as u32);

@@ -10,12 +10,11 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use aggregator::protocol::LeafEvent;
 use catalog::event::Severity;
-use parking_lot::Mutex;
 use replication::{Instant, Status};
 use storage::state::{PartitionState, StateError};
 use types::{PartitionId, Timestamp};
@@ -57,6 +56,25 @@ pub struct UpkeepOptions {
     pub disk_reserve: u64,
 }
 
+/// What is done beside the work for clients, in figures.
+#[derive(Debug)]
+pub struct Done {
+    /// Entries of states that garbage collection has removed.
+    pub collected: AtomicU64,
+    /// Replicas that were read from end to end.
+    pub scrubs: AtomicU64,
+    /// For so many seconds the oldest record of some log, as this process has seen its age, is still kept for followers and
+    /// regions that may need it.
+    pub retention_left: AtomicU64,
+}
+
+impl Default for Done {
+    fn default() -> Done {
+        let retention_left = AtomicU64::new(u64::MAX);
+        Done { collected: AtomicU64::default(), scrubs: AtomicU64::default(), retention_left }
+    }
+}
+
 impl Default for UpkeepOptions {
     fn default() -> UpkeepOptions {
         let (checkpoint_interval, views) = (Duration::from_secs(60), Duration::from_secs(600));
@@ -87,6 +105,7 @@ pub(super) async fn run(leaf: Leaf) {
             count_log(&leaf, &handles);
         }
         kept.retain(|id, kept| handles.iter().any(|(known, handle)| known == id && handle.state.life() == kept.life));
+        let mut left = Duration::MAX;
         for (id, handle) in handles {
             let life = handle.state.life();
             let new = || Kept {
@@ -97,8 +116,12 @@ pub(super) async fn run(leaf: Leaf) {
                 told: Instant(0),
                 given_up: false,
             };
-            look_after(&leaf, id, &handle, kept.entry(id).or_insert_with(new)).await;
+            let kept = kept.entry(id).or_insert_with(new);
+            look_after(&leaf, id, &handle, kept).await;
+            let age = kept.timeline.age_above(handle.status.borrow().trimmed, clock::now());
+            left = left.min(leaf.rules.keep_time(id.database).saturating_sub(age));
         }
+        leaf.done.retention_left.store(left.as_secs(), Ordering::Relaxed);
     }
 }
 
@@ -198,7 +221,7 @@ async fn collect_all(leaf: Leaf) {
         due.retain(|(id, life), _| handles.iter().any(|(known, handle)| known == id && handle.state.life() == *life));
         for (id, handle) in handles {
             if wants_collection(&leaf, id, &handle, &mut due) {
-                collect(id, &handle, &leaf.collected).await;
+                collect(id, &handle, &leaf.done).await;
             }
         }
     }
@@ -221,7 +244,7 @@ fn wants_collection(leaf: &Leaf, id: PartitionId, handle: &PartitionHandle, due:
 }
 
 /// One pass over a state.
-async fn collect(id: PartitionId, handle: &PartitionHandle, counted: &Mutex<u64>) {
+async fn collect(id: PartitionId, handle: &PartitionHandle, done: &Done) {
     let (mut looked, mut removed) = (0, 0);
     let state = handle.state.get();
     loop {
@@ -232,7 +255,7 @@ async fn collect(id: PartitionId, handle: &PartitionHandle, counted: &Mutex<u64>
         match step {
             Ok(Ok(step)) => {
                 (looked, removed) = (looked + step.looked, removed + step.removed);
-                *counted.lock() += step.removed as u64;
+                done.collected.fetch_add(step.removed as u64, Ordering::Relaxed);
                 if step.finished {
                     break;
                 }

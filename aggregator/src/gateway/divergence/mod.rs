@@ -22,7 +22,7 @@ use sql::{Error, Result};
 use tokio::sync::Mutex;
 use types::{DatabaseId, Datum, Epoch, Lsn, NodeId, Ordinal};
 
-use self::decode::Tables;
+pub(super) use self::decode::Tables;
 use super::answer::table;
 use super::replication;
 use super::shows::{count, sheet, text, time, with_times};
