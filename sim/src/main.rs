@@ -1,12 +1,13 @@
 //! `perennial-sim`: runs seeds of the simulator on all cores.
 //!
 //! ```text
-//! perennial-sim --seeds N [--from S] [--scale region|regions] [--planted NAME] [--shrink]
-//! perennial-sim --seed K [-v] [--scale region|regions] [--planted NAME] [--shrink | --script FAULTS]
+//! perennial-sim --seeds N [--from S] [--scale region|regions] [--planted NAME] [--whole]
+//! perennial-sim --seed K [-v] [--scale region|regions] [--planted NAME] [--shrink | --whole | --script FAULTS]
 //! perennial-sim scale [--leaves 1000] [--partitions 100000] [--lost 200] [--active] [--silent]
 //! ```
 //!
-//! `--shrink` leaves out what a failing seed does not need of its faults, and prints the rest in the words of `--script`.
+//! A failing seed is shortened: what it does not need of its faults is left out, and the rest printed in the words of `--script`.
+//! Not with `--whole`, and with `-v` only with `--shrink`.
 
 use std::process::ExitCode;
 use std::time::Instant;
@@ -27,7 +28,8 @@ struct Wanted {
     scale: Option<Scale>,
     planted: Option<Planted>,
     verbose: bool,
-    shrink: bool,
+    /// By default when its history is not wanted in full.
+    shrink: Option<bool>,
     script: Option<Vec<Strike>>,
 }
 
@@ -40,7 +42,8 @@ impl Wanted {
     /// Plays a seed again, with its history; shortened, if that is wanted and it fails.
     fn show(&self, seed: u64, lines: usize) -> Report {
         let play = self.play(seed);
-        let shrunk = if self.shrink { play.shrink() } else { None };
+        let shortens = self.shrink.unwrap_or(!self.verbose) && self.script.is_none();
+        let shrunk = if shortens { play.shrink() } else { None };
         let script = shrunk.as_ref().map(|shrunk| &shrunk.script).or(self.script.as_ref());
         let report = play.run(script.map(Vec::as_slice), true);
         show(&report, lines);
@@ -71,7 +74,7 @@ fn main() -> ExitCode {
         Err(problem) => {
             eprintln!(
                 "{problem}\nusage: perennial-sim --seeds N [--from S] | --seed K [-v] [--script FAULTS]  \
-                 [--scale region|regions] [--planted NAME] [--shrink] | scale [--leaves N] [--partitions N] \
+                 [--scale region|regions] [--planted NAME] [--shrink | --whole] | scale [--leaves N] [--partitions N] \
                  [--lost N] [--active] [--silent]"
             );
             return ExitCode::from(2);
@@ -112,7 +115,7 @@ fn show(report: &Report, lines: usize) {
 
 fn read_arguments() -> Result<Wanted, String> {
     let (seed, scale, planted, script) = Default::default();
-    let mut wanted = Wanted { seeds: 500, from: 0, seed, scale, planted, verbose: false, shrink: false, script };
+    let mut wanted = Wanted { seeds: 500, from: 0, seed, scale, planted, verbose: false, shrink: None, script };
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
         let mut value = || arguments.next().ok_or(format!("{argument} needs a value"));
@@ -122,7 +125,8 @@ fn read_arguments() -> Result<Wanted, String> {
             "--from" => wanted.from = number(value()?)?,
             "--seed" => wanted.seed = Some(number(value()?)?),
             "-v" => wanted.verbose = true,
-            "--shrink" => wanted.shrink = true,
+            "--shrink" => wanted.shrink = Some(true),
+            "--whole" => wanted.shrink = Some(false),
             "--script" => wanted.script = Some(from_words(&value()?)?),
             "--scale" => {
                 wanted.scale = Some(match value()?.as_str() {

@@ -2,8 +2,8 @@
 //!
 //! With namespaces each node has a network of its own, with one link to a bridge; clients are at the bridge. A cut takes
 //! the link off the bridge: no end is told, packets are simply not there any more. A cut between two nodes alone gives
-//! each a wrong hardware address of the other. A slow link passes so many bits a second and keeps the rest waiting; a bad
-//! one leads through this program (`relay`). On loopback there are no links to cut.
+//! each a wrong hardware address of the other. A slow link passes so many bits a second and keeps the rest waiting: that the
+//! kernel's token bucket does everywhere; a late or lossy one leads through this program (`relay`). On loopback there are no links to cut.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::Command;
@@ -123,24 +123,17 @@ impl Network {
         ip(&["-n", &name(from), "neigh", "del", &host(to).to_string(), "dev", "eth0"])
     }
 
-    /// What the node sends leaves it at so many kilobits a second.
+    /// What the node sends and is sent passes at so many kilobits a second, in each direction.
     pub fn slow(self, place: Place, kilobits: u32) -> Result<()> {
         self.needs_links()?;
         let rate = format!("{kilobits}kbit");
-        let shape = ["root", "tbf", "rate", &rate, "burst", "16kb", "latency", "300ms"];
-        run(Command::new("nsenter")
-            .arg(format!("--net=/run/netns/{}", name(place)))
-            .args(["tc", "qdisc", "replace"])
-            .args(["dev", "eth0"])
-            .args(shape))
+        shape(place, "replace", &["tbf", "rate", &rate, "burst", "16kb", "latency", "300ms"])
     }
 
     /// Undoes `slow`.
     pub fn hasten(self, place: Place) -> Result<()> {
         self.needs_links()?;
-        run(Command::new("nsenter")
-            .arg(format!("--net=/run/netns/{}", name(place)))
-            .args(["tc", "qdisc", "del", "dev", "eth0", "root"]))
+        shape(place, "del", &[])
     }
 
     /// The node's link is late or loses frames, in both directions, until `repair`.
@@ -167,6 +160,16 @@ impl Network {
         ensure!(self.has_links(), "on loopback there are no links: see bench/src/cluster/sandbox.rs");
         Ok(())
     }
+}
+
+/// Changes the queue at both ends of a node's link.
+fn shape(place: Place, verb: &str, queue: &[&str]) -> Result<()> {
+    let mut own = Command::new("nsenter");
+    own.arg(format!("--net=/run/netns/{}", name(place))).arg("tc");
+    for (mut command, device) in [(own, "eth0".to_string()), (Command::new("tc"), link(place))] {
+        run(command.args(["qdisc", verb, "dev", &device, "root"]).args(queue))?;
+    }
+    Ok(())
 }
 
 fn name(place: Place) -> String {
