@@ -95,7 +95,7 @@ fn without_comments(text: &str, tokens: &[Token]) -> String {
     String::from_utf8(clean).expect("tokens begin and end at characters")
 }
 
-fn is_word(token: &Token, word: &str) -> bool {
+pub(crate) fn is_word(token: &Token, word: &str) -> bool {
     matches!(&token.kind, Kind::Word(found) if found.eq_ignore_ascii_case(word))
 }
 

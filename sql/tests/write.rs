@@ -2,6 +2,7 @@
 
 mod support;
 
+use perennial_sql::octets::statement_text;
 use support::Client;
 
 const SETUP: &str = "
@@ -53,6 +54,41 @@ fn values_that_do_not_fit_are_refused_or_cut() {
     client.line("SET sql_mode = ''");
     assert_eq!(client.line("INSERT INTO t (id, a) VALUES (2, 'also too long')"), "ok 1");
     assert_eq!(client.line("SELECT a FROM t WHERE id = 2"), "also ");
+}
+
+#[test]
+fn literals_may_hold_any_bytes() {
+    let mut client = Client::new(
+        "CREATE TABLE b (id INT PRIMARY KEY, v BLOB, a VARCHAR(9)); CREATE TABLE k (k VARBINARY(9) PRIMARY KEY, n INT)",
+    );
+    let mut line = |bytes: &[u8]| match statement_text(bytes) {
+        Ok(text) => client.line(&text),
+        Err(error) => format!("{} {error}", error.code),
+    };
+    let rows = b"INSERT INTO b VALUES (1, '\0\xff', 'x'), (2, _binary'\xfe', NULL), (3, _binary'a', _binary'b')";
+    assert_eq!(line(rows), "ok 3");
+    assert_eq!(line(b"SELECT id, HEX(v), a FROM b ORDER BY id"), "1|00FF|x ; 2|FE|NULL ; 3|61|b");
+    assert_eq!(line(b"UPDATE b SET v = '\xc3' WHERE v = ('\0\xff')"), "ok 1");
+    assert_eq!(line(b"SELECT id FROM b WHERE v IN ('\xfe', '\xc3') ORDER BY id"), "1 ; 2");
+    assert_eq!(line(b"INSERT INTO k VALUES ('\xff\x01', 1)"), "ok 1");
+    assert_eq!(line(b"SELECT n FROM k WHERE k = '\xff\x01'"), "1");
+    assert_eq!(line(b"DELETE FROM k WHERE k = '\xff\x01'"), "ok 1");
+    let into_text = line(b"INSERT INTO b VALUES (4, 'x', '\xff')");
+    assert_eq!(into_text, "1366 Incorrect string value: '\\xFF' for column 'a' at row 1");
+    for text in [
+        &b"SELECT '\xff'"[..],
+        b"SELECT _utf8mb4'\xff'",
+        b"SELECT CONCAT('\xff')",
+        b"SELECT id FROM b WHERE a = '\xff'",
+        b"SELECT id FROM b WHERE id = 1 AND a > '\xff'",
+        b"SELECT id FROM b WHERE '\xff' IN ('a', 'b')",
+        b"DELETE FROM b WHERE a = '\xff'",
+        b"UPDATE b SET a = CONCAT(a, '\xff')",
+    ] {
+        let refused = line(text);
+        assert!(refused.starts_with("1300 Invalid utf8mb4 character string: '\\xFF'"), "{text:?}: {refused}");
+    }
+    assert_eq!(line(b"SELECT COUNT(*) FROM b"), "3");
 }
 
 #[test]
