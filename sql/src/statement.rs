@@ -508,8 +508,6 @@ pub enum Statement {
     Begin {
         /// Whether writes are refused.
         read_only: bool,
-        /// `WITH CONSISTENT SNAPSHOT`.
-        snapshot: bool,
     },
     /// `COMMIT`.
     Commit,

@@ -72,6 +72,24 @@ fn what_is_not_supported_is_named() {
 }
 
 #[test]
+fn a_transaction_does_not_read_at_one_moment() {
+    for text in [
+        "START TRANSACTION WITH CONSISTENT SNAPSHOT",
+        "START TRANSACTION READ ONLY, WITH CONSISTENT SNAPSHOT",
+        "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ WRITE",
+        "START TRANSACTION /*!40100 WITH CONSISTENT SNAPSHOT */",
+    ] {
+        let message = error(text);
+        assert!(
+            message.starts_with("1235 42000 ") && message.contains("'WITH CONSISTENT SNAPSHOT': START"),
+            "{message}"
+        );
+    }
+    assert_eq!(parse("START TRANSACTION READ ONLY"), Ok(Statement::Begin { read_only: true }));
+    assert_eq!(parse("START TRANSACTION"), Ok(Statement::Begin { read_only: false }));
+}
+
+#[test]
 fn tables_are_read_in_full() {
     let statement = parse(
         "CREATE TABLE IF NOT EXISTS `d`.`t` (
