@@ -88,6 +88,8 @@ pub struct ColumnClause {
     pub primary_key: bool,
     /// `COMMENT`.
     pub comment: String,
+    /// What was written and is not kept, for warnings.
+    pub ignored: Vec<String>,
 }
 
 /// `CREATE TABLE`.

@@ -207,6 +207,22 @@ fn columns_are_added_without_rewriting_rows() {
 }
 
 #[test]
+fn a_collation_that_is_not_kept_is_told() {
+    let mut client = Client::new(SETUP);
+    let general =
+        "1618 Collation 'utf8mb4_general_ci' is not implemented yet: strings are compared as by 'utf8mb4_bin'";
+    let create = "CREATE TABLE n (a VARCHAR(5) COLLATE utf8mb4_general_ci, b TEXT CHARACTER SET utf8mb4 COLLATE utf8mb4_general_ci)";
+    assert_eq!(client.line(create), "ok 0");
+    assert_eq!(client.warnings(), [general]);
+    assert_eq!(client.line("ALTER TABLE n ADD c VARCHAR(5) CHARACTER SET latin1, ADD d INT"), "ok 0");
+    assert_eq!(client.warnings(), ["1618 Character set 'latin1' is not kept: texts are utf8mb4"]);
+    assert_eq!(client.line("CREATE TABLE o (a VARCHAR(5) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin)"), "ok 0");
+    assert_eq!(client.warnings(), [] as [&str; 0]);
+    assert_eq!(client.line("CREATE TABLE q (a INT) DEFAULT CHARSET = utf8mb4 COLLATE = utf8mb4_general_ci"), "ok 0");
+    assert_eq!(client.warnings(), [general]);
+}
+
+#[test]
 fn tables_describe_themselves() {
     let mut client = Client::new(SETUP);
     assert_eq!(
