@@ -124,6 +124,15 @@ fn tables_are_read_in_full() {
 }
 
 #[test]
+fn integers_have_mysqls_synonyms() {
+    let text = "CREATE TABLE t (a INT1, b INT2, c INT3 UNSIGNED, d MIDDLEINT, e INT4, f INT8 UNSIGNED)";
+    let Ok(Statement::CreateTable(table)) = parse(text) else { panic!("{:?}", parse(text)) };
+    let types: Vec<String> = table.columns.iter().map(|column| column.ty.to_string()).collect();
+    let expected = ["tinyint", "smallint", "mediumint unsigned", "mediumint", "int", "bigint unsigned"];
+    assert_eq!(types, expected);
+}
+
+#[test]
 fn impossible_columns_have_mysqls_numbers() {
     for (text, code) in [
         ("CREATE TABLE t (a DECIMAL(39))", "1426"),

@@ -107,11 +107,11 @@ impl Parser<'_> {
     fn column_type(&mut self) -> Result<ColumnType> {
         let word = self.name()?.to_ascii_uppercase();
         let ty = match word.as_str() {
-            "TINYINT" => return self.tiny_int(),
-            "SMALLINT" => return self.int(IntWidth::Small),
-            "MEDIUMINT" => return self.int(IntWidth::Medium),
-            "INT" | "INTEGER" => return self.int(IntWidth::Int),
-            "BIGINT" => return self.int(IntWidth::Big),
+            "TINYINT" | "INT1" => return self.tiny_int(),
+            "SMALLINT" | "INT2" => return self.int(IntWidth::Small),
+            "MEDIUMINT" | "INT3" | "MIDDLEINT" => return self.int(IntWidth::Medium),
+            "INT" | "INTEGER" | "INT4" => return self.int(IntWidth::Int),
+            "BIGINT" | "INT8" => return self.int(IntWidth::Big),
             "BOOL" | "BOOLEAN" => ColumnType::Bool,
             "DECIMAL" | "NUMERIC" | "DEC" | "FIXED" => return self.decimal(),
             "FLOAT" => return self.float(),
