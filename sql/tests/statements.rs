@@ -61,6 +61,11 @@ fn what_is_not_supported_is_named() {
         ("CREATE TABLE t (a INT, FOREIGN KEY (a) REFERENCES u (b))", "foreign keys and CHECK constraints"),
         ("CREATE TABLE t AS SELECT 1", "CREATE TABLE … SELECT"),
         ("LOAD DATA INFILE 'f' INTO TABLE t", "LOAD DATA without LOCAL"),
+        ("UPDATE a, b SET a.x = 1 WHERE a.id = b.id", "UPDATE of several tables"),
+        ("DELETE a FROM a, b WHERE a.id = b.id", "DELETE of several tables"),
+        ("DELETE a, b FROM a JOIN b ON a.id = b.id", "DELETE of several tables"),
+        ("DELETE a.* FROM a, b", "DELETE of several tables"),
+        ("DELETE FROM a, b USING a, b WHERE a.id = b.id", "DELETE of several tables"),
         ("GRANT SELECT ON d.* TO u", "GRANT of SELECT alone; grant ALL on the database"),
     ] {
         assert_eq!(
