@@ -11,6 +11,9 @@ use crate::scalar::{SessionZone, Warning};
 /// The version that clients are told: they read features from its number.
 pub const VERSION: &str = "8.0.36-Perennial";
 
+/// `max_allowed_packet`, bytes: also the longest text that a function makes.
+pub(crate) const MAX_ALLOWED_PACKET: &str = "67108864";
+
 /// A connection's state.
 #[derive(Clone, Debug)]
 pub struct Session {
@@ -65,7 +68,7 @@ const VARIABLES: &[(&str, &str)] = &[
     ("local_infile", "1"),
     ("lock_wait_timeout", "50"),
     ("lower_case_table_names", "0"),
-    ("max_allowed_packet", "67108864"),
+    ("max_allowed_packet", MAX_ALLOWED_PACKET),
     ("max_execution_time", "0"),
     ("net_buffer_length", "16384"),
     ("net_read_timeout", "30"),
