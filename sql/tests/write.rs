@@ -229,6 +229,12 @@ fn tables_describe_themselves() {
         client.line("DESCRIBE t"),
         "id|int|NO|PRI|NULL| ; a|varchar(5)|YES||NULL| ; n|int|NO||7| ; at|timestamp|YES||NULL|on update CURRENT_TIMESTAMP"
     );
+    client.line("CREATE TABLE m (a DATETIME(3) DEFAULT NOW(3), b TIMESTAMP(6) NULL DEFAULT NOW(6) ON UPDATE NOW(6))");
+    assert_eq!(
+        client.line("DESCRIBE m"),
+        "a|datetime(3)|YES||CURRENT_TIMESTAMP(3)|DEFAULT_GENERATED ; b|timestamp(6)|YES||CURRENT_TIMESTAMP(6)|DEFAULT_GENERATED on update CURRENT_TIMESTAMP(6)"
+    );
+    assert_eq!(client.line("DROP TABLE m"), "ok 0");
     let text = client.line("SHOW CREATE TABLE c");
     let create = text.strip_prefix("c|").unwrap().replace("`c`", "`c2`");
     assert_eq!(client.line(&create), "ok 0", "{create}");
