@@ -127,7 +127,7 @@ impl Bond {
     }
 
     /// Makes a database's definitions this aggregator's alone: nobody else uses them, or begins to.
-    pub async fn lock(region: &Arc<Region>, database: DatabaseId) -> Result<Alone> {
+    pub async fn lock(region: &Arc<Region>, database: DatabaseId, limit: Duration) -> Result<Alone> {
         let bond = &region.bond;
         let id: LockId = rand::random();
         let wait = async {
@@ -142,7 +142,7 @@ impl Bond {
         };
         bond.locks.lock().wants.insert(id, Want { id, database, granted: false });
         bond.news.notify_one();
-        match tokio::time::timeout(region.options.lock_wait, wait).await {
+        match tokio::time::timeout(limit, wait).await {
             Ok(here) => Ok(Alone { region: region.clone(), id, _here: here }),
             Err(_) => {
                 bond.unlock(id);

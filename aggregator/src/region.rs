@@ -22,7 +22,7 @@ use crate::sweeper::Sweeper;
 pub struct RegionOptions {
     /// What people call the region.
     pub name: Option<String>,
-    /// How long a statement waits for a row lock (error 1205).
+    /// How long a statement waits for a row lock (error 1205), unless its session says otherwise.
     pub lock_wait: Duration,
     /// How long a statement waits for a partition without a primary (error 9005).
     pub partition_wait: Duration,

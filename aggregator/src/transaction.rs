@@ -41,6 +41,18 @@ const ALIVE_LIMIT: Duration = Duration::from_millis(400);
 /// How often a participant is told a decision before the inquiry of its primary is relied on.
 const TELL_TRIES: u32 = 20;
 
+/// What a write may take by its work alone. Whatever takes longer is counted as waiting for locks.
+const WORK_TIME: Duration = Duration::from_secs(1);
+
+/// How long a session's statements wait for others.
+#[derive(Clone, Copy, Debug)]
+pub struct Waits {
+    /// For locks of rows: all of a statement's together, but for `WORK_TIME` each.
+    pub rows: Duration,
+    /// For definitions that are changed.
+    pub definitions: Duration,
+}
+
 /// One transaction.
 pub struct Transaction {
     region: Arc<Region>,
@@ -60,11 +72,15 @@ pub struct Transaction {
     doomed: bool,
     /// What it writes to a meta partition are counters, no definitions.
     counts_only: bool,
+    waits: Waits,
+    /// What is left of the present statement's wait for rows.
+    wait_left: Duration,
 }
 
 impl Transaction {
     /// A transaction that has done nothing yet.
     pub fn begin(region: Arc<Region>) -> Transaction {
+        let wait = region.options.lock_wait;
         Transaction {
             region,
             id: TxnId(rand::random()),
@@ -77,6 +93,8 @@ impl Transaction {
             lease: None,
             doomed: false,
             counts_only: false,
+            waits: Waits { rows: wait, definitions: wait },
+            wait_left: wait,
         }
     }
 
@@ -87,6 +105,11 @@ impl Transaction {
         counting.counts_only = true;
         counting.stamp = outer;
         counting
+    }
+
+    /// From the next statement on it waits as its session says.
+    pub fn set_waits(&mut self, waits: Waits) {
+        self.waits = waits;
     }
 
     /// What a transaction within it is stamped with.
@@ -105,7 +128,7 @@ impl Transaction {
             return Ok(());
         }
         let lock = self.region.definitions.lock(database);
-        let held = tokio::time::timeout(self.region.options.lock_wait, lock.read_owned()).await;
+        let held = tokio::time::timeout(self.waits.definitions, lock.read_owned()).await;
         let held = held.map_err(|_| lock_wait())?;
         self.definitions.insert(database, held);
         Ok(())
@@ -115,6 +138,7 @@ impl Transaction {
     pub fn begin_statement(&mut self) -> Result<(), Error> {
         self.statement += 1;
         self.statement_touched.clear();
+        self.wait_left = self.waits.rows;
         self.check()
     }
 
@@ -144,7 +168,7 @@ impl Transaction {
         let stamp = self.stamped(partition.database).await?;
         let work = stamp.work().ok_or_else(fence_timeout)?;
         let touch = self.touched.get(&partition).copied().unwrap_or(Touch { schema, ..Touch::default() });
-        let lock_wait = self.region.options.lock_wait;
+        let (begun, lock_wait) = (Instant::now(), self.wait_left.max(WORK_TIME.min(self.waits.rows)));
         let request = LeafRequest::Write(WriteRequest {
             partition,
             txn: self.id,
@@ -156,12 +180,13 @@ impl Transaction {
         });
         self.touched.insert(partition, touch);
         self.statement_touched.insert(partition);
-        let mut answer = self.ask_to_write(partition, &request).await;
+        let mut answer = self.ask_to_write(partition, &request, lock_wait).await;
         if let (Ok(LeafAnswer::Refused(LeafRefusal::Protocol(Refusal::Schema(_)))), Some(planned)) = (&answer, schema) {
             // It takes it when it is told, or the statement is planned anew.
             self.region.tell(partition, planned).await?;
-            answer = self.ask_to_write(partition, &request).await;
+            answer = self.ask_to_write(partition, &request, lock_wait).await;
         }
+        self.wait_left = self.wait_left.saturating_sub(begun.elapsed().saturating_sub(WORK_TIME));
         let cancelled = stamp.is_cancelled();
         drop(work);
         match answer {
@@ -200,11 +225,16 @@ impl Transaction {
     }
 
     /// A leaf may not have heard yet that a fence was lifted: it is asked again.
-    async fn ask_to_write(&self, partition: PartitionId, request: &LeafRequest) -> Result<LeafAnswer, LeavesError> {
+    async fn ask_to_write(
+        &self,
+        partition: PartitionId,
+        request: &LeafRequest,
+        lock_wait: Duration,
+    ) -> Result<LeafAnswer, LeavesError> {
         let options = &self.region.options;
         let begun = Instant::now();
         loop {
-            let answer = self.region.leaves.ask(partition, request, options.lock_wait + STEP_TIME, false).await;
+            let answer = self.region.leaves.ask(partition, request, lock_wait + STEP_TIME, false).await;
             let read_only = matches!(&answer, Ok(LeafAnswer::Refused(refusal)) if is_read_only(refusal));
             let state = self.region.catalog.state();
             let late = read_only && writable::refusal(&state, partition.database).is_none();

@@ -153,7 +153,7 @@ pub struct Mysql {
     pub max_connections: usize,
     /// The largest packet of a client.
     pub max_allowed_packet: Size,
-    /// How long a statement waits for a row lock (error 1205).
+    /// How long a statement waits for a row lock (error 1205), unless its session says otherwise.
     pub lock_wait_timeout: Span,
     /// How long a statement waits for a partition without a primary (error 9005).
     pub partition_wait: Span,

@@ -168,6 +168,8 @@ fn a_leaf_that_is_lost_is_replaced_and_removed_by_force() {
         assert!(done.contains("copy") && done.contains(&lost), "{done}");
         assert_eq!(database_state(&region), "online");
         assert_eq!(region.sql(0, "RESTORE REDUNDANCY ON app"), "", "nothing is missing");
+        let told = region.sql(0, "RESTORE REDUNDANCY ON app; SHOW WARNINGS");
+        assert!(told.contains("Nothing is ordered: no partition lacks a copy"), "{told}");
     });
     let removed = region.sql(0, &format!("REMOVE LEAF '{lost}' FORCE"));
     assert!(removed.ends_with("removed"), "{removed}");

@@ -9,8 +9,9 @@ use types::value::{DAY, number_prefix, parse_datetime, parse_time};
 
 use crate::error::{Error, Result};
 use crate::grammar::number_literal;
+use crate::octets;
 use crate::parse::hex_bytes;
-use crate::scalar::{Env, Function, Scalar, Ty};
+use crate::scalar::{Env, Function, STRAY, Scalar, Ty};
 
 /// Where names are looked up.
 pub(crate) trait Names {
@@ -58,7 +59,12 @@ fn typed(expr: &Expr, names: &dyn Names, env: &Env) -> Result<Typed> {
             let ty = Ty::of_datum(&value);
             Ok((Scalar::Literal(value), ty))
         }
-        Expr::BinaryOp { left, op, right } => operation(one(left)?, op, one(right)?, env),
+        Expr::BinaryOp { left, op, right } => {
+            let (first, second) = (one(left)?, one(right)?);
+            refuse_stray(left, &first, second.1)?;
+            refuse_stray(right, &second, first.1)?;
+            operation(first, op, second, env)
+        }
         Expr::UnaryOp { op: UnaryOperator::Not, expr } => call("not", vec![one(expr)?], env),
         Expr::IsNull(expr) => call("isnull", vec![one(expr)?], env),
         Expr::IsNotNull(expr) => call("not", vec![call("isnull", vec![one(expr)?], env)?], env),
@@ -71,6 +77,15 @@ fn typed(expr: &Expr, names: &dyn Names, env: &Env) -> Result<Typed> {
         Expr::Function(function) => function_call(function, names, env),
         Expr::Subquery(_) | Expr::InSubquery { .. } | Expr::Exists { .. } => Err(Error::unsupported("subqueries here")),
         other => Err(Error::unsupported(other.to_string().chars().take(60).collect::<String>())),
+    }
+}
+
+/// 1300 where a literal that is no UTF-8 is compared with text.
+fn refuse_stray(expr: &Expr, (value, _): &Typed, other: Ty) -> Result<()> {
+    let is_stray = matches!(expr, Expr::Function(call) if call.name.to_string().trim_matches('`') == STRAY);
+    match value {
+        Scalar::Literal(Datum::Bytes(bytes)) if is_stray && other == Ty::Text => Err(octets::invalid(bytes)),
+        _ => Ok(()),
     }
 }
 

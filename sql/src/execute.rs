@@ -121,6 +121,17 @@ fn note(error: Error) -> Vec<Warning> {
     vec![Warning { code: error.code, message: error.message }]
 }
 
+/// What a definition says and a table does not keep, each once: dumps repeat it for every column.
+fn not_kept<'a>(messages: impl Iterator<Item = &'a String>) -> Vec<Warning> {
+    let mut warnings: Vec<Warning> = Vec::new();
+    for message in messages {
+        if warnings.iter().all(|known| known.message != *message) {
+            warnings.push(Warning { code: 1618, message: message.clone() });
+        }
+    }
+    warnings
+}
+
 /// Writes rows of the schema.
 async fn write_schema(cluster: &Arc<dyn Cluster>, database: &str, writes: Vec<RowWrite>) -> Result<Vec<Written>> {
     let layout = Layout { table: TABLES, name: "tables".into(), fields: vec![], shard: vec![] };
@@ -171,7 +182,8 @@ async fn create_table(create: &CreateTable, session: &Session, cluster: &Arc<dyn
     // The definition is checked before an id is spent on it.
     let mut table = Table::create(TableId(0), create)?;
     table.id = new_id(cluster, &database).await?;
-    let warnings = create.ignored.iter().map(|message| Warning { code: 1618, message: message.clone() }).collect();
+    let of_columns = create.columns.iter().flat_map(|column| &column.ignored);
+    let warnings = not_kept(create.ignored.iter().chain(of_columns));
     put_new(cluster, &database, &table, create.if_not_exists, warnings).await
 }
 
@@ -219,7 +231,11 @@ async fn alter_table(
     if changes.iter().any(|change| matches!(change, AlterTable::AutoIncrement(_))) {
         cluster.allocate(&database, altered.id, 0, altered.auto_increment).await?;
     }
-    Ok(done(vec![]))
+    let added = changes.iter().filter_map(|change| match change {
+        AlterTable::AddColumn(column) => Some(&column.ignored),
+        _ => None,
+    });
+    Ok(done(not_kept(added.flatten())))
 }
 
 async fn drop_tables(

@@ -295,10 +295,18 @@ fn column_row(database: &str, table: &Table, at: usize, column: &Column) -> Vec<
     ]
 }
 
+/// The time with as many digits as a column keeps.
+fn current_timestamp(column: &Column) -> String {
+    match column.ty {
+        ColumnType::DateTime(fsp) | ColumnType::Timestamp(fsp) if fsp > 0 => format!("CURRENT_TIMESTAMP({fsp})"),
+        _ => "CURRENT_TIMESTAMP".into(),
+    }
+}
+
 fn default_text(column: &Column) -> Datum {
     match &column.default {
         None => Datum::Null,
-        Some(DefaultValue::Now) => text("CURRENT_TIMESTAMP"),
+        Some(DefaultValue::Now) => text(current_timestamp(column)),
         Some(DefaultValue::Value(value)) => text(value.to_string()),
     }
 }
@@ -308,15 +316,15 @@ fn key_mark(table: &Table, id: ColumnId) -> &'static str {
 }
 
 fn extra(column: &Column) -> String {
-    let mut parts = Vec::new();
+    let mut parts: Vec<String> = Vec::new();
     if column.auto_increment {
-        parts.push("auto_increment");
+        parts.push("auto_increment".into());
     }
     if column.default == Some(DefaultValue::Now) {
-        parts.push("DEFAULT_GENERATED");
+        parts.push("DEFAULT_GENERATED".into());
     }
     if column.on_update_now {
-        parts.push("on update CURRENT_TIMESTAMP");
+        parts.push(format!("on update {}", current_timestamp(column)));
     }
     parts.join(" ")
 }
@@ -722,12 +730,8 @@ pub fn create_table(table: &Table) -> String {
             if column.auto_increment {
                 line += " AUTO_INCREMENT";
             }
-            let fsp = match column.ty {
-                ColumnType::DateTime(fsp) | ColumnType::Timestamp(fsp) if fsp > 0 => format!("({fsp})"),
-                _ => String::new(),
-            };
             match &column.default {
-                Some(DefaultValue::Now) => line += &format!(" DEFAULT CURRENT_TIMESTAMP{fsp}"),
+                Some(DefaultValue::Now) => line += &format!(" DEFAULT {}", current_timestamp(column)),
                 Some(DefaultValue::Value(value @ Datum::Bytes(_))) => line += &format!(" DEFAULT {}", quote(value)),
                 Some(DefaultValue::Value(value)) => line += &format!(" DEFAULT {}", quote_text(&value.to_string())),
                 None if column.nullable && !matches!(column.ty, ColumnType::Text(_) | ColumnType::Blob(_)) => {
@@ -736,7 +740,7 @@ pub fn create_table(table: &Table) -> String {
                 None => {}
             }
             if column.on_update_now {
-                line += &format!(" ON UPDATE CURRENT_TIMESTAMP{fsp}");
+                line += &format!(" ON UPDATE {}", current_timestamp(column));
             }
             if !column.comment.is_empty() {
                 line += &format!(" COMMENT {}", quote_text(&column.comment));

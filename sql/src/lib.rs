@@ -13,6 +13,7 @@ mod info;
 pub mod layout;
 pub mod leaf;
 mod normalize;
+pub mod octets;
 pub mod parse;
 mod point;
 mod point_read;

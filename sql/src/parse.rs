@@ -95,7 +95,7 @@ fn without_comments(text: &str, tokens: &[Token]) -> String {
     String::from_utf8(clean).expect("tokens begin and end at characters")
 }
 
-fn is_word(token: &Token, word: &str) -> bool {
+pub(crate) fn is_word(token: &Token, word: &str) -> bool {
     matches!(&token.kind, Kind::Word(found) if found.eq_ignore_ascii_case(word))
 }
 
@@ -145,8 +145,33 @@ fn check_chains(tokens: &[Token]) -> Result<()> {
     Ok(())
 }
 
+/// Refuses UPDATE and DELETE of several tables by name: the general parser reads some of their forms alone.
+fn check_tables(tokens: &[Token]) -> Result<()> {
+    let (verb, ends) = match &tokens[0] {
+        first if is_word(first, "UPDATE") => ("UPDATE", &["SET"][..]),
+        first if is_word(first, "DELETE") => ("DELETE", &["WHERE", "ORDER", "LIMIT"][..]),
+        _ => return Ok(()),
+    };
+    let mut depth = 0;
+    for token in &tokens[1..] {
+        match &token.kind {
+            Kind::Symbol("(") => depth += 1,
+            Kind::Symbol(")") => depth -= 1,
+            // `DELETE t.* FROM t, u` as well.
+            Kind::Symbol("," | "*") if depth == 0 => {
+                return Err(Error::unsupported(format!("{verb} of several tables")));
+            }
+            Kind::Symbol(";") => break,
+            Kind::Word(_) if depth == 0 && ends.iter().any(|end| is_word(token, end)) => break,
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
 fn general(text: &str, tokens: &[Token]) -> Result<Statement> {
     check_chains(tokens)?;
+    check_tables(tokens)?;
     for words in [&["WITH", "ROLLUP"][..], &["LOCK", "IN", "SHARE", "MODE"], &["PROCEDURE", "ANALYSE"]] {
         if tokens.windows(words.len()).any(|window| window.iter().zip(words).all(|(token, word)| is_word(token, word)))
         {

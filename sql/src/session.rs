@@ -1,7 +1,7 @@
 //! What a connection carries from statement to statement: its database, variables, and what the last statement left.
 
 use std::collections::BTreeMap;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use types::Datum;
 
@@ -10,6 +10,9 @@ use crate::scalar::{SessionZone, Warning};
 
 /// The version that clients are told: they read features from its number.
 pub const VERSION: &str = "8.0.36-Perennial";
+
+/// `max_allowed_packet`, bytes: also the longest text that a function makes.
+pub(crate) const MAX_ALLOWED_PACKET: &str = "67108864";
 
 /// A connection's state.
 #[derive(Clone, Debug)]
@@ -65,7 +68,7 @@ const VARIABLES: &[(&str, &str)] = &[
     ("local_infile", "1"),
     ("lock_wait_timeout", "50"),
     ("lower_case_table_names", "0"),
-    ("max_allowed_packet", "67108864"),
+    ("max_allowed_packet", MAX_ALLOWED_PACKET),
     ("max_execution_time", "0"),
     ("net_buffer_length", "16384"),
     ("net_read_timeout", "30"),
@@ -203,6 +206,23 @@ impl Session {
         mode.contains("STRICT_TRANS_TABLES") || mode.contains("STRICT_ALL_TABLES")
     }
 
+    /// How long a statement waits for row locks, where the session has said so.
+    pub fn lock_wait(&self) -> Option<Duration> {
+        self.seconds("innodb_lock_wait_timeout")
+    }
+
+    /// How long a statement waits for definitions that others use or change, where the session has said so.
+    pub fn definition_wait(&self) -> Option<Duration> {
+        self.seconds("lock_wait_timeout")
+    }
+
+    fn seconds(&self, name: &str) -> Option<Duration> {
+        match self.variables.get(name) {
+            Some(Datum::Int(seconds)) => u64::try_from(*seconds).ok().map(Duration::from_secs),
+            _ => None,
+        }
+    }
+
     /// The time zone of TIMESTAMPs.
     pub fn zone(&self) -> SessionZone {
         let name = self.variable("time_zone").unwrap_or(Datum::Null).to_string();
@@ -238,6 +258,11 @@ fn checked(name: &str, value: Datum) -> Result<Datum> {
             "0" | "OFF" | "FALSE" => Ok(Datum::Int(0)),
             _ => Err(wrong()),
         },
+        "innodb_lock_wait_timeout" | "lock_wait_timeout" => {
+            let most = if name == "lock_wait_timeout" { 31_536_000 } else { 1_073_741_824 };
+            let seconds = text.parse().ok().filter(|seconds| (1..=most).contains(seconds));
+            seconds.map(Datum::Int).ok_or_else(wrong)
+        }
         "time_zone" => SessionZone::parse(&text).map(|_| Datum::Text(text)),
         "tx_isolation" | "transaction_isolation" => match text.to_ascii_uppercase().as_str() {
             "READ-COMMITTED" => Ok(Datum::Text("READ-COMMITTED".into())),
@@ -297,8 +322,24 @@ mod tests {
         assert_eq!(set("time_zone", "Mars/Base"), Err(1298));
         assert_eq!(set("tx_isolation", "REPEATABLE-READ"), Err(1235));
         assert_eq!(set("sql_mode", "ANSI_QUOTES"), Err(1235));
+        assert_eq!(set("innodb_lock_wait_timeout", "0"), Err(1231));
+        assert_eq!(set("innodb_lock_wait_timeout", "1073741825"), Err(1231));
+        assert_eq!(set("innodb_lock_wait_timeout", "1.5"), Err(1231));
+        assert_eq!(set("lock_wait_timeout", "31536001"), Err(1231));
         assert!(!session.autocommit());
         session.set_variable("autocommit", None).unwrap();
         assert!(session.autocommit() && session.strict());
+    }
+
+    #[test]
+    fn waits_are_the_sessions_once_it_has_set_them() {
+        let mut session = Session::new(1, "u", "h");
+        assert_eq!((session.lock_wait(), session.definition_wait()), (None, None));
+        session.set_variable("innodb_lock_wait_timeout", Some(Datum::Int(1_073_741_824))).unwrap();
+        session.set_variable("lock_wait_timeout", Some(Datum::Int(2))).unwrap();
+        assert_eq!(session.lock_wait(), Some(Duration::from_secs(1_073_741_824)));
+        assert_eq!(session.definition_wait(), Some(Duration::from_secs(2)));
+        session.set_variable("innodb_lock_wait_timeout", None).unwrap();
+        assert_eq!(session.lock_wait(), None);
     }
 }

@@ -88,6 +88,8 @@ pub struct ColumnClause {
     pub primary_key: bool,
     /// `COMMENT`.
     pub comment: String,
+    /// What was written and is not kept, for warnings.
+    pub ignored: Vec<String>,
 }
 
 /// `CREATE TABLE`.
@@ -508,8 +510,6 @@ pub enum Statement {
     Begin {
         /// Whether writes are refused.
         read_only: bool,
-        /// `WITH CONSISTENT SNAPSHOT`.
-        snapshot: bool,
     },
     /// `COMMIT`.
     Commit,

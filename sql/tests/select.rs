@@ -31,6 +31,16 @@ fn check(cases: &[(&str, &str)]) {
 }
 
 #[test]
+fn texts_are_as_long_as_a_packet_at_most() {
+    let mut client = Client::new(SETUP);
+    assert_eq!(client.line("SELECT LENGTH(REPEAT('x', 17000000))"), "17000000");
+    assert_eq!(client.line("SELECT REPEAT('x', @@max_allowed_packet + 1) IS NULL"), "1");
+    let warnings = client.warnings();
+    let expected = "1301 Result of repeat() was larger than max_allowed_packet (67108864) - truncated";
+    assert!(!warnings.is_empty() && warnings.iter().all(|warning| warning == expected), "{warnings:?}");
+}
+
+#[test]
 fn plain_queries() {
     check(&[
         ("SELECT id, name FROM t WHERE id = 2", "2|two"),

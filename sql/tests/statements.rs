@@ -61,6 +61,11 @@ fn what_is_not_supported_is_named() {
         ("CREATE TABLE t (a INT, FOREIGN KEY (a) REFERENCES u (b))", "foreign keys and CHECK constraints"),
         ("CREATE TABLE t AS SELECT 1", "CREATE TABLE … SELECT"),
         ("LOAD DATA INFILE 'f' INTO TABLE t", "LOAD DATA without LOCAL"),
+        ("UPDATE a, b SET a.x = 1 WHERE a.id = b.id", "UPDATE of several tables"),
+        ("DELETE a FROM a, b WHERE a.id = b.id", "DELETE of several tables"),
+        ("DELETE a, b FROM a JOIN b ON a.id = b.id", "DELETE of several tables"),
+        ("DELETE a.* FROM a, b", "DELETE of several tables"),
+        ("DELETE FROM a, b USING a, b WHERE a.id = b.id", "DELETE of several tables"),
         ("GRANT SELECT ON d.* TO u", "GRANT of SELECT alone; grant ALL on the database"),
     ] {
         assert_eq!(
@@ -69,6 +74,24 @@ fn what_is_not_supported_is_named() {
             "{text}"
         );
     }
+}
+
+#[test]
+fn a_transaction_does_not_read_at_one_moment() {
+    for text in [
+        "START TRANSACTION WITH CONSISTENT SNAPSHOT",
+        "START TRANSACTION READ ONLY, WITH CONSISTENT SNAPSHOT",
+        "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ WRITE",
+        "START TRANSACTION /*!40100 WITH CONSISTENT SNAPSHOT */",
+    ] {
+        let message = error(text);
+        assert!(
+            message.starts_with("1235 42000 ") && message.contains("'WITH CONSISTENT SNAPSHOT': START"),
+            "{message}"
+        );
+    }
+    assert_eq!(parse("START TRANSACTION READ ONLY"), Ok(Statement::Begin { read_only: true }));
+    assert_eq!(parse("START TRANSACTION"), Ok(Statement::Begin { read_only: false }));
 }
 
 #[test]
@@ -103,6 +126,15 @@ fn tables_are_read_in_full() {
     assert_eq!(table.columns[1].default, Some(DefaultClause::Value(Datum::Int(1))));
     assert_eq!(table.columns[2].default, Some(DefaultClause::Value(Datum::Decimal(Decimal::parse("-1.50").unwrap()))));
     assert_eq!(table.columns[3].default, Some(DefaultClause::Now));
+}
+
+#[test]
+fn integers_have_mysqls_synonyms() {
+    let text = "CREATE TABLE t (a INT1, b INT2, c INT3 UNSIGNED, d MIDDLEINT, e INT4, f INT8 UNSIGNED)";
+    let Ok(Statement::CreateTable(table)) = parse(text) else { panic!("{:?}", parse(text)) };
+    let types: Vec<String> = table.columns.iter().map(|column| column.ty.to_string()).collect();
+    let expected = ["tinyint", "smallint", "mediumint unsigned", "mediumint", "int", "bigint unsigned"];
+    assert_eq!(types, expected);
 }
 
 #[test]
@@ -147,12 +179,18 @@ fn leaves_and_moves_are_read_in_every_spelling() {
         ("ADD LEAF 'h:1' INTO GROUP OWN", leaf(LeafChange::Add { group: Some(LeafGroup::Own) }, here)),
         ("REMOVE LEAF 'h:1'", leaf(LeafChange::Remove { force: false, kill: false, no_wait: false }, here)),
         ("REMOVE LEAF 'h:1' FORCE NOWAIT", leaf(LeafChange::Remove { force: true, kill: false, no_wait: true }, here)),
+        ("REMOVE LEAF 'h:1' NOWAIT FORCE", leaf(LeafChange::Remove { force: true, kill: false, no_wait: true }, here)),
+        (
+            "REMOVE LEAF 'h:1' NOWAIT KILL FORCE",
+            leaf(LeafChange::Remove { force: true, kill: true, no_wait: true }, here),
+        ),
         ("DETACH LEAF 'h:1' KILL FORCE", leaf(LeafChange::Detach { force: true, kill: true }, here)),
         ("DETACH LEAF 'h:1' FORCE KILL", leaf(LeafChange::Detach { force: true, kill: true }, here)),
         ("ATTACH LEAF 'h:1'", leaf(LeafChange::Attach { rebalance: true }, here)),
         ("ATTACH LEAF ALL NO REBALANCE", leaf(LeafChange::Attach { rebalance: false }, None)),
         ("REBALANCE ALL DATABASES", move_of(None, RebalanceAim::Balance, false, false, false)),
         ("REBALANCE ALL DATABASES FULL KILL NOWAIT", move_of(None, RebalanceAim::Full, true, false, true)),
+        ("REBALANCE ALL DATABASES NOWAIT KILL", move_of(None, RebalanceAim::Balance, true, false, true)),
         ("EXPLAIN REBALANCE ALL DATABASES KILL", move_of(None, RebalanceAim::Balance, true, true, false)),
         ("REBALANCE PARTITIONS ON d FULL KILL NOWAIT", move_of(Some("d"), RebalanceAim::Full, true, false, true)),
         ("EXPLAIN REBALANCE PARTITIONS ON `d`", move_of(Some("d"), RebalanceAim::Balance, false, true, false)),

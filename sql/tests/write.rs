@@ -2,6 +2,7 @@
 
 mod support;
 
+use perennial_sql::octets::statement_text;
 use support::Client;
 
 const SETUP: &str = "
@@ -53,6 +54,41 @@ fn values_that_do_not_fit_are_refused_or_cut() {
     client.line("SET sql_mode = ''");
     assert_eq!(client.line("INSERT INTO t (id, a) VALUES (2, 'also too long')"), "ok 1");
     assert_eq!(client.line("SELECT a FROM t WHERE id = 2"), "also ");
+}
+
+#[test]
+fn literals_may_hold_any_bytes() {
+    let mut client = Client::new(
+        "CREATE TABLE b (id INT PRIMARY KEY, v BLOB, a VARCHAR(9)); CREATE TABLE k (k VARBINARY(9) PRIMARY KEY, n INT)",
+    );
+    let mut line = |bytes: &[u8]| match statement_text(bytes) {
+        Ok(text) => client.line(&text),
+        Err(error) => format!("{} {error}", error.code),
+    };
+    let rows = b"INSERT INTO b VALUES (1, '\0\xff', 'x'), (2, _binary'\xfe', NULL), (3, _binary'a', _binary'b')";
+    assert_eq!(line(rows), "ok 3");
+    assert_eq!(line(b"SELECT id, HEX(v), a FROM b ORDER BY id"), "1|00FF|x ; 2|FE|NULL ; 3|61|b");
+    assert_eq!(line(b"UPDATE b SET v = '\xc3' WHERE v = ('\0\xff')"), "ok 1");
+    assert_eq!(line(b"SELECT id FROM b WHERE v IN ('\xfe', '\xc3') ORDER BY id"), "1 ; 2");
+    assert_eq!(line(b"INSERT INTO k VALUES ('\xff\x01', 1)"), "ok 1");
+    assert_eq!(line(b"SELECT n FROM k WHERE k = '\xff\x01'"), "1");
+    assert_eq!(line(b"DELETE FROM k WHERE k = '\xff\x01'"), "ok 1");
+    let into_text = line(b"INSERT INTO b VALUES (4, 'x', '\xff')");
+    assert_eq!(into_text, "1366 Incorrect string value: '\\xFF' for column 'a' at row 1");
+    for text in [
+        &b"SELECT '\xff'"[..],
+        b"SELECT _utf8mb4'\xff'",
+        b"SELECT CONCAT('\xff')",
+        b"SELECT id FROM b WHERE a = '\xff'",
+        b"SELECT id FROM b WHERE id = 1 AND a > '\xff'",
+        b"SELECT id FROM b WHERE '\xff' IN ('a', 'b')",
+        b"DELETE FROM b WHERE a = '\xff'",
+        b"UPDATE b SET a = CONCAT(a, '\xff')",
+    ] {
+        let refused = line(text);
+        assert!(refused.starts_with("1300 Invalid utf8mb4 character string: '\\xFF'"), "{text:?}: {refused}");
+    }
+    assert_eq!(line(b"SELECT COUNT(*) FROM b"), "3");
 }
 
 #[test]
@@ -171,12 +207,34 @@ fn columns_are_added_without_rewriting_rows() {
 }
 
 #[test]
+fn a_collation_that_is_not_kept_is_told() {
+    let mut client = Client::new(SETUP);
+    let general =
+        "1618 Collation 'utf8mb4_general_ci' is not implemented yet: strings are compared as by 'utf8mb4_bin'";
+    let create = "CREATE TABLE n (a VARCHAR(5) COLLATE utf8mb4_general_ci, b TEXT CHARACTER SET utf8mb4 COLLATE utf8mb4_general_ci)";
+    assert_eq!(client.line(create), "ok 0");
+    assert_eq!(client.warnings(), [general]);
+    assert_eq!(client.line("ALTER TABLE n ADD c VARCHAR(5) CHARACTER SET latin1, ADD d INT"), "ok 0");
+    assert_eq!(client.warnings(), ["1618 Character set 'latin1' is not kept: texts are utf8mb4"]);
+    assert_eq!(client.line("CREATE TABLE o (a VARCHAR(5) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin)"), "ok 0");
+    assert_eq!(client.warnings(), [] as [&str; 0]);
+    assert_eq!(client.line("CREATE TABLE q (a INT) DEFAULT CHARSET = utf8mb4 COLLATE = utf8mb4_general_ci"), "ok 0");
+    assert_eq!(client.warnings(), [general]);
+}
+
+#[test]
 fn tables_describe_themselves() {
     let mut client = Client::new(SETUP);
     assert_eq!(
         client.line("DESCRIBE t"),
         "id|int|NO|PRI|NULL| ; a|varchar(5)|YES||NULL| ; n|int|NO||7| ; at|timestamp|YES||NULL|on update CURRENT_TIMESTAMP"
     );
+    client.line("CREATE TABLE m (a DATETIME(3) DEFAULT NOW(3), b TIMESTAMP(6) NULL DEFAULT NOW(6) ON UPDATE NOW(6))");
+    assert_eq!(
+        client.line("DESCRIBE m"),
+        "a|datetime(3)|YES||CURRENT_TIMESTAMP(3)|DEFAULT_GENERATED ; b|timestamp(6)|YES||CURRENT_TIMESTAMP(6)|DEFAULT_GENERATED on update CURRENT_TIMESTAMP(6)"
+    );
+    assert_eq!(client.line("DROP TABLE m"), "ok 0");
     let text = client.line("SHOW CREATE TABLE c");
     let create = text.strip_prefix("c|").unwrap().replace("`c`", "`c2`");
     assert_eq!(client.line(&create), "ok 0", "{create}");

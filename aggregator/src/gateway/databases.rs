@@ -174,6 +174,7 @@ fn set_options(options: &mut Options, given: &[DatabaseOption]) -> Result<()> {
             "guard" => return Err(Error::new(1231, "Option 'guard' is 'lenient' or 'strict'")),
             "async_failover_after" if text == "never" => options.async_failover_after_millis = None,
             "async_failover_after" => options.async_failover_after_millis = Some(millis()?),
+            "upload_lag_limit" => return Err(Error::unsupported("database option upload_lag_limit")),
             _ => return Err(Error::new(1231, format!("There is no database option '{name}'"))),
         }
     }
@@ -221,5 +222,16 @@ mod tests {
         assert_eq!(size_bytes("10GiB"), Some(10 << 30));
         assert_eq!(size_bytes("4096"), Some(4096));
         assert_eq!(size_bytes("much"), None);
+    }
+
+    #[test]
+    fn options_that_are_not_there_yet_are_named() {
+        let mut options = Options::default();
+        let mut refused = |name: &str| {
+            let given = DatabaseOption { name: name.into(), value: Datum::Int(1) };
+            set_options(&mut options, &[given]).expect_err(name).code
+        };
+        assert_eq!(refused("upload_lag_limit"), 1235);
+        assert_eq!(refused("nonsense"), 1231);
     }
 }

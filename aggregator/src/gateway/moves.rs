@@ -16,6 +16,7 @@ use types::{Datum, NodeId, PartitionId};
 
 use super::answer::table;
 use super::databases::refused;
+use super::divergence::with_troubles;
 use super::replication::columns;
 use super::shows::{count, sheet, text};
 use super::users::may_use;
@@ -186,7 +187,20 @@ pub async fn rebalance(region: &Arc<Region>, statement: &Rebalance, progress: &P
             rows.push(row(&state, planned.partition, step, [done.clone(), size, Datum::Null]));
         }
     }
-    Ok(table(columns(&NAMES), rows))
+    let note = rows.is_empty().then(|| nothing_to_do(aim).to_owned());
+    Ok(with_troubles(table(columns(&NAMES), rows), note.into_iter().collect()))
+}
+
+/// An empty answer could also mean that nothing was understood.
+fn nothing_to_do(aim: Aim) -> &'static str {
+    match aim {
+        Aim::Restore => {
+            "Nothing is ordered: no partition lacks a copy that a leaf could hold; SHOW REBALANCE STATUS shows what is under way"
+        }
+        Aim::Balance | Aim::Full => {
+            "Nothing is ordered: no partition can be placed better; SHOW REBALANCE STATUS shows what is under way"
+        }
+    }
 }
 
 fn told(state: &State, planned: PlannedMove) -> (PlannedMove, Vec<Step>) {

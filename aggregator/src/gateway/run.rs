@@ -18,7 +18,7 @@ use crate::bond::{Alone, Bond};
 use crate::definitions::CHANGED;
 use crate::mysql::{Column, ResultSink, SqlError};
 use crate::rows::{Definitions, StatementRows};
-use crate::transaction::{ROLLED_BACK, Transaction, is_repeatable};
+use crate::transaction::{ROLLED_BACK, Transaction, Waits, is_repeatable};
 
 /// How often a statement is planned before it is given up: definitions change all the time.
 const PLANS: usize = 10;
@@ -166,11 +166,21 @@ impl ClientSession {
     }
 
     async fn begin_statement(&mut self, transaction: &Arc<Mutex<Transaction>>) -> Result<()> {
-        let begun = transaction.lock().await.begin_statement();
+        let mut open = transaction.lock().await;
+        open.set_waits(self.waits());
+        let begun = open.begin_statement();
+        drop(open);
         if begun.is_err() {
             self.roll_back().await;
         }
         begun
+    }
+
+    /// As the session has set it, or else as the configuration says.
+    fn waits(&self) -> Waits {
+        let usual = self.region.options.lock_wait;
+        let definitions = self.variables.definition_wait().unwrap_or(usual);
+        Waits { rows: self.variables.lock_wait().unwrap_or(usual), definitions }
     }
 
     /// A statement outside of BEGIN is committed before its answer is sent.
@@ -284,7 +294,7 @@ impl ClientSession {
         for name in names {
             let named = self.region.catalog.state().database_named(&name).map(|(id, _)| id);
             let Some(id) = named else { continue };
-            held.push(Bond::lock(&self.region, id).await?);
+            held.push(Bond::lock(&self.region, id, self.waits().definitions).await?);
         }
         Ok(held)
     }

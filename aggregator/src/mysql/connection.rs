@@ -4,6 +4,7 @@
 //! quits or leaves, is idle too long, breaks the framing, fails to log in, was killed, or the server stops; where
 //! the client can still understand it, it is told why.
 
+use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -332,11 +333,11 @@ impl<'a> Connection<'a> {
     }
 
     async fn query(&mut self, text: &[u8]) -> Result<(), End> {
-        let text = match sql_text(text) {
+        let text = match statement_text(text) {
             Ok(text) => text,
             Err(error) => return self.answer(Err(error)).await,
         };
-        let query = Query { text, multi_statements: self.multi_statements };
+        let query = Query { text: &text, multi_statements: self.multi_statements };
         let mut sink = Sink::new(self.socket, self.client.capabilities, RowFormat::Text, self.session.status());
         let result = self.session.query(query, &mut sink).await;
         Ok(sink.finish(result).await?)
@@ -392,9 +393,9 @@ impl<'a> Connection<'a> {
 
     /// Puts the whole answer into the buffer, or nothing.
     async fn try_prepare(&mut self, text: &[u8]) -> Result<(), SqlError> {
-        let text = sql_text(text)?;
+        let text = statement_text(text)?;
         let id = self.statements.next_id()?;
-        let prepared = self.session.prepare(id, text).await?;
+        let prepared = self.session.prepare(id, &text).await?;
         let counts = (u16::try_from(prepared.parameters.len()), u16::try_from(prepared.columns.len()));
         let (Ok(parameters), Ok(columns)) = counts else {
             self.session.close_statement(id).await;
@@ -455,12 +456,17 @@ impl<'a> Connection<'a> {
     }
 }
 
-/// Statements and names are UTF-8, whatever collation the client named.
+/// Names are UTF-8, whatever collation the client named.
 fn sql_text(bytes: &[u8]) -> Result<&str, SqlError> {
     std::str::from_utf8(bytes).map_err(|error| {
         let start = error.valid_up_to();
         let sample: String = bytes[start..].iter().take(6).map(|byte| format!("\\x{byte:02X}")).collect();
-        let message = format!("Invalid utf8mb4 character string: '{sample}'; statements are sent in utf8mb4");
+        let message = format!("Invalid utf8mb4 character string: '{sample}'; names are sent in utf8mb4");
         SqlError::new(error::INVALID_CHARACTER_STRING, message)
     })
+}
+
+/// Statements are UTF-8 as well, but for the bytes in string literals.
+fn statement_text(bytes: &[u8]) -> Result<Cow<'_, str>, SqlError> {
+    sql::octets::statement_text(bytes).map_err(|error| SqlError::new(error.code, error.message))
 }

@@ -35,6 +35,9 @@ def check_statements(connection):
         check_types(cursor.fetchall(), "text")
         cursor.execute("INSERT INTO t")
         equal((cursor.rowcount, cursor.lastrowid), (3, 7))
+        # The driver writes them into the statement as they are.
+        cursor.execute("INSERT INTO t VALUES (%s, %s)", (1, b"\x00\xff\xc3'\\"))
+        equal(cursor.rowcount, 3)
         refused(1213, cursor.execute, "FAIL 1213")
         cursor.execute(f"LOAD DATA LOCAL INFILE '{ROWS}' INTO TABLE t")
         equal(cursor.rowcount, 200_000)

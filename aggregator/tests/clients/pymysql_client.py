@@ -50,6 +50,8 @@ with connection.cursor() as cursor:
     equal(cursor.execute("INSERT INTO t"), 3)
     equal((cursor.lastrowid, cursor.rowcount, cursor.warning_count), (7, 3, 1))
 
+    equal(cursor.execute("INSERT INTO t VALUES (%s, %s)", (1, b"\x00\xff\xc3'\\")), 3)
+
     cursor.execute("SELECT ONE; INSERT INTO t; SELECT * FROM numbers 2; SELECT TWO")
     equal(cursor.fetchall(), (("value of ONE",),))
     equal(cursor.nextset(), True)

@@ -20,8 +20,8 @@ impl Parser<'_> {
                 let group = self.words(&["INTO", "GROUP"]).then(|| self.leaf_group()).transpose()?;
                 LeafChange::Add { group }
             } else {
-                let (force, kill) = self.force_and_kill();
-                LeafChange::Remove { force, kill, no_wait: self.word("NOWAIT") }
+                let [force, kill, no_wait] = self.flags(["FORCE", "KILL", "NOWAIT"]);
+                LeafChange::Remove { force, kill, no_wait }
             };
             return Ok(Statement::Leaf { change, address });
         }
@@ -37,7 +37,7 @@ impl Parser<'_> {
     pub(super) fn detach(&mut self) -> Result<Statement> {
         if self.word("LEAF") {
             let address = Some(self.node_address()?);
-            let (force, kill) = self.force_and_kill();
+            let [force, kill] = self.flags(["FORCE", "KILL"]);
             return Ok(Statement::Leaf { change: LeafChange::Detach { force, kill }, address });
         }
         self.expect_words(&["DATABASE"])?;
@@ -61,14 +61,13 @@ impl Parser<'_> {
         Ok(Statement::Aggregator { change: AggregatorChange::Promote, address })
     }
 
-    /// FORCE and KILL, in any order.
-    fn force_and_kill(&mut self) -> (bool, bool) {
-        let (mut force, mut kill) = (false, false);
-        while let Some(word) = self.one_of(&["FORCE", "KILL"]) {
-            force |= word == "FORCE";
-            kill |= word == "KILL";
+    /// Which of these words follow, in any order.
+    fn flags<const N: usize>(&mut self, words: [&str; N]) -> [bool; N] {
+        let mut found = [false; N];
+        while let Some(at) = words.iter().position(|word| self.word(word)) {
+            found[at] = true;
         }
-        (force, kill)
+        found
     }
 
     pub(super) fn rebalance_or_restore(&mut self, first: &str) -> Result<Statement> {
@@ -96,9 +95,9 @@ impl Parser<'_> {
             self.expect_words(&["PARTITIONS", "ON"])?;
             Some(self.name()?)
         };
-        let (full, kill) = (self.word("FULL"), self.word("KILL"));
+        let [full, kill, no_wait] = self.flags(["FULL", "KILL", "NOWAIT"]);
         let aim = if full { RebalanceAim::Full } else { RebalanceAim::Balance };
-        Ok(Statement::Rebalance(Rebalance { database, aim, kill, explain, no_wait: self.word("NOWAIT") }))
+        Ok(Statement::Rebalance(Rebalance { database, aim, kill, explain, no_wait }))
     }
 
     fn restore_redundancy(&mut self, explain: bool) -> Result<Statement> {

@@ -23,6 +23,7 @@ impl Parser<'_> {
             auto_increment: false,
             primary_key: false,
             comment: String::new(),
+            ignored: vec![],
         };
         while self.column_attribute(&mut column)? {}
         Ok(column)
@@ -49,6 +50,7 @@ impl Parser<'_> {
         } else if self.words(&["CHARACTER", "SET"]) || self.one_of(&["CHARSET", "COLLATE"]).is_some() {
             let name = self.name_or_string()?;
             check_charset(&name)?;
+            column.ignored.extend(charset_note(&name));
         } else if self.one_of(&["REFERENCES", "CHECK", "CONSTRAINT"]).is_some() {
             return Err(Error::unsupported("foreign keys and CHECK constraints"));
         } else if self.one_of(&["GENERATED", "AS"]).is_some() {
@@ -105,11 +107,11 @@ impl Parser<'_> {
     fn column_type(&mut self) -> Result<ColumnType> {
         let word = self.name()?.to_ascii_uppercase();
         let ty = match word.as_str() {
-            "TINYINT" => return self.tiny_int(),
-            "SMALLINT" => return self.int(IntWidth::Small),
-            "MEDIUMINT" => return self.int(IntWidth::Medium),
-            "INT" | "INTEGER" => return self.int(IntWidth::Int),
-            "BIGINT" => return self.int(IntWidth::Big),
+            "TINYINT" | "INT1" => return self.tiny_int(),
+            "SMALLINT" | "INT2" => return self.int(IntWidth::Small),
+            "MEDIUMINT" | "INT3" | "MIDDLEINT" => return self.int(IntWidth::Medium),
+            "INT" | "INTEGER" | "INT4" => return self.int(IntWidth::Int),
+            "BIGINT" | "INT8" => return self.int(IntWidth::Big),
             "BOOL" | "BOOLEAN" => ColumnType::Bool,
             "DECIMAL" | "NUMERIC" | "DEC" | "FIXED" => return self.decimal(),
             "FLOAT" => return self.float(),
@@ -233,7 +235,7 @@ impl Parser<'_> {
 }
 
 /// Character sets and collations that mean what Perennial does: UTF-8, compared byte by byte. Others are accepted by
-/// name only where they are spellings of it; a case-insensitive one is noted by the caller.
+/// name only where they are spellings of it; what that changes is noted.
 pub(super) fn check_charset(name: &str) -> Result<()> {
     let name = name.to_ascii_lowercase();
     let known = ["utf8", "utf8mb3", "utf8mb4", "binary", "ascii", "latin1"];
@@ -241,6 +243,17 @@ pub(super) fn check_charset(name: &str) -> Result<()> {
         return Ok(());
     }
     Err(Error::new(1115, format!("Unknown character set: '{name}'")))
+}
+
+/// What is to be said of a character set or collation that is accepted and not kept.
+pub(super) fn charset_note(name: &str) -> Option<String> {
+    let lower = name.to_ascii_lowercase();
+    if lower.contains("_ci") {
+        return Some(format!("Collation '{name}' is not implemented yet: strings are compared as by 'utf8mb4_bin'"));
+    }
+    let charset = lower.split('_').next().unwrap_or_default();
+    let is_kept = ["utf8mb4", "utf8mb3", "utf8"].contains(&charset);
+    (!is_kept).then(|| format!("Character set '{charset}' is not kept: texts are utf8mb4"))
 }
 
 /// A number as MySQL types it: an integer, a decimal if it has a point, a double if it has an exponent.

@@ -122,15 +122,15 @@ impl Parser<'_> {
 
     pub(super) fn begin(&mut self) -> Result<Statement> {
         self.word("WORK");
-        Ok(Statement::Begin { read_only: false, snapshot: false })
+        Ok(Statement::Begin { read_only: false })
     }
 
     pub(super) fn start_transaction(&mut self) -> Result<Statement> {
         self.expect_words(&["TRANSACTION"])?;
-        let (mut read_only, mut snapshot) = (false, false);
+        let mut read_only = false;
         while !self.at_end() {
             if self.words(&["WITH", "CONSISTENT", "SNAPSHOT"]) {
-                snapshot = true;
+                return Err(no_snapshot());
             } else if self.words(&["READ", "ONLY"]) {
                 read_only = true;
             } else if !self.words(&["READ", "WRITE"]) {
@@ -140,7 +140,7 @@ impl Parser<'_> {
                 break;
             }
         }
-        Ok(Statement::Begin { read_only, snapshot })
+        Ok(Statement::Begin { read_only })
     }
 
     pub(super) fn end_transaction(&mut self, statement: Statement) -> Result<Statement> {
@@ -223,4 +223,14 @@ impl Parser<'_> {
         }
         Err(self.unexpected())
     }
+}
+
+/// 1235: reads of a transaction would have to be at one moment, and each statement's are at its own.
+fn no_snapshot() -> Error {
+    Error::new(
+        1235,
+        "This version of Perennial doesn't yet support 'WITH CONSISTENT SNAPSHOT': START TRANSACTION alone begins a READ \
+         COMMITTED transaction, in which each statement reads at a moment of its own; one SELECT reads all its tables at \
+         the same moment",
+    )
 }

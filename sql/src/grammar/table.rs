@@ -1,7 +1,7 @@
 //! CREATE TABLE, ALTER TABLE, TRUNCATE.
 
 use super::Parser;
-use super::column::check_charset;
+use super::column::{charset_note, check_charset};
 use crate::error::{Error, Result};
 use crate::statement::{AlterTable, CreateTable, Statement};
 
@@ -126,11 +126,7 @@ impl Parser<'_> {
                 self.symbol("=");
                 let name = self.name_or_string()?;
                 check_charset(&name)?;
-                if name.to_ascii_lowercase().contains("_ci") {
-                    table.ignored.push(format!(
-                        "Collation '{name}' is not implemented yet: strings are compared as by 'utf8mb4_bin'"
-                    ));
-                }
+                table.ignored.extend(charset_note(&name));
                 continue;
             }
             if default {

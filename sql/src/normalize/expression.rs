@@ -1,5 +1,6 @@
 //! Expressions, as values and as conditions.
 
+use bytes::Bytes;
 use datafusion::sql::sqlparser::ast::{
     BinaryOperator, CaseWhen, CeilFloorKind, DataType, DateTimeField, ExactNumberInfo, Expr, TrimWhereField,
     UnaryOperator, Value,
@@ -10,7 +11,9 @@ use super::call::case;
 use super::query::count_of;
 use super::{Normalizer, call, constant, ident, null, number, row_variable, text};
 use crate::error::{Error, Result};
+use crate::octets;
 use crate::parse::hex_bytes;
+use crate::scalar::STRAY;
 
 type Operator = BinaryOperator;
 
@@ -66,7 +69,7 @@ impl Normalizer<'_> {
                 }
                 self.value(*expr)
             }
-            Expr::Prefixed { prefix, value } if prefix.value.starts_with('_') => self.value(*value),
+            Expr::Prefixed { prefix, value } if prefix.value.starts_with('_') => introduced(&prefix.value, *value),
             Expr::TypedString(typed) => {
                 let value = text(typed.value.into_string().unwrap_or_default());
                 match typed.data_type {
@@ -208,7 +211,23 @@ impl Normalizer<'_> {
                 pairs.map(|(left, right)| self.compare(left, Operator::Eq, right)).collect::<Result<_>>()?;
             return Ok(balanced(parts, &Operator::And));
         }
-        Ok(binary(self.value(left)?, op, self.value(right)?))
+        Ok(binary(self.operand(left)?, op, self.operand(right)?))
+    }
+
+    /// One side of a comparison: with bytes, a literal that is no UTF-8 compares as well.
+    fn operand(&mut self, expr: Expr) -> Result<Expr> {
+        match stray_bytes(&expr) {
+            Some(bytes) => Ok(call(STRAY, vec![constant(&Datum::Bytes(bytes))])),
+            None => self.value(expr),
+        }
+    }
+
+    /// What is put into a column: whether that takes bytes is for the column to say.
+    pub(crate) fn cell(&mut self, expr: Expr) -> Result<Expr> {
+        match stray_bytes(&expr) {
+            Some(bytes) => Ok(constant(&Datum::Bytes(bytes))),
+            None => self.value(expr),
+        }
     }
 
     fn any_of(&mut self, expr: Expr, list: Vec<Expr>) -> Result<Expr> {
@@ -400,6 +419,50 @@ fn is_condition(expr: &Expr) -> bool {
         | Expr::Like { .. }
         | Expr::RLike { .. } => true,
         _ => false,
+    }
+}
+
+/// The bytes of a literal behind the name of its character set, and whether they are written as digits.
+fn introduced_bytes(value: &Expr) -> Result<(Bytes, bool)> {
+    let Expr::Value(value) = value else { return Err(Error::unsupported(shortened(value))) };
+    match &value.value {
+        Value::HexStringLiteral(digits) => {
+            hex_bytes(digits).map(|bytes| (bytes, true)).ok_or_else(|| Error::syntax(digits, 1))
+        }
+        Value::SingleQuotedString(text) | Value::DoubleQuotedString(text) => Ok((Bytes::from(text.clone()), false)),
+        other => Err(Error::unsupported(format!("literal {other}"))),
+    }
+}
+
+/// Names of UTF-8 before a literal.
+fn is_utf8(charset: &str) -> bool {
+    ["_utf8mb4", "_utf8mb3", "_utf8"].iter().any(|name| charset.eq_ignore_ascii_case(name))
+}
+
+/// A literal behind the name of its character set.
+fn introduced(charset: &str, value: Expr) -> Result<Expr> {
+    let (bytes, as_digits) = introduced_bytes(&value)?;
+    if charset.eq_ignore_ascii_case("_binary") {
+        return Ok(constant(&Datum::Bytes(bytes)));
+    }
+    if as_digits && !bytes.is_ascii() && !is_utf8(charset) {
+        return Err(Error::unsupported(format!("literals in {}", &charset[1..])));
+    }
+    match std::str::from_utf8(&bytes) {
+        Ok(found) => Ok(text(found)),
+        Err(_) => Err(octets::invalid(&bytes)),
+    }
+}
+
+/// The bytes of a literal that was meant as text and is no UTF-8.
+fn stray_bytes(expr: &Expr) -> Option<Bytes> {
+    match expr {
+        Expr::Nested(inner) => stray_bytes(inner),
+        Expr::Prefixed { prefix, value } if is_utf8(&prefix.value) => {
+            let (bytes, _) = introduced_bytes(value).ok()?;
+            std::str::from_utf8(&bytes).is_err().then_some(bytes)
+        }
+        _ => None,
     }
 }
 

@@ -69,7 +69,7 @@ impl<'a> Normalizer<'a> {
     /// The tree of a value in which `VALUES(column)` can stand.
     pub(crate) fn value_with_inserted(&mut self, expr: Expr) -> Result<Expr> {
         self.inserted = true;
-        let value = self.value(expr);
+        let value = self.cell(expr);
         self.inserted = false;
         value
     }

@@ -40,6 +40,8 @@ pub(super) const TABLE: &[Definition] = &[
         }
         Ok(Datum::Bytes(bytes.into()))
     }),
+    // Bytes of a literal that was meant as text: what compares it with text refuses it.
+    def(super::STRAY, 1, 1, rule::bytes, |args, _| Ok(args[0].clone())),
     def("cast_date", 1, 1, rule::date, |args, env| convert(ColumnType::Date, &args[0], env)),
     def("cast_datetime", 1, 2, rule::datetime, |args, env| {
         convert(ColumnType::DateTime(length(args).unwrap_or(0).min(6) as u8), &args[0], env)

@@ -33,6 +33,9 @@ pub struct Warning {
     pub message: String,
 }
 
+/// The function around a literal that was meant as text and is no UTF-8.
+pub(crate) const STRAY: &str = "stray_bytes";
+
 /// How many warnings a statement keeps, as MySQL's `max_error_count`; more are counted and dropped.
 const MAX_WARNINGS: usize = 1024;
 

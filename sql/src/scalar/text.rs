@@ -6,9 +6,13 @@ use types::{Datum, Decimal};
 use super::ty::rule;
 use super::{Definition, Env, MANY, def, ops};
 use crate::error::{Error, Result};
+use crate::session::MAX_ALLOWED_PACKET;
 
-/// A longer result is NULL with a warning, as beyond MySQL's `max_allowed_packet`.
-const MAX_RESULT: usize = 16 << 20;
+/// A longer result is NULL with a warning, as in MySQL.
+const MAX_RESULT: usize = match usize::from_str_radix(MAX_ALLOWED_PACKET, 10) {
+    Ok(bytes) => bytes,
+    Err(_) => panic!("the variable's default is a number"),
+};
 
 pub(super) const TABLE: &[Definition] = &[
     def("concat", 1, MANY, rule::text, |args, env| {

@@ -19,7 +19,8 @@ use types::{Datum, Decimal};
 use super::udf::{external, literal, scalar_value, ty, udf};
 use crate::arrow::data_type;
 use crate::error::Error;
-use crate::scalar::{Env, Function, Ty};
+use crate::octets;
+use crate::scalar::{Env, Function, STRAY, Ty};
 
 /// Plans operators.
 #[derive(Debug)]
@@ -70,6 +71,16 @@ fn type_of(expr: &Expr, schema: &DFSchema) -> Result<Ty> {
     ty(&named.data.get_type(schema)?)
 }
 
+/// What a literal that is no UTF-8 compares as: 1300 with text.
+fn without_stray(expr: Expr, other: Ty) -> Result<Expr> {
+    let Expr::ScalarFunction(call) = &expr else { return Ok(expr) };
+    let ([Expr::Literal(value, _)], STRAY) = (call.args.as_slice(), call.func.name()) else { return Ok(expr) };
+    match literal(value).map_err(external)? {
+        Datum::Bytes(bytes) if other == Ty::Text => Err(external(octets::invalid(&bytes))),
+        _ => Ok(Expr::Literal(value.clone(), None)),
+    }
+}
+
 fn binary(left: Expr, op: Operator, right: Expr) -> Expr {
     Expr::BinaryExpr(BinaryExpr::new(Box::new(left), op, Box::new(right)))
 }
@@ -82,6 +93,7 @@ impl Operators {
 
     fn compare(&self, op: Operator, left: Expr, right: Expr, schema: &DFSchema) -> Result<Expr> {
         let (a, b) = (type_of(&left, schema)?, type_of(&right, schema)?);
+        let (left, right) = (without_stray(left, b)?, without_stray(right, a)?);
         let (left, right) = match (a, b) {
             (Ty::Null, _) | (_, Ty::Null) => (left, right),
             (a, b) if a == b => (left, right),

@@ -89,7 +89,7 @@ pub(crate) async fn update(update: &Update, session: &Session, cluster: &Arc<dyn
             Expr::Identifier(word) if word.quote_style.is_none() && word.value.eq_ignore_ascii_case("DEFAULT") => {
                 default_of(&target, place)?
             }
-            value => bind(&normalizer.value(value.clone())?, &names, &env)?,
+            value => bind(&normalizer.cell(value.clone())?, &names, &env)?,
         };
         set.push((place, value));
     }

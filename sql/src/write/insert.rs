@@ -176,7 +176,7 @@ impl Work<'_> {
                     {
                         Given::Default
                     }
-                    expr => Given::Value(bind(&normalizer.value(expr)?, &NoNames, &env)?.eval(&[], &env)?),
+                    expr => Given::Value(bind(&normalizer.cell(expr)?, &NoNames, &env)?.eval(&[], &env)?),
                 };
             }
             chunk.push(given);
