@@ -41,4 +41,13 @@ fn every_client_writes_and_reads_every_type() {
     }
     let modules = installed("node/node_modules");
     run(Command::new("node").env("NODE_PATH", modules).arg(script("database.js")).arg(&port));
+
+    region.sql(0, "CREATE DATABASE app PARTITIONS 2; CREATE TABLE app.t (id INT PRIMARY KEY)");
+    for begin in ["START TRANSACTION READ ONLY; SELECT * FROM app.t", "SET SESSION TRANSACTION READ ONLY"] {
+        let refused = region.try_sql(0, &format!("{begin}; INSERT INTO app.t VALUES (1)"));
+        let text = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(text.contains("ERROR 1792 (25006)"), "{begin}: {text}");
+    }
+    region.sql(0, "START TRANSACTION READ WRITE; INSERT INTO app.t VALUES (1); COMMIT");
+    assert_eq!(region.sql(0, "SELECT COUNT(*) FROM app.t"), "1");
 }

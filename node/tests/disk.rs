@@ -126,3 +126,39 @@ fn others_take_over_from_a_leaf_whose_disk_hangs() {
     region.kill("east-leaf-1");
     assert_eq!(region.sql(0, "SELECT COUNT(*) FROM app.t"), rows, "and it has everything");
 }
+
+/// It is a secondary of every partition at the least: what is written to them is written to its disk.
+#[test]
+fn a_leaf_whose_disk_is_nearly_full_closes_what_it_holds_until_there_is_room() {
+    let region = Playground::start(&["east"], 2);
+    region.sql(0, "CREATE DATABASE app PARTITIONS 4; CREATE TABLE app.t (id INT PRIMARY KEY, v INT)");
+    let rows: Vec<String> = (0..100).map(|id| format!("({id}, 0)")).collect();
+    region.sql(0, &format!("INSERT INTO app.t VALUES {}", rows.join(",")));
+    let config = region.leaf_dir("east-leaf-1").join("../../config.toml");
+    let before = std::fs::read_to_string(&config).expect("it can be read");
+    let after = before.replace("disk_reserve = \"512MiB\"", "disk_reserve = \"900000GiB\"");
+    assert_ne!(before, after);
+    for (text, full) in [(&after, true), (&before, false)] {
+        region.stop_node("east-leaf-1");
+        std::fs::write(&config, text).expect("it can be written");
+        region.start_node("east-leaf-1");
+        region.wait_in_sync(0, 5);
+        let state = "SELECT state, advice FROM information_schema.PERENNIAL_DATABASES WHERE `database` = 'app'";
+        if !full {
+            region.wait("it is open again", || region.sql(0, state).starts_with("online"));
+            region.sql(0, "UPDATE app.t SET v = v + 1");
+            continue;
+        }
+        region.wait("it is read only, and says why", || {
+            let seen = region.sql(0, state);
+            seen.starts_with("read only") && seen.contains("5 of its partitions take no writes: leaf 127.0.0.1:")
+        });
+        for id in 0..20 {
+            let refused = region.try_sql(0, &format!("UPDATE app.t SET v = 1 WHERE id = {id}"));
+            let text = String::from_utf8_lossy(&refused.stderr).into_owned();
+            assert!(text.contains("1290") && text.contains("bytes free, too few"), "{text}");
+        }
+        assert_eq!(region.sql(0, "SELECT COUNT(*), SUM(v) FROM app.t"), "100\t0", "reads go on");
+        assert_eq!(region.metric("east-leaf-1", "perennial_disk_full"), 1);
+    }
+}

@@ -88,6 +88,8 @@ fn a_partition_that_changes_hands_is_not_unavailable_and_a_lost_one_is() {
     let told = events(&region, "event IN ('failover', 'in-sync')");
     let named = |line: &str| line.contains("app:") && line.contains(&leaf(&region, 1));
     assert!(told.lines().any(named), "{told}");
+    let kinds = "event IN ('failover', 'in-sync', 'handover', 'move', 'silent') AND node IS NULL";
+    assert_eq!(events(&region, kinds), "", "each names the node that it is about");
     region.start_node("east-leaf-1");
     region.wait("it is back", || app(&region, "state") == "online" && region.sql(0, alone).starts_with("online"));
     assert_eq!(status(&region, "alarms"), "0");

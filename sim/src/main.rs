@@ -65,18 +65,23 @@ impl Wanted {
     }
 }
 
+const USAGE: &str = "usage: perennial-sim --seeds N [--from S] | --seed K [-v] [--script FAULTS]  \
+                     [--scale region|regions] [--planted NAME] [--shrink | --whole] | scale [--leaves N] \
+                     [--partitions N] [--lost N] [--active] [--silent]";
+
 fn main() -> ExitCode {
-    if std::env::args().nth(1).as_deref() == Some("scale") {
-        return scale_command();
+    match std::env::args().nth(1).as_deref() {
+        Some("scale") => return scale_command(),
+        Some("--help" | "-h" | "help") => {
+            println!("{USAGE}");
+            return ExitCode::SUCCESS;
+        }
+        _ => {}
     }
     let wanted = match read_arguments() {
         Ok(wanted) => wanted,
         Err(problem) => {
-            eprintln!(
-                "{problem}\nusage: perennial-sim --seeds N [--from S] | --seed K [-v] [--script FAULTS]  \
-                 [--scale region|regions] [--planted NAME] [--shrink | --whole] | scale [--leaves N] [--partitions N] \
-                 [--lost N] [--active] [--silent]"
-            );
+            eprintln!("{problem}\n{USAGE}");
             return ExitCode::from(2);
         }
     };

@@ -85,6 +85,7 @@ impl SessionFactory for Gateway {
             variables,
             transaction: None,
             fences: BTreeSet::new(),
+            read_only: false,
             tables_locked: false,
             prepared: HashMap::new(),
         }))
@@ -103,6 +104,8 @@ pub struct ClientSession {
     variables: Variables,
     /// The one that BEGIN or autocommit=0 has begun.
     transaction: Option<Arc<Mutex<Transaction>>>,
+    /// It takes no writes.
+    read_only: bool,
     /// Databases that this session has fenced.
     fences: BTreeSet<DatabaseId>,
     /// LOCK TABLES was said.

@@ -10,6 +10,7 @@ use sql::statement::{LoadData, Statement};
 use sql::{Error, Loader, Result};
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
+use types::Datum;
 
 use super::{
     ClientSession, aggregators, answer, check, databases, divergence, leaves, moves, replication, shows, users, wire,
@@ -89,6 +90,7 @@ impl ClientSession {
         if !keeps_warnings {
             self.variables.warnings.clear();
         }
+        self.check_access(&statement).map_err(wire)?;
         if let Statement::Load(load) = &statement {
             return self.load(load, more, out).await;
         }
@@ -109,13 +111,36 @@ impl ClientSession {
         }
     }
 
+    /// What transactions are that say nothing of it.
+    fn begins_read_only(&self) -> bool {
+        self.variables.variable("transaction_read_only") == Some(Datum::Int(1))
+    }
+
+    /// 1792 of a write in a transaction that was begun READ ONLY.
+    fn check_access(&self, statement: &Statement) -> Result<()> {
+        let is_read = matches!(statement, Statement::Query(_) | Statement::Explain(_) | Statement::Show { .. });
+        let writes = matches!(kind(statement), Kind::Rows | Kind::Definitions) && !is_read;
+        let read_only = if self.transaction.is_some() { self.read_only } else { self.begins_read_only() };
+        match writes && read_only {
+            true => Err(Error::new(1792, "Cannot execute statement in a READ ONLY transaction.")),
+            false => Ok(()),
+        }
+    }
+
+    async fn begin(&mut self, read_only: bool) -> Result<()> {
+        self.commit().await?;
+        self.transaction = Some(Arc::new(Mutex::new(Transaction::begin(self.region.clone()))));
+        self.read_only = read_only || self.begins_read_only();
+        Ok(())
+    }
+
     fn current(&mut self) -> Arc<Mutex<Transaction>> {
         if let Some(open) = &self.transaction {
             return open.clone();
         }
         let fresh = Arc::new(Mutex::new(Transaction::begin(self.region.clone())));
         if !self.variables.autocommit() {
-            self.transaction = Some(fresh.clone());
+            (self.transaction, self.read_only) = (Some(fresh.clone()), self.begins_read_only());
         }
         fresh
     }
@@ -310,11 +335,7 @@ impl ClientSession {
                 }
                 Ok(nothing())
             }
-            Statement::Begin { .. } => {
-                self.commit().await?;
-                self.transaction = Some(Arc::new(Mutex::new(Transaction::begin(self.region.clone()))));
-                Ok(nothing())
-            }
+            Statement::Begin { read_only } => self.begin(*read_only).await.map(|()| nothing()),
             Statement::Commit => self.commit().await.map(|()| nothing()),
             Statement::Rollback => {
                 self.roll_back().await;

@@ -8,6 +8,8 @@ NAME, PORT = sys.argv[1], int(sys.argv[2])
 
 
 def connect(**options):
+    # SingleStore's driver switches it on by default, the others off.
+    options["autocommit"] = False
     if NAME == "pymysql":
         import pymysql as driver
     elif NAME == "connector":
