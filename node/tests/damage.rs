@@ -16,14 +16,14 @@ const LEAF: &str = "east-leaf-0";
 
 /// Rows in files of the state, and some in the log alone.
 fn start(leaves: u16) -> Playground {
-    start_with(leaves, "24h")
+    start_with(leaves, "1d")
 }
 
 /// Every replica is read over once in this time.
 fn start_with(leaves: u16, scrub_interval: &str) -> Playground {
     let often = |text: &str| {
         let text = text.replace("checkpoint_interval = \"1m\"", "checkpoint_interval = \"1s\"");
-        let text = text.replace("scrub_interval = \"24h\"", &format!("scrub_interval = \"{scrub_interval}\""));
+        let text = text.replace("scrub_interval = \"1d\"", &format!("scrub_interval = \"{scrub_interval}\""));
         text.replace("view_retention = \"10m\"", "view_retention = \"1s\"")
     };
     let region = Playground::start_with(&["east"], leaves, often);
