@@ -16,6 +16,16 @@ pub(super) fn all() -> Vec<Scenario> {
             play: source_burns,
             rule: Some((Planted::SyncOnArrival, &["sync_link"])),
         },
+        Scenario {
+            name: "final positions are read when no transaction can write to a second partition any more",
+            scale: Scale::Regions,
+            options: |options| {
+                sized(options, &[2, 2]);
+                options.wide = 100;
+            },
+            play: late_write,
+            rule: Some((Planted::EarlyFinal, &["fence", "cut_is_consistent"])),
+        },
     ]
 }
 
@@ -49,4 +59,17 @@ fn source_burns(world: &mut World) {
     world.clients.only_partition = None;
     stop_replicating(world, 1);
     world.pass(1000);
+}
+
+/// A transaction has written to one partition and not to its second one when its region is fenced for a planned exchange.
+/// It writes there, and commits, while the region drains. The exchange must not leave it behind.
+fn late_write(world: &mut World) {
+    world.pass(300);
+    for _ in 0..6 {
+        let writer = usize::from(world.is_sink(0));
+        world.watch_until(200, |world| world.clients.has_more_to_write(writer));
+        world.begin_fence(writer);
+        world.pass_until(500, |world| world.is_sink(writer));
+        world.pass(150);
+    }
 }
