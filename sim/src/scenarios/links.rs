@@ -1,9 +1,10 @@
-//! Histories of links between regions (`protocol.md` section 6).
+//! Histories of links between regions (`protocol.md` section 6): SYNC links, fences and marks.
 
-use types::Ordinal;
+use replication::Planted as Rule;
+use types::{Ordinal, Timestamp};
 
 use super::Scenario;
-use super::regions::{sized, stop_replicating, wait_for_sink};
+use super::regions::{come_back, sized, stop_replicating, wait_for_sink};
 use crate::options::{Planted, Scale};
 use crate::world::{Place, World};
 
@@ -25,6 +26,13 @@ pub(super) fn all() -> Vec<Scenario> {
             },
             play: late_write,
             rule: Some((Planted::EarlyFinal, &["fence", "cut_is_consistent"])),
+        },
+        Scenario {
+            name: "a sink that turns to a source promoted below its marks serves none of them, heard of or not",
+            scale: Scale::Regions,
+            options: |options| sized(options, &[1, 2, 1]),
+            play: kept_marks,
+            rule: Some((Planted::Replica(Rule::MarksSurvive), &["cut_is_consistent", "promotion_rows"])),
         },
     ]
 }
@@ -72,4 +80,28 @@ fn late_write(world: &mut World) {
         world.pass_until(500, |world| world.is_sink(writer));
         world.pass(150);
     }
+}
+
+/// V and W follow E. W loses sight of E, and is promoted at its cut; V goes on, and has a later one. Then E burns and V turns to
+/// W: one of its partitions hears of the promotion, the other one's source has just stopped. V is promoted in the middle of this.
+fn kept_marks(world: &mut World) {
+    let stalled = Ordinal(1);
+    world.pass(300);
+    come_back(world, 2, 0);
+    come_back(world, 1, 0);
+    let served = |world: &World, region, after: Timestamp| world.cut_of(region).is_some_and(|cut| cut > after);
+    world.pass_until(600, |world| served(world, 1, Timestamp::ZERO) && served(world, 2, Timestamp::ZERO));
+    world.pass(150);
+    world.sever_for(0, 1, 2000);
+    world.pass(60);
+    stop_replicating(world, 1);
+    world.pass(200);
+    let source = world.leader_of(1, stalled);
+    come_back(world, 2, 1);
+    if let Some(source) = source {
+        world.stop_for(source, true, 800);
+    }
+    world.pass(100);
+    stop_replicating(world, 2);
+    world.pass(900);
 }

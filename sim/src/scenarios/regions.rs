@@ -182,7 +182,7 @@ pub(super) fn stop_replicating(world: &mut World, region: usize) {
 }
 
 /// REPLICATE … WITH FORCE DIFFERENTIAL.
-fn come_back(world: &mut World, region: usize, source: usize) {
+pub(super) fn come_back(world: &mut World, region: usize, source: usize) {
     for _ in 0..100 {
         if world.follow(region, source, true) {
             return;
