@@ -126,6 +126,15 @@ struct Read {
 }
 
 impl Clients {
+    /// Whether a transaction of a region has written to a partition, and has still to write to another one.
+    pub(crate) fn has_more_to_write(&self, region: usize) -> bool {
+        let more = |held: &Txn| {
+            let written = held.parts.iter().filter(|part| part.count > 0).count();
+            held.stage == Stage::Writing && (1..held.parts.len()).contains(&written)
+        };
+        self.under_way.iter().map(|txn| &self.txns[txn]).any(|held| held.region == region && more(held))
+    }
+
     /// Whether a transaction that began before this revision is not over yet.
     pub fn stamped_before(&self, region: usize, revision: Revision) -> bool {
         let held = |txn: &TxnId| &self.txns[txn];

@@ -466,6 +466,7 @@ impl World {
                     && let Some(early) = self.control.early.get(&region)
                 {
                     finals.time = early.time;
+                    finals.positions.extend(early.positions.clone());
                 }
                 drop(self.decide(region, &Command::ReportFinals { database, sealed, finals }));
             }

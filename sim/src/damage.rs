@@ -33,7 +33,8 @@ impl World {
         }
         let keep = self.between(self.nodes[index].journal.durable, self.nodes[index].journal.written);
         self.stop(index, false);
-        self.nodes[index].journal.cut(keep);
+        let kept = self.options.has(Planted::TornTailKept);
+        self.nodes[index].journal.cut(keep, kept);
         self.nodes[index].power_lost = true;
         let rest = self.between(5, 200);
         self.after(rest * MILLI, Event::Start(index));

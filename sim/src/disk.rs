@@ -8,6 +8,9 @@
 //! | the process is killed | what was written |
 //! | the power fails | what was durable, and of what was written a random part from the front (torn tail) |
 //!
+//! Several batches may be on their way to the disk, and it writes them in any order: behind a torn one others may lie
+//! whole. The log ends at the first that is torn, so that it makes no difference which ones do.
+//!
 //! The state is flushed as one image, by the process's order; an image once flushed survives everything. Set-aside
 //! files are written and synced at once.
 
@@ -124,6 +127,8 @@ pub struct Op {
 #[derive(Clone, Debug, Default)]
 pub struct Journal {
     ops: VecDeque<Op>,
+    /// The last entry of each batch that was handed to the operating system, and is not on disk.
+    batches: VecDeque<u64>,
     /// Entries appended since the node was made.
     pub appended: u64,
     /// Of these, handed to the operating system.
@@ -142,6 +147,9 @@ impl Journal {
     /// Hands everything to the operating system; returns what is newly there.
     pub fn write(&mut self) -> impl Iterator<Item = &Op> {
         let skip = (self.written - self.durable) as usize;
+        if self.appended > self.written {
+            self.batches.push_back(self.appended);
+        }
         self.written = self.appended;
         self.ops.iter().skip(skip)
     }
@@ -156,6 +164,7 @@ impl Journal {
         assert!(to <= self.written, "sync to {to}, written {}", self.written);
         let count = to.saturating_sub(self.durable) as usize;
         self.durable = self.durable.max(to);
+        self.batches.retain(|end| *end > to);
         self.ops.drain(..count).collect()
     }
 
@@ -171,12 +180,29 @@ impl Journal {
         self.appended = self.written;
     }
 
-    /// The power fails: everything after the entry numbered `keep` is gone.
-    pub fn cut(&mut self, keep: u64) {
+    /// The last entry before the first record of a partition that is on its way to the disk.
+    pub fn before_record(&self, id: PartitionId) -> u64 {
+        let is_record = |op: &Op| op.partition == id && matches!(op.entry, Entry::Record(_));
+        let before = self.ops.iter().take_while(|op| !is_record(op)).count();
+        (self.durable + before as u64).min(self.written)
+    }
+
+    /// How many marks of a partition are on their way to the disk behind an entry.
+    pub fn marks_behind(&self, entry: u64, id: PartitionId) -> usize {
+        let behind = self.ops.iter().skip((entry - self.durable) as usize).filter(|op| op.partition == id);
+        behind.filter(|op| matches!(op.entry, Entry::Mark(_))).count()
+    }
+
+    /// The power fails, and a batch is torn behind the entry numbered `keep`: everything after that entry is gone, unless
+    /// what lies behind the torn batch is `kept`.
+    pub fn cut(&mut self, keep: u64, kept: bool) {
         assert!(self.durable <= keep && keep <= self.written, "torn at {keep}, durable {}", self.durable);
-        self.ops.truncate((keep - self.durable) as usize);
-        self.appended = keep;
-        self.written = keep;
+        let behind = self.batches.iter().copied().find(|end| *end > keep).filter(|_| kept).unwrap_or(self.written);
+        let place = |entry: u64| (entry - self.durable) as usize;
+        self.ops.drain(place(keep)..place(behind));
+        self.batches.clear();
+        self.written = self.durable + self.ops.len() as u64;
+        self.appended = self.written;
     }
 }
 

@@ -131,6 +131,8 @@ pub enum Planted {
     UndoLeaks,
     /// A sync that has failed is repeated, and believed.
     SyncRetried,
+    /// After a crash a batch of the log that lies behind a torn one is taken for part of the log.
+    TornTailKept,
     /// A damaged replica is not reported.
     DamageUntold,
     /// A process that was killed is taken for a machine that lost power.
@@ -215,6 +217,7 @@ impl Planted {
             Planted::EpochReused,
             Planted::UndoLeaks,
             Planted::SyncRetried,
+            Planted::TornTailKept,
             Planted::DamageUntold,
             Planted::KillIsPowerLoss,
             Planted::PowerUnnoticed,

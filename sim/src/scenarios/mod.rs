@@ -1,6 +1,8 @@
 //! The **Sim** histories of `protocol.md` that random faults meet too seldom, or that should be seen by name. Clients work
 //! all the time; the faults are directed. Each is run with several seeds: with the rule none fails, without it one does.
 
+mod disks;
+mod links;
 mod losses;
 mod moves;
 mod region;
@@ -31,7 +33,7 @@ pub struct Scenario {
 
 /// All of them.
 pub fn all() -> Vec<Scenario> {
-    [region::all(), losses::all(), regions::all(), moves::all()].concat()
+    [region::all(), losses::all(), regions::all(), moves::all(), links::all(), disks::all()].concat()
 }
 
 impl Scenario {

@@ -67,7 +67,7 @@ fn failures() -> Vec<Scenario> {
             scale: Scale::Region,
             options: |options| sized(options, 3, true, true),
             play: power_of_all,
-            rule: None,
+            rule: Some((Planted::Replica(Rule::AckBeforeSync), &["commit_is_in_sync_min", "acked_write_survives"])),
         },
         Scenario {
             name: "a member whose disk hangs holds up writes for a while only",

@@ -160,7 +160,7 @@ fn cascaded() -> Vec<Scenario> {
     ]
 }
 
-fn sized(options: &mut Options, leaves: &[usize]) {
+pub(super) fn sized(options: &mut Options, leaves: &[usize]) {
     options.leaves = leaves.to_vec();
     options.partitions = 2;
     options.wide = 50;
@@ -169,7 +169,7 @@ fn sized(options: &mut Options, leaves: &[usize]) {
 }
 
 /// STOP REPLICATING at a sink, at its cut. Waits until it has one.
-fn stop_replicating(world: &mut World, region: usize) {
+pub(super) fn stop_replicating(world: &mut World, region: usize) {
     for _ in 0..100 {
         let cut = world.cut_of(region).filter(|cut| *cut > types::Timestamp::ZERO);
         if let (Some((link, _)), Some(cut)) = (world.followed(region), cut)
@@ -182,7 +182,7 @@ fn stop_replicating(world: &mut World, region: usize) {
 }
 
 /// REPLICATE … WITH FORCE DIFFERENTIAL.
-fn come_back(world: &mut World, region: usize, source: usize) {
+pub(super) fn come_back(world: &mut World, region: usize, source: usize) {
     for _ in 0..100 {
         if world.follow(region, source, true) {
             return;
@@ -327,7 +327,7 @@ fn stale_history(world: &mut World) {
 }
 
 /// Commits of the first region wait for its sink, as soon as that has caught up.
-fn wait_for_sink(world: &mut World) {
+pub(super) fn wait_for_sink(world: &mut World) {
     let links: Vec<types::LinkId> = world.regions[0].catalog.sources.keys().copied().collect();
     for link in links {
         let sync = Command::SetSync { link, sync: true, on_silence: OnSilence::Block };

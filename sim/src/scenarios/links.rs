@@ -1,0 +1,107 @@
+//! Histories of links between regions (`protocol.md` section 6): SYNC links, fences and marks.
+
+use replication::Planted as Rule;
+use types::{Ordinal, Timestamp};
+
+use super::Scenario;
+use super::regions::{come_back, sized, stop_replicating, wait_for_sink};
+use crate::options::{Planted, Scale};
+use crate::world::{Place, World};
+
+pub(super) fn all() -> Vec<Scenario> {
+    vec![
+        Scenario {
+            name: "under a SYNC link a commit that was answered is there when the source burns, whatever idle partitions lack",
+            scale: Scale::Regions,
+            options: |options| sized(options, &[2, 1]),
+            play: source_burns,
+            rule: Some((Planted::SyncOnArrival, &["sync_link"])),
+        },
+        Scenario {
+            name: "final positions are read when no transaction can write to a second partition any more",
+            scale: Scale::Regions,
+            options: |options| {
+                sized(options, &[2, 2]);
+                options.wide = 100;
+            },
+            play: late_write,
+            rule: Some((Planted::EarlyFinal, &["fence", "cut_is_consistent"])),
+        },
+        Scenario {
+            name: "a sink that turns to a source promoted below its marks serves none of them, heard of or not",
+            scale: Scale::Regions,
+            options: |options| sized(options, &[1, 2, 1]),
+            play: kept_marks,
+            rule: Some((Planted::Replica(Rule::MarksSurvive), &["cut_is_consistent", "promotion_rows"])),
+        },
+    ]
+}
+
+/// Of two partitions of the source one is written and the other is idle. The primary of the idle one loses the catalog, and
+/// resolves nothing any more: the sink's cut stays where it is. Commits of the written one reach the sink's disk. Then the
+/// source burns, and the sink is promoted at its cut: what was answered must be there.
+fn source_burns(world: &mut World) {
+    let (written, idle) = (Ordinal(0), Ordinal(1));
+    world.pass(300);
+    wait_for_sink(world);
+    world.clients.only_partition = Some(written);
+    world.pass(100);
+    let Some(primary) = world.leader_of(0, idle) else { return };
+    world.block(vec![(Place::Node(primary), Place::Catalog(0))], 190);
+    world.pass(30);
+    // Its record has arrived, and the cut has not come to its time.
+    let above = |world: &World| {
+        let (cut, durable) = (world.reported_cut(0, 1), world.reported_durable(0, 1, written));
+        let mut txns = world.clients.txns.values();
+        txns.any(|txn| {
+            let arrived = txn.parts[0].ordinal == written && txn.decided.is_some_and(|(_, lsn)| lsn <= durable);
+            arrived && txn.region == 0 && txn.ts.is_some_and(|ts| ts > cut)
+        })
+    };
+    world.watch_until(140, above);
+    world.pass(12);
+    world.sever_for(0, 1, 3000);
+    for node in 0..2 {
+        world.stop_for(node, true, 3000);
+    }
+    world.clients.only_partition = None;
+    stop_replicating(world, 1);
+    world.pass(1000);
+}
+
+/// A transaction has written to one partition and not to its second one when its region is fenced for a planned exchange.
+/// It writes there, and commits, while the region drains. The exchange must not leave it behind.
+fn late_write(world: &mut World) {
+    world.pass(300);
+    for _ in 0..6 {
+        let writer = usize::from(world.is_sink(0));
+        world.watch_until(200, |world| world.clients.has_more_to_write(writer));
+        world.begin_fence(writer);
+        world.pass_until(500, |world| world.is_sink(writer));
+        world.pass(150);
+    }
+}
+
+/// V and W follow E. W loses sight of E, and is promoted at its cut; V goes on, and has a later one. Then E burns and V turns to
+/// W: one of its partitions hears of the promotion, the other one's source has just stopped. V is promoted in the middle of this.
+fn kept_marks(world: &mut World) {
+    let stalled = Ordinal(1);
+    world.pass(300);
+    come_back(world, 2, 0);
+    come_back(world, 1, 0);
+    let served = |world: &World, region, after: Timestamp| world.cut_of(region).is_some_and(|cut| cut > after);
+    world.pass_until(600, |world| served(world, 1, Timestamp::ZERO) && served(world, 2, Timestamp::ZERO));
+    world.pass(150);
+    world.sever_for(0, 1, 2000);
+    world.pass(60);
+    stop_replicating(world, 1);
+    world.pass(200);
+    let source = world.leader_of(1, stalled);
+    come_back(world, 2, 1);
+    if let Some(source) = source {
+        world.stop_for(source, true, 800);
+    }
+    world.pass(100);
+    stop_replicating(world, 2);
+    world.pass(900);
+}
