@@ -1,0 +1,64 @@
+//! Histories about reigns (`protocol.md` sections 1 and 3): how one begins, whom it waits for, and what those who were
+//! replaced may still do.
+
+use replication::{Message, Planted as Rule};
+use types::{Body, Lsn, Ordinal, PartitionId};
+
+use super::Scenario;
+use super::region::{primary, sized};
+use crate::options::{Planted, Scale};
+use crate::world::{Place, World};
+
+pub(super) fn all() -> Vec<Scenario> {
+    named()
+}
+
+/// A secondary is named, or might be.
+fn named() -> Vec<Scenario> {
+    vec![Scenario {
+        name: "who is named shows nothing before what its primary acknowledged last is committed",
+        scale: Scale::Region,
+        options: |options| sized(options, 2, true, true),
+        play: unheard_commit,
+        rule: Some((Planted::Replica(Rule::ServeBeforeStart), &["reads_are_fresh"])),
+    }]
+}
+
+/// Clients write the first partition of rows; its name, its primary and one secondary.
+fn first_two(world: &mut World) -> (PartitionId, usize, usize) {
+    world.clients.only_partition = Some(Ordinal(0));
+    world.pass(400);
+    let first = primary(world);
+    (world.partition(0, Ordinal(0)), first, world.peers(first)[0])
+}
+
+fn committed(world: &World, node: usize, id: PartitionId) -> Lsn {
+    world.nodes[node].replica(id).map_or(Lsn::ZERO, |replica| replica.cursors().committed)
+}
+
+fn log_end(world: &World, node: usize, id: PartitionId) -> Lsn {
+    world.nodes[node].replica(id).map_or(Lsn::ZERO, |replica| replica.log_end().lsn)
+}
+
+/// The secondary's word that it holds a commit is under way. By that the primary acknowledges it, and dies before the
+/// secondary hears that it is committed. The secondary is named, and its disk is slow: readers come before its start is
+/// committed.
+fn unheard_commit(world: &mut World) {
+    let (id, first, second) = first_two(world);
+    let acknowledges = |world: &World| {
+        let Some(Message::Ack(ack)) = world.next_frame(first, id).map(|frame| &frame.message) else { return false };
+        let Some(hosted) = world.nodes[first].hosted(id) else { return false };
+        let cursors = hosted.replica.cursors();
+        let mut news = (cursors.committed.0 + 1..=ack.position.min(cursors.durable).0).map(Lsn);
+        news.any(|lsn| matches!(hosted.log.record(lsn).map(|record| &record.body), Some(Body::Commit { .. })))
+    };
+    world.watch_until(400, acknowledges);
+    world.block(vec![(Place::Node(first), Place::Node(second))], 30);
+    let known = committed(world, first, id);
+    world.watch_until(10, |world| committed(world, first, id) > known);
+    world.nodes[second].sync_min = 150;
+    world.stop_for(first, false, 1500);
+    world.pass(500);
+    world.nodes[second].sync_min = 0;
+    world.pass(1000);
+}
