@@ -13,7 +13,7 @@ use crate::checks::Violation;
 use crate::nemesis::Act;
 use crate::options::{Fault, Keep, MILLI, Options, Planted, Scale};
 use crate::run::{Report, judge};
-use crate::world::{Event, Place, World};
+use crate::world::{Event, Packet, Place, World};
 
 /// One history.
 #[derive(Clone, Copy)]
@@ -86,6 +86,15 @@ impl World {
     fn watch_until(&mut self, millis: u64, is_so: impl Fn(&World) -> bool) {
         let end = self.now + millis * MILLI;
         while self.now < end && !is_so(self) {
+            self.run_until(self.now + MILLI / 20);
+        }
+    }
+
+    /// For so many milliseconds, or until something is so, packets are late: they arrive when these milliseconds are over.
+    fn watch_without(&mut self, millis: u64, is_late: impl Fn(Place, &Packet) -> bool, is_so: impl Fn(&World) -> bool) {
+        let end = self.now + millis * MILLI;
+        while self.now < end && !is_so(self) {
+            self.hold_back(end, &is_late);
             self.run_until(self.now + MILLI / 20);
         }
     }

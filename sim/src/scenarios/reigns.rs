@@ -7,7 +7,7 @@ use types::{Body, Lsn, Ordinal, PartitionId};
 use super::Scenario;
 use super::region::{primary, sized};
 use crate::options::{Planted, Scale};
-use crate::world::{Place, World};
+use crate::world::{Packet, Place, World};
 
 pub(super) fn all() -> Vec<Scenario> {
     named()
@@ -15,13 +15,25 @@ pub(super) fn all() -> Vec<Scenario> {
 
 /// A secondary is named, or might be.
 fn named() -> Vec<Scenario> {
-    vec![Scenario {
-        name: "who is named shows nothing before what its primary acknowledged last is committed",
-        scale: Scale::Region,
-        options: |options| sized(options, 2, true, true),
-        play: unheard_commit,
-        rule: Some((Planted::Replica(Rule::ServeBeforeStart), &["reads_are_fresh"])),
-    }]
+    vec![
+        Scenario {
+            name: "who is named shows nothing before what its primary acknowledged last is committed",
+            scale: Scale::Region,
+            options: |options| sized(options, 2, true, true),
+            play: unheard_commit,
+            rule: Some((Planted::Replica(Rule::ServeBeforeStart), &["reads_are_fresh"])),
+        },
+        Scenario {
+            name: "a candidate that was added is waited for by a primary that does not know it yet",
+            scale: Scale::Region,
+            options: |options| {
+                sized(options, 2, true, true);
+                options.passed_over = &["commit_is_in_sync_min"];
+            },
+            play: unknown_addition,
+            rule: Some((Planted::Replica(Rule::CandidateNotWaited), &["acked_write_survives"])),
+        },
+    ]
 }
 
 /// Clients write the first partition of rows; its name, its primary and one secondary.
@@ -61,4 +73,20 @@ fn unheard_commit(world: &mut World) {
     world.pass(500);
     world.nodes[second].sync_min = 0;
     world.pass(1000);
+}
+
+/// The secondary restarts, is taken out of the set, and catches up. The catalog adds it, and what tells the primary so is
+/// late. What the primary commits meanwhile does not reach the secondary. The primary dies, and the secondary is named.
+fn unknown_addition(world: &mut World) {
+    let (id, first, second) = first_two(world);
+    world.stop_for(second, false, 300);
+    world.watch_until(1500, |world| {
+        let joined = world.nodes[second].member();
+        world.nodes[second].process.is_some() && world.regions[0].catalog.partitions[&id].members.contains(&joined)
+    });
+    world.block(vec![(Place::Node(first), Place::Node(second))], 500);
+    let is_view = |to: Place, packet: &Packet| to == Place::Node(first) && matches!(packet, Packet::Catalog { .. });
+    world.watch_without(60, is_view, |world| committed(world, first, id) > log_end(world, second, id));
+    world.stop_for(first, false, 1500);
+    world.pass(2000);
 }
