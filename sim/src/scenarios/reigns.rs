@@ -1,7 +1,7 @@
 //! Histories about reigns (`protocol.md` sections 1 and 3): how one begins, whom it waits for, and what those who were
 //! replaced may still do.
 
-use replication::{Message, Planted as Rule};
+use replication::{Message, Planted as Rule, SetChange};
 use types::{Body, Lsn, Ordinal, PartitionId};
 
 use super::Scenario;
@@ -32,6 +32,16 @@ fn named() -> Vec<Scenario> {
             },
             play: unknown_addition,
             rule: Some((Planted::Replica(Rule::CandidateNotWaited), &["acked_write_survives"])),
+        },
+        Scenario {
+            name: "a candidate is waited for although the catalog does not show it yet",
+            scale: Scale::Region,
+            options: |options| {
+                sized(options, 2, true, true);
+                options.passed_over = &["commit_is_in_sync_min"];
+            },
+            play: late_proposal,
+            rule: Some((Planted::Replica(Rule::OutcomeByRead), &["acked_write_survives"])),
         },
     ]
 }
@@ -87,6 +97,19 @@ fn unknown_addition(world: &mut World) {
     world.block(vec![(Place::Node(first), Place::Node(second))], 500);
     let is_view = |to: Place, packet: &Packet| to == Place::Node(first) && matches!(packet, Packet::Catalog { .. });
     world.watch_without(60, is_view, |world| committed(world, first, id) > log_end(world, second, id));
+    world.stop_for(first, false, 1500);
+    world.pass(2000);
+}
+
+/// The same, but what is late is the proposal: the primary hears of its set before the catalog has heard the proposal. The
+/// catalog adds the secondary when the primary is dead.
+fn late_proposal(world: &mut World) {
+    let (id, first, second) = first_two(world);
+    world.stop_for(second, false, 300);
+    let is_proposal = |_: Place, packet: &Packet| matches!(packet, Packet::Propose { partition, change: SetChange::Add(_), .. } if *partition == id);
+    world.watch_until(1500, |world| world.is_under_way(is_proposal));
+    world.block(vec![(Place::Node(first), Place::Node(second))], 500);
+    world.watch_without(60, is_proposal, |world| committed(world, first, id) > log_end(world, second, id));
     world.stop_for(first, false, 1500);
     world.pass(2000);
 }
