@@ -6,8 +6,8 @@ use types::{Body, Lsn, Ordinal, PartitionId};
 
 use super::Scenario;
 use super::region::{primary, sized};
-use crate::options::{Planted, Scale};
-use crate::world::{Packet, Place, World};
+use crate::options::{MILLI, Planted, Scale};
+use crate::world::{Local, Packet, Place, World};
 
 pub(super) fn all() -> Vec<Scenario> {
     named()
@@ -42,6 +42,13 @@ fn named() -> Vec<Scenario> {
             },
             play: late_proposal,
             rule: Some((Planted::Replica(Rule::OutcomeByRead), &["acked_write_survives"])),
+        },
+        Scenario {
+            name: "a connection that a middlebox closes proves nobody gone",
+            scale: Scale::Region,
+            options: |options| sized(options, 2, true, true),
+            play: closed_between,
+            rule: Some((Planted::Replica(Rule::ClosedIsDeath), &["reads_are_fresh", "no_fork", "convergence"])),
         },
     ]
 }
@@ -112,4 +119,17 @@ fn late_proposal(world: &mut World) {
     world.watch_without(60, is_proposal, |world| committed(world, first, id) > log_end(world, second, id));
     world.stop_for(first, false, 1500);
     world.pass(2000);
+}
+
+/// A middlebox closes the primary's connections, and lets no new ones pass for a while, which is shorter than silence that
+/// is failure. The primary lives, and goes on answering readers under its lease.
+fn closed_between(world: &mut World) {
+    for _ in 0..4 {
+        let (_, first, second) = first_two(world);
+        let place = Place::Node;
+        world.block(vec![(place(first), place(second)), (place(first), Place::Catalog(0))], 110);
+        world.later(first, MILLI, Local::Closed(second));
+        world.later(second, MILLI, Local::Closed(first));
+        world.pass(300);
+    }
 }
