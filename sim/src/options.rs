@@ -125,6 +125,8 @@ pub enum Planted {
     TakeBack,
     /// A rewind reports its end before its cut is synced.
     RewindUnsynced,
+    /// A new leader of the catalog takes whom it has not heard yet for silent since ever.
+    ElectionIgnored,
     /// Epochs are named by the number above the log's last, without a nonce.
     EpochReused,
     /// Undoing a record leaves what it made in the state.
@@ -212,6 +214,7 @@ impl Planted {
             Planted::EarlyFinal,
             Planted::TakeBack,
             Planted::RewindUnsynced,
+            Planted::ElectionIgnored,
             Planted::EpochReused,
             Planted::UndoLeaks,
             Planted::SyncRetried,

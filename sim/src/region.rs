@@ -396,7 +396,8 @@ impl World {
 
     /// Another leader: it has heard nobody.
     pub fn new_leader(&mut self, index: usize) {
-        self.regions[index].heard = Heard::new(self.now);
+        let elected = if self.options.has(Planted::ElectionIgnored) { 0 } else { self.now };
+        self.regions[index].heard = Heard::new(elected);
         self.regions[index].said.clear();
         self.regions[index].reported.clear();
         self.regions[index].moves = Default::default();

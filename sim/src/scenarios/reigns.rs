@@ -15,6 +15,7 @@ pub(super) fn all() -> Vec<Scenario> {
 
 /// A secondary is named, or might be.
 fn named() -> Vec<Scenario> {
+    let stale: &[&str] = &["reads_are_fresh", "no_fork"];
     vec![
         Scenario {
             name: "who is named shows nothing before what its primary acknowledged last is committed",
@@ -49,6 +50,13 @@ fn named() -> Vec<Scenario> {
             options: |options| sized(options, 2, true, true),
             play: closed_between,
             rule: Some((Planted::Replica(Rule::ClosedIsDeath), &["reads_are_fresh", "no_fork", "convergence"])),
+        },
+        Scenario {
+            name: "a new leader of the catalog waits for the lease that the one before has given",
+            scale: Scale::Region,
+            options: |options| sized(options, 2, false, true),
+            play: elected_under_leases,
+            rule: Some((Planted::ElectionIgnored, stale)),
         },
     ]
 }
@@ -131,5 +139,17 @@ fn closed_between(world: &mut World) {
         world.later(first, MILLI, Local::Closed(second));
         world.later(second, MILLI, Local::Closed(first));
         world.pass(300);
+    }
+}
+
+/// ASYNC REPLICATION: the primary is alone in its set, and answers under the lease that the catalog's leader has given it.
+/// It is cut off, and the leader changes. The new one has never heard the primary, and hears the secondary.
+fn elected_under_leases(world: &mut World) {
+    for _ in 0..2 {
+        let (_, first, _) = first_two(world);
+        world.isolate(first, 900);
+        world.pass(20);
+        world.new_leader(0);
+        world.pass(1200);
     }
 }
