@@ -160,7 +160,7 @@ fn cascaded() -> Vec<Scenario> {
     ]
 }
 
-fn sized(options: &mut Options, leaves: &[usize]) {
+pub(super) fn sized(options: &mut Options, leaves: &[usize]) {
     options.leaves = leaves.to_vec();
     options.partitions = 2;
     options.wide = 50;

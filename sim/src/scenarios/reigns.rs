@@ -5,12 +5,15 @@ use replication::{Message, Planted as Rule, SetChange};
 use types::{Body, Lsn, Ordinal, PartitionId};
 
 use super::Scenario;
-use super::region::{primary, sized};
+use super::region::{brings_news, primary, sized, stand_still};
+use super::regions::{self};
 use crate::options::{MILLI, Planted, Scale};
 use crate::world::{Local, Packet, Place, World};
 
 pub(super) fn all() -> Vec<Scenario> {
-    named()
+    let mut all = named();
+    all.extend(replaced());
+    all
 }
 
 /// A secondary is named, or might be.
@@ -59,6 +62,17 @@ fn named() -> Vec<Scenario> {
             rule: Some((Planted::ElectionIgnored, stale)),
         },
     ]
+}
+
+/// Replicas that others have taken the place of.
+fn replaced() -> Vec<Scenario> {
+    vec![Scenario {
+        name: "a sink's primary that wakes up after it was replaced serves no read",
+        scale: Scale::Regions,
+        options: |options| regions::sized(options, &[1, 3]),
+        play: woken_server,
+        rule: Some((Planted::Replica(Rule::GrantsRenewed), &["cut_is_consistent"])),
+    }]
 }
 
 /// Clients write the first partition of rows; its name, its primary and one secondary.
@@ -152,4 +166,28 @@ fn elected_under_leases(world: &mut World) {
         world.new_leader(0);
         world.pass(1200);
     }
+}
+
+/// The primary of the first partition of rows in the sink, the second region, and its name.
+fn sink_primary(world: &World) -> (PartitionId, usize) {
+    let id = world.partition(1, Ordinal(0));
+    (id, world.node_of(1, world.regions[1].catalog.partitions[&id].primary.node))
+}
+
+/// The primary of a sink stands still and is cut off. It is replaced, and readers are served by its successor. When it
+/// wakes up its peers hear it first: frames to it and the catalog's word are late.
+fn woken_server(world: &mut World) {
+    world.pass(500);
+    let (id, old) = sink_primary(world);
+    stand_still(world, old, 900);
+    let served = world.served(1);
+    world.watch_without(30, brings_news(old), |world| world.may_read(old, id));
+    if world.may_read(old, id) {
+        let cut = world.nodes[old].replica(id).and_then(|replica| replica.status().leading).map(|leading| leading.cut);
+        if let Some(cut) = cut.filter(|cut| *cut < served) {
+            let text = format!("{} serves {id} at {cut}, its region has served {served}", world.label(old));
+            world.fail("cut_is_consistent", text);
+        }
+    }
+    world.pass(500);
 }
