@@ -66,13 +66,22 @@ fn named() -> Vec<Scenario> {
 
 /// Replicas that others have taken the place of.
 fn replaced() -> Vec<Scenario> {
-    vec![Scenario {
-        name: "a sink's primary that wakes up after it was replaced serves no read",
-        scale: Scale::Regions,
-        options: |options| regions::sized(options, &[1, 3]),
-        play: woken_server,
-        rule: Some((Planted::Replica(Rule::GrantsRenewed), &["cut_is_consistent"])),
-    }]
+    vec![
+        Scenario {
+            name: "a sink's primary that wakes up after it was replaced feeds nobody",
+            scale: Scale::Regions,
+            options: |options| regions::sized(options, &[1, 3]),
+            play: woken_feeder,
+            rule: Some((Planted::Replica(Rule::OldFrames), &["promises_kept"])),
+        },
+        Scenario {
+            name: "a sink's primary that wakes up after it was replaced serves no read",
+            scale: Scale::Regions,
+            options: |options| regions::sized(options, &[1, 3]),
+            play: woken_server,
+            rule: Some((Planted::Replica(Rule::GrantsRenewed), &["cut_is_consistent"])),
+        },
+    ]
 }
 
 /// Clients write the first partition of rows; its name, its primary and one secondary.
@@ -172,6 +181,21 @@ fn elected_under_leases(world: &mut World) {
 fn sink_primary(world: &World) -> (PartitionId, usize) {
     let id = world.partition(1, Ordinal(0));
     (id, world.node_of(1, world.regions[1].catalog.partitions[&id].primary.node))
+}
+
+/// The primary of a sink stands still, and has sent what one of its secondaries has not acknowledged yet. It is replaced
+/// while nothing more comes from the source. The secondaries have acknowledged the next reign when it wakes up and sends
+/// again what it misses an acknowledgement of.
+fn woken_feeder(world: &mut World) {
+    world.pass(500);
+    let (id, old) = sink_primary(world);
+    let peers = world.peers(old);
+    let ahead = |world: &World| peers.iter().all(|peer| log_end(world, *peer, id) < log_end(world, old, id));
+    world.watch_until(300, ahead);
+    world.sever_for(0, 1, 1000);
+    world.pause(old, 700);
+    world.block(peers.iter().map(|peer| (Place::Node(old), Place::Node(*peer))).collect(), 100);
+    world.pass(1200);
 }
 
 /// The primary of a sink stands still and is cut off. It is replaced, and readers are served by its successor. When it
