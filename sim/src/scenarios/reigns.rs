@@ -2,11 +2,11 @@
 //! replaced may still do.
 
 use replication::{Message, Planted as Rule, SetChange};
-use types::{Body, Lsn, Ordinal, PartitionId};
+use types::{Body, Lsn, Ordinal, PartitionId, Timestamp};
 
 use super::Scenario;
 use super::region::{brings_news, primary, sized, stand_still};
-use super::regions::{self};
+use super::regions::{self, come_back, stop_replicating};
 use crate::options::{MILLI, Planted, Scale};
 use crate::world::{Local, Packet, Place, World};
 
@@ -80,6 +80,17 @@ fn replaced() -> Vec<Scenario> {
             options: |options| regions::sized(options, &[1, 3]),
             play: woken_server,
             rule: Some((Planted::Replica(Rule::GrantsRenewed), &["cut_is_consistent"])),
+        },
+        Scenario {
+            name: "promoted, sent back, promoted again: who slept through both has no rows of the first time",
+            scale: Scale::Regions,
+            options: |options| {
+                regions::sized(options, &[1, 2]);
+                // They notice the name. What comes of it is to be seen.
+                options.passed_over = &["record_identity", "state_is_function_of_prefix"];
+            },
+            play: slept_through_both,
+            rule: Some((Planted::EpochReused, &["convergence"])),
         },
     ]
 }
@@ -214,4 +225,39 @@ fn woken_server(world: &mut World) {
         }
     }
     world.pass(500);
+}
+
+/// The source writes nothing from here on. Its sink is promoted and writes, one of its replicas falls asleep, and the
+/// region is sent back: its primary drops what it wrote. It is promoted again at the very same record, and writes other
+/// rows, fewer of them. Then the sleeper wakes up.
+fn slept_through_both(world: &mut World) {
+    world.pass(300);
+    (world.clients.only, world.clients.only_partition) = (Some(1), Some(Ordinal(0)));
+    world.pass(300);
+    stop_replicating(world, 1);
+    world.pass(700);
+    let (id, leading) = sink_primary(world);
+    let sleeper = world.peers(leading)[0];
+    world.stop(sleeper, false);
+    world.pass(100);
+    world.rest();
+    come_back(world, 1, 0);
+    world.pass(400);
+    stop_replicating(world, 1);
+    world.pass(200);
+    world.wake_clients();
+    world.pass(200);
+    world.rest();
+    world.start(sleeper);
+    let joined = world.nodes[sleeper].member();
+    let is_member = |world: &World| world.regions[1].catalog.partitions[&id].members.contains(&joined);
+    world.pass_until(1000, is_member);
+    world.pass(100);
+    let rows = |node| world.rows_of(node, id, Timestamp::MAX);
+    if is_member(world) && rows(sleeper) != rows(leading) {
+        let text = format!("{} has {:x?}, its primary {:x?}", world.label(sleeper), rows(sleeper), rows(leading));
+        world.fail("convergence", text);
+    }
+    (world.clients.only, world.clients.only_partition) = (None, None);
+    world.wake_clients();
 }
