@@ -148,7 +148,7 @@ pub enum Planted {
 }
 
 /// Of the replicas: the ones that the simulator can meet.
-const RULES: [Rule; 47] = [
+const RULES: [Rule; 48] = [
     Rule::CandidateNotWaited,
     Rule::EarlyRemoval,
     Rule::LeaseFromReceipt,
@@ -188,6 +188,7 @@ const RULES: [Rule; 47] = [
     Rule::HistoryUnleased,
     Rule::RelayBeforeJoined,
     Rule::StaleTurn,
+    Rule::SinkEndUnasked,
     Rule::MemberAwaitsCopy,
     Rule::MemberByCopy,
     Rule::OldLives,

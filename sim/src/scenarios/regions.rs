@@ -65,7 +65,10 @@ fn replaced() -> Vec<Scenario> {
             scale: Scale::Regions,
             options: |options| sized(options, &[2, 2]),
             play: rewound_and_replaced,
-            rule: None,
+            rule: Some((
+                Planted::Replica(Rule::SinkEndUnasked),
+                &["convergence", "cut_is_consistent", "promotion_rows"],
+            )),
         },
         Scenario {
             name: "a source's primary that was replaced and does not know it answers its sink",
