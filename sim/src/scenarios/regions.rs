@@ -75,7 +75,7 @@ fn replaced() -> Vec<Scenario> {
             scale: Scale::Regions,
             options: |options| sized(options, &[3, 1]),
             play: stale_source,
-            rule: None,
+            rule: Some((Planted::Replica(Rule::HistoryUnleased), &["no_fork"])),
         },
         Scenario {
             name: "a source's primary of an earlier life of its database answers its sink, and is not believed",
