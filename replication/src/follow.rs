@@ -168,7 +168,8 @@ impl Replica {
         }
         // A sink's primary begins no epoch by which this log would be compared: what lies above its end may be the history
         // that it has rewound. Nothing is acknowledged before that is known.
-        let unknown = self.following().is_some_and(|following| following.sink && following.matched.is_none());
+        let asks = !self.options.has(Planted::SinkEndUnasked);
+        let unknown = self.following().is_some_and(|following| asks && following.sink && following.matched.is_none());
         if unknown && last < self.log.end {
             return self.send_differ_seldom(now, effects);
         }

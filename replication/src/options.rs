@@ -121,6 +121,8 @@ pub enum Planted {
     RelayBeforeJoined,
     /// Acknowledgements of the history before a rewind are counted after it.
     StaleTurn,
+    /// A secondary of a sink takes what lies in its log above its primary's end for the primary's.
+    SinkEndUnasked,
     /// Rows are taken whatever definitions they were made with.
     SchemaUnchecked,
     /// A member that needs a copy stays in its set.

@@ -111,6 +111,7 @@ const PLANTED: &[Planted] = &[
     Planted::HistoryUnleased,
     Planted::RelayBeforeJoined,
     Planted::StaleTurn,
+    Planted::SinkEndUnasked,
     Planted::MemberAwaitsCopy,
     Planted::MemberByCopy,
     Planted::OldLives,

@@ -329,6 +329,10 @@ impl World {
 
     /// A primary's log has received an epoch that is not below the one minted for it: it is named again, with another.
     fn renew_epochs(&mut self, index: usize) {
+        // Names that the lineage alone gives are above it.
+        if self.options.has(Planted::EpochReused) {
+            return;
+        }
         let region = &self.regions[index];
         let mut commands = vec![];
         for (id, held) in region.catalog.partitions.iter() {
@@ -396,7 +400,8 @@ impl World {
 
     /// Another leader: it has heard nobody.
     pub fn new_leader(&mut self, index: usize) {
-        self.regions[index].heard = Heard::new(self.now);
+        let elected = if self.options.has(Planted::ElectionIgnored) { 0 } else { self.now };
+        self.regions[index].heard = Heard::new(elected);
         self.regions[index].said.clear();
         self.regions[index].reported.clear();
         self.regions[index].moves = Default::default();

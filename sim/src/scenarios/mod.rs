@@ -7,6 +7,7 @@ mod losses;
 mod moves;
 mod region;
 mod regions;
+mod reigns;
 
 use rand::Rng;
 
@@ -14,7 +15,7 @@ use crate::checks::Violation;
 use crate::nemesis::Act;
 use crate::options::{Fault, Keep, MILLI, Options, Planted, Scale};
 use crate::run::{Report, judge};
-use crate::world::{Event, Place, World};
+use crate::world::{Event, Packet, Place, World};
 
 /// One history.
 #[derive(Clone, Copy)]
@@ -33,7 +34,8 @@ pub struct Scenario {
 
 /// All of them.
 pub fn all() -> Vec<Scenario> {
-    [region::all(), losses::all(), regions::all(), moves::all(), links::all(), disks::all()].concat()
+    let of = [region::all(), losses::all(), regions::all(), moves::all(), links::all(), disks::all(), reigns::all()];
+    of.concat()
 }
 
 impl Scenario {
@@ -87,6 +89,15 @@ impl World {
     fn watch_until(&mut self, millis: u64, is_so: impl Fn(&World) -> bool) {
         let end = self.now + millis * MILLI;
         while self.now < end && !is_so(self) {
+            self.run_until(self.now + MILLI / 20);
+        }
+    }
+
+    /// For so many milliseconds, or until something is so, packets are late: they arrive when these milliseconds are over.
+    fn watch_without(&mut self, millis: u64, is_late: impl Fn(Place, &Packet) -> bool, is_so: impl Fn(&World) -> bool) {
+        let end = self.now + millis * MILLI;
+        while self.now < end && !is_so(self) {
+            self.hold_back(end, &is_late);
             self.run_until(self.now + MILLI / 20);
         }
     }

@@ -2,7 +2,7 @@
 
 use super::Scenario;
 use crate::options::{Fault, Options, Planted, Scale};
-use crate::world::{Place, World};
+use crate::world::{Packet, Place, World};
 use replication::Planted as Rule;
 use types::{Lsn, Mode};
 
@@ -60,7 +60,7 @@ fn failures() -> Vec<Scenario> {
             scale: Scale::Region,
             options: |options| sized(options, 2, true, true),
             play: paused_primary,
-            rule: None,
+            rule: Some((Planted::Replica(Rule::GrantsRenewed), stale)),
         },
         Scenario {
             name: "power fails on all replicas at once and nothing on disk is lost",
@@ -218,14 +218,28 @@ fn longest_log(world: &mut World) {
     world.pass(1500);
 }
 
+/// A primary stands still, cut off, until another has served for long. When it wakes up its peer answers its heartbeat
+/// before it hears that it was replaced.
 fn paused_primary(world: &mut World) {
-    for _ in 0..4 {
+    for _ in 0..2 {
         world.pass(300);
-        let primary = primary(world);
-        world.fault(Fault::Pause, primary);
-        world.isolate(primary, 250);
+        let old = primary(world);
+        stand_still(world, old, 600);
+        world.watch_without(30, brings_news(old), |_| false);
+        world.pass(400);
     }
-    world.pass(800);
+}
+
+/// A process stands still, and is cut off, for so many milliseconds.
+pub(super) fn stand_still(world: &mut World, node: usize, millis: u64) {
+    world.pause(node, millis);
+    world.isolate(node, millis - 1);
+    world.pass(millis - 1);
+}
+
+/// What tells a node of a new reign.
+pub(super) fn brings_news(node: usize) -> impl Fn(Place, &Packet) -> bool {
+    move |to, packet| to == Place::Node(node) && matches!(packet, Packet::Frame(_) | Packet::Catalog { .. })
 }
 
 /// ASYNC REPLICATION: what the primary writes last reaches nobody. It stands still, perhaps between a look at its lease and

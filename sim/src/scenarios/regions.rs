@@ -65,14 +65,17 @@ fn replaced() -> Vec<Scenario> {
             scale: Scale::Regions,
             options: |options| sized(options, &[2, 2]),
             play: rewound_and_replaced,
-            rule: None,
+            rule: Some((
+                Planted::Replica(Rule::SinkEndUnasked),
+                &["convergence", "cut_is_consistent", "promotion_rows"],
+            )),
         },
         Scenario {
             name: "a source's primary that was replaced and does not know it answers its sink",
             scale: Scale::Regions,
             options: |options| sized(options, &[3, 1]),
             play: stale_source,
-            rule: None,
+            rule: Some((Planted::Replica(Rule::HistoryUnleased), &["no_fork"])),
         },
         Scenario {
             name: "a source's primary of an earlier life of its database answers its sink, and is not believed",
