@@ -8,6 +8,7 @@ use types::{Lsn, Mode};
 
 pub(super) fn all() -> Vec<Scenario> {
     let mut all = failures();
+    all.extend(disks());
     all.extend(recoveries());
     all.extend(copies());
     all
@@ -62,6 +63,12 @@ fn failures() -> Vec<Scenario> {
             play: paused_primary,
             rule: Some((Planted::Replica(Rule::GrantsRenewed), stale)),
         },
+    ]
+}
+
+/// Disks that hang, and power that fails.
+fn disks() -> Vec<Scenario> {
+    vec![
         Scenario {
             name: "power fails on all replicas at once and nothing on disk is lost",
             scale: Scale::Region,

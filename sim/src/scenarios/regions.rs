@@ -11,6 +11,7 @@ use replication::Planted as Rule;
 pub(super) fn all() -> Vec<Scenario> {
     let mut all = exchanged();
     all.extend(replaced());
+    all.extend(named_anew());
     all.extend(cascaded());
     all.extend(recovered());
     all
@@ -84,6 +85,12 @@ fn replaced() -> Vec<Scenario> {
             play: stale_history,
             rule: Some((Planted::Replica(Rule::HistoryUnleased), &["no_fork"])),
         },
+    ]
+}
+
+/// Who is named then, or was away, has less than others, or what is over.
+fn named_anew() -> Vec<Scenario> {
+    vec![
         Scenario {
             name: "a member whose log begins above the point to which its primary rewinds is copied to",
             scale: Scale::Regions,
