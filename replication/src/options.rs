@@ -133,6 +133,8 @@ pub enum Planted {
     ResumeOpens,
     /// A primary goes on waiting for a copy when its database has become writable.
     CopyForPromoted,
+    /// A reader at a view does not wait for registered transactions.
+    ViewIgnoresRegistered,
     /// New definitions are required at once, whatever is still committing with older ones.
     RequiredAtOnce,
     /// Definitions of another history may be required.

@@ -117,6 +117,7 @@ const PLANTED: &[Planted] = &[
     Planted::ResumeOpens,
     Planted::CopyForPromoted,
     Planted::SchemaUnchecked,
+    Planted::ViewIgnoresRegistered,
     Planted::RequiredAtOnce,
     Planted::AnyHistory,
 ];

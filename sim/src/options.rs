@@ -146,7 +146,7 @@ pub enum Planted {
 }
 
 /// Of the replicas: the ones that the simulator can meet.
-const RULES: [Rule; 47] = [
+const RULES: [Rule; 48] = [
     Rule::CandidateNotWaited,
     Rule::EarlyRemoval,
     Rule::LeaseFromReceipt,
@@ -192,6 +192,7 @@ const RULES: [Rule; 47] = [
     Rule::ResumeOpens,
     Rule::CopyForPromoted,
     Rule::SchemaUnchecked,
+    Rule::ViewIgnoresRegistered,
     Rule::RequiredAtOnce,
     Rule::AnyHistory,
 ];

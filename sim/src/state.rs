@@ -115,8 +115,13 @@ impl Memory {
 
     /// The latest version of one row.
     pub fn latest(&self, row: &[u8], lineage: &Lineage) -> Option<Seen> {
+        self.at(row, Timestamp::MAX, lineage)
+    }
+
+    /// The version of one row at a view.
+    pub fn at(&self, row: &[u8], view: Timestamp, lineage: &Lineage) -> Option<Seen> {
         let lineage = self.lineage(lineage);
-        let newest = state::version_key(row, Timestamp::MAX);
+        let newest = state::version_key(row, view);
         let oldest = state::version_key(row, Timestamp::ZERO);
         self.map.range(newest..=oldest).find_map(|(key, value)| {
             let (_, ts) = state::split_version_key(key)?;

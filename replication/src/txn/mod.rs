@@ -526,6 +526,7 @@ impl Txns {
         let (latest, ordinal) = (view == Timestamp::MAX, self.ordinal);
         let waits = |known: &Txn| match known.stage {
             Stage::Active => false,
+            Stage::Registered { .. } if self.options.has(Planted::ViewIgnoresRegistered) => false,
             Stage::Registered { bound } => !latest && bound < view,
             Stage::Prepared { bound, .. } => bound < view,
             // The decision may be known already, by the first participant's answer: not for a commit of this partition

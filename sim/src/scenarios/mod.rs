@@ -5,6 +5,7 @@ mod losses;
 mod moves;
 mod region;
 mod regions;
+mod transactions;
 
 use rand::Rng;
 
@@ -31,7 +32,7 @@ pub struct Scenario {
 
 /// All of them.
 pub fn all() -> Vec<Scenario> {
-    [region::all(), losses::all(), regions::all(), moves::all()].concat()
+    [region::all(), losses::all(), regions::all(), moves::all(), transactions::all()].concat()
 }
 
 impl Scenario {

@@ -1,0 +1,94 @@
+//! Histories of transactions (`protocol.md` section 4), and of the promotions, rewinds and pins that keep them whole (section 5).
+
+use bytes::Bytes;
+use replication::Planted as Rule;
+use types::{Ordinal, TxnId};
+
+use super::Scenario;
+use super::region::sized;
+
+use crate::options::{Planted, Scale};
+use crate::world::{Place, World};
+
+/// Partitions of rows.
+const ZERO: Ordinal = Ordinal(0);
+
+pub(super) fn all() -> Vec<Scenario> {
+    let mut all = readers_and_coordinators();
+    all
+}
+
+fn readers_and_coordinators() -> Vec<Scenario> {
+    let region = |name, play, rule| Scenario {
+        name,
+        scale: Scale::Region,
+        options: |options| {
+            sized(options, 3, true, true);
+            options.partitions = 2;
+        },
+        play,
+        rule: Some(rule),
+    };
+    vec![region(
+        "a reader at a view waits for a commit whose timestamp is late",
+        late_timestamp,
+        (Planted::Replica(Rule::ViewIgnoresRegistered), &["views"]),
+    )]
+}
+
+// ---- what clients do in them
+
+fn row(key: u8) -> Bytes {
+    Bytes::copy_from_slice(&[key])
+}
+
+/// The node that the catalog of the first region has as primary of a partition.
+fn primary(world: &World, ordinal: Ordinal) -> usize {
+    let id = world.partition(0, ordinal);
+    world.node_of(0, world.regions[0].catalog.partitions[&id].primary.node)
+}
+
+/// A transaction of the first region begins: so many statements at each of these partitions, one row; the first one decides.
+fn begin(world: &mut World, ordinals: &[Ordinal], key: u8, statements: u32) -> Option<TxnId> {
+    let (by, planned) = world.planner(0)?;
+    let part = |ordinal: &Ordinal| world.part(*ordinal, primary(world, *ordinal), row(key), statements);
+    let parts = ordinals.iter().map(part).collect();
+    let txn = world.enter_txn(by, planned, parts, None);
+    world.step_txn(txn);
+    Some(txn)
+}
+
+/// Clients work, and rest; then this is done while nothing else is. So many times.
+fn quietly(world: &mut World, rounds: u32, act: impl Fn(&mut World) -> Option<()>) {
+    for _ in 0..rounds {
+        world.pass(250);
+        world.rest();
+        let _ = act(world);
+        world.wake_clients();
+    }
+}
+
+// ---- readers and coordinators
+
+/// A commit has its timestamp, 100, which is on its way to the primary. A reader comes with 105: it must not see the row as it
+/// was before, for at 105 others are going to see it as it is at 100.
+fn late_timestamp(world: &mut World) {
+    world.clients.views = true;
+    quietly(world, 6, |world| {
+        let (node, id) = (primary(world, ZERO), world.partition(0, ZERO));
+        begin(world, &[ZERO], 0, 1)?;
+        world.watch_until(60, |world| world.nodes[node].hosted(id).is_some_and(|held| !held.timestamps.is_empty()));
+        let before = world.regions[0].last_timestamp;
+        world.options.slow = 1000;
+        world.watch_until(10, |world| world.regions[0].last_timestamp > before);
+        world.options.slow = 0;
+        // If it is asked for again it is given another one, which is too late for the reader.
+        world.block(vec![(Place::Node(node), Place::Catalog(0))], 170);
+        for _ in 0..3 {
+            let view = world.timestamps(0, 1);
+            world.read(node, id, row(0), view);
+        }
+        world.pass(300);
+        Some(())
+    });
+}
