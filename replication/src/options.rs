@@ -135,6 +135,8 @@ pub enum Planted {
     CopyForPromoted,
     /// A reader at a view does not wait for registered transactions.
     ViewIgnoresRegistered,
+    /// A reader does not wait for prepared transactions.
+    ReaderIgnoresPrepared,
     /// New definitions are required at once, whatever is still committing with older ones.
     RequiredAtOnce,
     /// Definitions of another history may be required.

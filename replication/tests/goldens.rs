@@ -118,6 +118,7 @@ const PLANTED: &[Planted] = &[
     Planted::CopyForPromoted,
     Planted::SchemaUnchecked,
     Planted::ViewIgnoresRegistered,
+    Planted::ReaderIgnoresPrepared,
     Planted::RequiredAtOnce,
     Planted::AnyHistory,
 ];

@@ -146,7 +146,7 @@ pub enum Planted {
 }
 
 /// Of the replicas: the ones that the simulator can meet.
-const RULES: [Rule; 48] = [
+const RULES: [Rule; 49] = [
     Rule::CandidateNotWaited,
     Rule::EarlyRemoval,
     Rule::LeaseFromReceipt,
@@ -193,6 +193,7 @@ const RULES: [Rule; 48] = [
     Rule::CopyForPromoted,
     Rule::SchemaUnchecked,
     Rule::ViewIgnoresRegistered,
+    Rule::ReaderIgnoresPrepared,
     Rule::RequiredAtOnce,
     Rule::AnyHistory,
 ];

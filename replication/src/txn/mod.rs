@@ -528,6 +528,7 @@ impl Txns {
             Stage::Active => false,
             Stage::Registered { .. } if self.options.has(Planted::ViewIgnoresRegistered) => false,
             Stage::Registered { bound } => !latest && bound < view,
+            Stage::Prepared { .. } if self.options.has(Planted::ReaderIgnoresPrepared) => false,
             Stage::Prepared { bound, .. } => bound < view,
             // The decision may be known already, by the first participant's answer: not for a commit of this partition
             // alone, which is answered when it is committed here.

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use replication::Planted as Rule;
-use types::{Ordinal, TxnId};
+use types::{Ordinal, Timestamp, TxnId};
 
 use super::Scenario;
 use super::region::sized;
@@ -12,6 +12,7 @@ use crate::world::{Place, World};
 
 /// Partitions of rows.
 const ZERO: Ordinal = Ordinal(0);
+const ONE: Ordinal = Ordinal(1);
 
 pub(super) fn all() -> Vec<Scenario> {
     let mut all = readers_and_coordinators();
@@ -29,11 +30,18 @@ fn readers_and_coordinators() -> Vec<Scenario> {
         play,
         rule: Some(rule),
     };
-    vec![region(
-        "a reader at a view waits for a commit whose timestamp is late",
-        late_timestamp,
-        (Planted::Replica(Rule::ViewIgnoresRegistered), &["views"]),
-    )]
+    vec![
+        region(
+            "a reader at a view waits for a commit whose timestamp is late",
+            late_timestamp,
+            (Planted::Replica(Rule::ViewIgnoresRegistered), &["views"]),
+        ),
+        region(
+            "a reader waits for what is prepared when its transaction was acknowledged",
+            acknowledged_and_prepared,
+            (Planted::Replica(Rule::ReaderIgnoresPrepared), &["reads_are_fresh"]),
+        ),
+    ]
 }
 
 // ---- what clients do in them
@@ -56,6 +64,10 @@ fn begin(world: &mut World, ordinals: &[Ordinal], key: u8, statements: u32) -> O
     let txn = world.enter_txn(by, planned, parts, None);
     world.step_txn(txn);
     Some(txn)
+}
+
+fn is_decided(world: &World, txn: TxnId) -> bool {
+    world.clients.txns[&txn].decided.is_some()
 }
 
 /// Clients work, and rest; then this is done while nothing else is. So many times.
@@ -89,6 +101,21 @@ fn late_timestamp(world: &mut World) {
             world.read(node, id, row(0), view);
         }
         world.pass(300);
+        Some(())
+    });
+}
+
+/// The first participant has committed the decision, and the client has its answer. The coordinator dies before it has told
+/// the second one, where the row is prepared. Whoever reads it there now must see what the client was told.
+fn acknowledged_and_prepared(world: &mut World) {
+    quietly(world, 3, |world| {
+        let txn = begin(world, &[ZERO, ONE], 0, 1)?;
+        world.watch_until(300, |world| world.clients.txns[&txn].ts.is_some());
+        world.give_up(txn);
+        world.watch_until(100, |world| is_decided(world, txn));
+        let (node, id) = (primary(world, ONE), world.partition(0, ONE));
+        world.read(node, id, row(0), Timestamp::MAX);
+        world.pass(400);
         Some(())
     });
 }
