@@ -16,7 +16,7 @@ use crate::checks::acked_write_survives::Shown;
 use crate::checks::no_fork::Deed;
 use crate::checks::{definitions, no_fork, one_acker_per_epoch, reads_are_fresh, views};
 use crate::definitions::{Aggregator, Change, is_refused};
-use crate::options::MILLI;
+use crate::options::{MILLI, Planted};
 use crate::say;
 use crate::state::Seen;
 use crate::world::{Event, Local, Packet, Place, World};
@@ -476,11 +476,14 @@ impl World {
             }
             (Stage::Preparing, Answer::Prepared) => {
                 held.parts[at].prepared = true;
-                if held.parts.iter().all(|part| part.prepared) {
+                let early = held.parts[0].prepared && self.options.planted == Some(Planted::DecidedEarly);
+                if early || held.parts.iter().all(|part| part.prepared) {
                     held.stage = Stage::Deciding;
                     self.after(MILLI, Event::Client(Act::Step(txn)));
                 }
             }
+            // It has decided early.
+            (Stage::Deciding | Stage::Finishing, Answer::Prepared) => held.parts[at].prepared = true,
             (Stage::Deciding, Answer::Decided { decision }) => self.finish(txn, decision),
             (Stage::Finishing, Answer::Finished) => {
                 held.parts[at].finished = true;

@@ -143,6 +143,8 @@ pub enum Planted {
     HandOverBusy,
     /// ASYNC REPLICATION: it changes hands although its primary may hold more.
     HandOverUnsealed,
+    /// A coordinator decides when its first participant has prepared, whatever the others say.
+    DecidedEarly,
 }
 
 /// Of the replicas: the ones that the simulator can meet.
@@ -223,6 +225,7 @@ impl Planted {
             Planted::UncutRecovery,
             Planted::HandOverBusy,
             Planted::HandOverUnsealed,
+            Planted::DecidedEarly,
         ];
         RULES.into_iter().map(Planted::Replica).chain(own).collect()
     }

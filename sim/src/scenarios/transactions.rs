@@ -6,7 +6,7 @@ use types::{Ordinal, Timestamp, TxnId};
 
 use super::Scenario;
 use super::region::sized;
-
+use crate::clients::Stage;
 use crate::options::{Planted, Scale};
 use crate::world::{Place, World};
 
@@ -41,6 +41,11 @@ fn readers_and_coordinators() -> Vec<Scenario> {
             acknowledged_and_prepared,
             (Planted::Replica(Rule::ReaderIgnoresPrepared), &["reads_are_fresh"]),
         ),
+        region(
+            "no transaction is decided while a participant is still to be prepared",
+            unprepared_participant,
+            (Planted::DecidedEarly, &["whole_after_loss"]),
+        ),
     ]
 }
 
@@ -64,6 +69,10 @@ fn begin(world: &mut World, ordinals: &[Ordinal], key: u8, statements: u32) -> O
     let txn = world.enter_txn(by, planned, parts, None);
     world.step_txn(txn);
     Some(txn)
+}
+
+fn stage(world: &World, txn: TxnId) -> Stage {
+    world.clients.txns[&txn].stage
 }
 
 fn is_decided(world: &World, txn: TxnId) -> bool {
@@ -116,6 +125,22 @@ fn acknowledged_and_prepared(world: &mut World) {
         let (node, id) = (primary(world, ONE), world.partition(0, ONE));
         world.read(node, id, row(0), Timestamp::MAX);
         world.pass(400);
+        Some(())
+    });
+}
+
+/// The first participant is prepared, the process of another one ends before it has heard that it is to be. What was written
+/// there is gone: the transaction must not be committed.
+fn unprepared_participant(world: &mut World) {
+    quietly(world, 4, |world| {
+        let pairs = [[ZERO, ONE], [Ordinal::META, ZERO], [Ordinal::META, ONE]];
+        let apart = pairs.into_iter().find(|[one, other]| primary(world, *one) != primary(world, *other));
+        let [first, second] = apart?;
+        let txn = begin(world, &[first, second], 0, 1)?;
+        world.watch_until(100, |world| stage(world, txn) == Stage::Preparing);
+        let node = primary(world, second);
+        world.stop_for(node, false, 500);
+        world.pass(800);
         Some(())
     });
 }
