@@ -137,6 +137,8 @@ pub enum Planted {
     ViewIgnoresRegistered,
     /// A reader does not wait for prepared transactions.
     ReaderIgnoresPrepared,
+    /// A step is taken whatever epoch and count of writes it names.
+    TouchUnchecked,
     /// New definitions are required at once, whatever is still committing with older ones.
     RequiredAtOnce,
     /// Definitions of another history may be required.

@@ -119,6 +119,7 @@ const PLANTED: &[Planted] = &[
     Planted::SchemaUnchecked,
     Planted::ViewIgnoresRegistered,
     Planted::ReaderIgnoresPrepared,
+    Planted::TouchUnchecked,
     Planted::RequiredAtOnce,
     Planted::AnyHistory,
 ];

@@ -57,7 +57,7 @@ pub struct Part {
     epoch: Option<Epoch>,
     count: u32,
     /// Statements to go.
-    statements: u32,
+    pub(crate) statements: u32,
     prepared: bool,
     finished: bool,
 }
@@ -93,6 +93,8 @@ pub struct Txn {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stage {
     Writing,
+    /// The client thinks, in a scenario: it has sent nothing, and nobody gives it up.
+    Thinking,
     Requiring,
     Committing,
     Preparing,
@@ -160,7 +162,8 @@ impl World {
             Act::Begin => self.begin(),
             Act::Step(txn) => self.step_txn(txn),
             Act::Timeout(txn, steps) => {
-                if self.clients.txns.get(&txn).is_some_and(|held| held.steps == steps && held.stage != Stage::Over) {
+                let rests = |stage| matches!(stage, Stage::Over | Stage::Thinking);
+                if self.clients.txns.get(&txn).is_some_and(|held| held.steps == steps && !rests(held.stage)) {
                     self.give_up(txn);
                 }
             }
@@ -312,7 +315,7 @@ impl World {
     /// The next step of a transaction, whatever it is.
     pub(crate) fn step_txn(&mut self, txn: TxnId) {
         let Some(held) = self.clients.txns.get_mut(&txn) else { return };
-        if held.stage == Stage::Over {
+        if matches!(held.stage, Stage::Over | Stage::Thinking) {
             return;
         }
         held.steps += 1;
@@ -355,7 +358,7 @@ impl World {
                 let id = PartitionId { database, ordinal: part.ordinal };
                 self.request(part.node, id, Want::Step(txn, 0), TxnRequest::Decide { txn, decision });
             }
-            Stage::Finishing | Stage::Over => {}
+            Stage::Thinking | Stage::Finishing | Stage::Over => {}
         }
     }
 

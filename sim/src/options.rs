@@ -148,7 +148,7 @@ pub enum Planted {
 }
 
 /// Of the replicas: the ones that the simulator can meet.
-const RULES: [Rule; 49] = [
+const RULES: [Rule; 50] = [
     Rule::CandidateNotWaited,
     Rule::EarlyRemoval,
     Rule::LeaseFromReceipt,
@@ -196,6 +196,7 @@ const RULES: [Rule; 49] = [
     Rule::SchemaUnchecked,
     Rule::ViewIgnoresRegistered,
     Rule::ReaderIgnoresPrepared,
+    Rule::TouchUnchecked,
     Rule::RequiredAtOnce,
     Rule::AnyHistory,
 ];

@@ -46,6 +46,11 @@ fn readers_and_coordinators() -> Vec<Scenario> {
             unprepared_participant,
             (Planted::DecidedEarly, &["whole_after_loss"]),
         ),
+        region(
+            "a transaction that has written at the old primary writes nothing at the new one",
+            two_primaries,
+            (Planted::Replica(Rule::TouchUnchecked), &["reads_are_fresh"]),
+        ),
     ]
 }
 
@@ -77,6 +82,24 @@ fn stage(world: &World, txn: TxnId) -> Stage {
 
 fn is_decided(world: &World, txn: TxnId) -> bool {
     world.clients.txns[&txn].decided.is_some()
+}
+
+/// The client thinks when it has written for the first time.
+fn think(world: &mut World, txn: TxnId, statements_left: u32) {
+    world.watch_until(100, |world| world.clients.txns[&txn].parts[0].statements == statements_left);
+    let held = world.clients.txns.get_mut(&txn).expect("it has begun");
+    if held.stage == Stage::Writing {
+        held.stage = Stage::Thinking;
+    }
+}
+
+/// It goes on.
+fn go_on(world: &mut World, txn: TxnId) {
+    let held = world.clients.txns.get_mut(&txn).expect("it has begun");
+    if held.stage == Stage::Thinking {
+        held.stage = Stage::Writing;
+        world.step_txn(txn);
+    }
 }
 
 /// Clients work, and rest; then this is done while nothing else is. So many times.
@@ -141,6 +164,33 @@ fn unprepared_participant(world: &mut World) {
         let node = primary(world, second);
         world.stop_for(node, false, 500);
         world.pass(800);
+        Some(())
+    });
+}
+
+/// A transaction has written a row, and its primary is replaced: with its process the lock and the row are gone. It writes
+/// another row at the new primary, and commits. Answered with OK, half of it would be there.
+fn two_primaries(world: &mut World) {
+    quietly(world, 3, |world| {
+        let (old, id) = (primary(world, ZERO), world.partition(0, ZERO));
+        let txn = begin(world, &[ZERO], 0, 2)?;
+        think(world, txn, 1);
+        world.stop_for(old, false, 500);
+        let serves = |world: &World, node: usize| {
+            let leading = world.nodes[node].replica(id).and_then(|replica| replica.status().leading);
+            leading.is_some_and(|leading| leading.serving)
+        };
+        world.pass_until(600, |world| primary(world, ZERO) != old && serves(world, primary(world, ZERO)));
+        let new = primary(world, ZERO);
+        let part = &mut world.clients.txns.get_mut(&txn)?.parts[0];
+        (part.node, part.keys) = (new, vec![row(1)]);
+        go_on(world, txn);
+        world.watch_until(60, |world| matches!(stage(world, txn), Stage::Committing | Stage::Over));
+        // Both rows are what it has written.
+        world.clients.txns.get_mut(&txn)?.parts[0].keys = vec![row(0), row(1)];
+        world.watch_until(100, |world| is_decided(world, txn) || stage(world, txn) == Stage::Over);
+        world.read(new, id, row(0), Timestamp::MAX);
+        world.pass(300);
         Some(())
     });
 }
