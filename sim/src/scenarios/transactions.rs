@@ -51,6 +51,17 @@ fn readers_and_coordinators() -> Vec<Scenario> {
             two_primaries,
             (Planted::Replica(Rule::TouchUnchecked), &["reads_are_fresh"]),
         ),
+        Scenario {
+            name: "a row that was planned before a change of definitions does not commit after it",
+            scale: Scale::Region,
+            options: |options| {
+                sized(options, 3, true, true);
+                options.partitions = 2;
+                options.definitions = true;
+            },
+            play: planned_before,
+            rule: Some((Planted::Replica(Rule::SchemaUnchecked), &["definitions"])),
+        },
     ]
 }
 
@@ -193,4 +204,38 @@ fn two_primaries(world: &mut World) {
         world.pass(300);
         Some(())
     });
+}
+
+/// An INSERT has written its row. ADD UNIQUE INDEX changes the definitions, and is committed. The row has no entry in that
+/// index: it must not commit.
+fn planned_before(world: &mut World) {
+    // Nobody else plans anything.
+    world.rest();
+    for _ in 0..3 {
+        let txn = (0..20).find_map(|_| {
+            world.pass(10);
+            begin(world, &[ZERO], 0, 1)
+        });
+        let Some(txn) = txn else { continue };
+        think(world, txn, 0);
+        change(world);
+        go_on(world, txn);
+        world.pass(300);
+    }
+    world.wake_clients();
+    world.pass(200);
+}
+
+/// Definitions are changed.
+fn change(world: &mut World) {
+    let meta = world.partition(0, Ordinal::META);
+    let counter = |world: &World| world.counter(primary(world, Ordinal::META), meta);
+    let before = counter(world);
+    for _ in 0..20 {
+        if counter(world) > before {
+            break;
+        }
+        world.change_definitions(0);
+        world.pass_until(60, |world| counter(world) > before);
+    }
 }
