@@ -139,6 +139,10 @@ pub enum Planted {
     ReaderIgnoresPrepared,
     /// A step is taken whatever epoch and count of writes it names.
     TouchUnchecked,
+    /// The start of a promoted partition is not above the timestamps that were received.
+    StartLocal,
+    /// Each partition carries a promotion out at its own mark.
+    CutPerPartition,
     /// New definitions are required at once, whatever is still committing with older ones.
     RequiredAtOnce,
     /// Definitions of another history may be required.

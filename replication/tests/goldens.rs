@@ -120,6 +120,8 @@ const PLANTED: &[Planted] = &[
     Planted::ViewIgnoresRegistered,
     Planted::ReaderIgnoresPrepared,
     Planted::TouchUnchecked,
+    Planted::StartLocal,
+    Planted::CutPerPartition,
     Planted::RequiredAtOnce,
     Planted::AnyHistory,
 ];

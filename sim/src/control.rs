@@ -261,6 +261,9 @@ impl World {
                 received_epoch = numbers.fold(received_epoch, u64::max);
             }
         }
+        if self.options.has_replica(replication::Planted::StartLocal) {
+            start_above = Timestamp::ZERO;
+        }
         let promotions = self.term(region);
         let promotion = PromotionId(self.rng.random());
         let command = Command::Promote(Promote {

@@ -145,10 +145,12 @@ pub enum Planted {
     HandOverUnsealed,
     /// A coordinator decides when its first participant has prepared, whatever the others say.
     DecidedEarly,
+    /// A promotion keeps of a log what comes before the first commit above its cut.
+    PrefixCut,
 }
 
 /// Of the replicas: the ones that the simulator can meet.
-const RULES: [Rule; 50] = [
+const RULES: [Rule; 52] = [
     Rule::CandidateNotWaited,
     Rule::EarlyRemoval,
     Rule::LeaseFromReceipt,
@@ -197,6 +199,8 @@ const RULES: [Rule; 50] = [
     Rule::ViewIgnoresRegistered,
     Rule::ReaderIgnoresPrepared,
     Rule::TouchUnchecked,
+    Rule::StartLocal,
+    Rule::CutPerPartition,
     Rule::RequiredAtOnce,
     Rule::AnyHistory,
 ];
@@ -227,6 +231,7 @@ impl Planted {
             Planted::HandOverBusy,
             Planted::HandOverUnsealed,
             Planted::DecidedEarly,
+            Planted::PrefixCut,
         ];
         RULES.into_iter().map(Planted::Replica).chain(own).collect()
     }

@@ -152,6 +152,14 @@ impl Memory {
             .collect()
     }
 
+    /// A planted bug: the versions of the first commit above a time, and of all that the log has after it, are gone.
+    pub fn cut_prefix(&mut self, cut: Timestamp) {
+        let commits = self.space(Space::Commit).filter_map(|(key, _)| state::split_commit_key(key));
+        let Some(first) = commits.filter(|(ts, _)| *ts > cut).map(|(_, lsn)| lsn).min() else { return };
+        let above = |value: &Bytes| Version::decode(value.clone()).is_ok_and(|version| version.lsn >= first);
+        self.map.retain(|key, value| key[0] != Space::Version as u8 || !above(value));
+    }
+
     /// Transactions of which the state holds something that a record above `lsn` wrote.
     pub fn held_above(&self, lsn: Lsn) -> BTreeSet<TxnId> {
         let written = self.versions().filter(|version| version.lsn > lsn).filter_map(|version| writer(&version));

@@ -160,7 +160,7 @@ fn cascaded() -> Vec<Scenario> {
     ]
 }
 
-fn sized(options: &mut Options, leaves: &[usize]) {
+pub(super) fn sized(options: &mut Options, leaves: &[usize]) {
     options.leaves = leaves.to_vec();
     options.partitions = 2;
     options.wide = 50;
@@ -169,7 +169,7 @@ fn sized(options: &mut Options, leaves: &[usize]) {
 }
 
 /// STOP REPLICATING at a sink, at its cut. Waits until it has one.
-fn stop_replicating(world: &mut World, region: usize) {
+pub(super) fn stop_replicating(world: &mut World, region: usize) {
     for _ in 0..100 {
         let cut = world.cut_of(region).filter(|cut| *cut > types::Timestamp::ZERO);
         if let (Some((link, _)), Some(cut)) = (world.followed(region), cut)
@@ -182,7 +182,7 @@ fn stop_replicating(world: &mut World, region: usize) {
 }
 
 /// REPLICATE … WITH FORCE DIFFERENTIAL.
-fn come_back(world: &mut World, region: usize, source: usize) {
+pub(super) fn come_back(world: &mut World, region: usize, source: usize) {
     for _ in 0..100 {
         if world.follow(region, source, true) {
             return;

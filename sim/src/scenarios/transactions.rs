@@ -6,6 +6,7 @@ use types::{Ordinal, Timestamp, TxnId};
 
 use super::Scenario;
 use super::region::sized;
+use super::regions::{come_back, sized as sized_regions};
 use crate::clients::Stage;
 use crate::options::{Planted, Scale};
 use crate::world::{Place, World};
@@ -16,6 +17,7 @@ const ONE: Ordinal = Ordinal(1);
 
 pub(super) fn all() -> Vec<Scenario> {
     let mut all = readers_and_coordinators();
+    all.extend(promoted());
     all
 }
 
@@ -62,6 +64,34 @@ fn readers_and_coordinators() -> Vec<Scenario> {
             play: planned_before,
             rule: Some((Planted::Replica(Rule::SchemaUnchecked), &["definitions"])),
         },
+    ]
+}
+
+/// A decision that arrives late lies behind a later commit in the log.
+fn promoted() -> Vec<Scenario> {
+    let regions = |name, planted, checks| Scenario {
+        name,
+        scale: Scale::Regions,
+        options: |options| sized_regions(options, &[2, 2]),
+        play: late_decision,
+        rule: Some((planted, checks)),
+    };
+    vec![
+        regions(
+            "what a promotion declares dead lies between its cut and its start, wherever in the log",
+            Planted::PrefixCut,
+            &["promotion_rows"],
+        ),
+        regions(
+            "a promoted region begins above all times that it has received",
+            Planted::Replica(Rule::StartLocal),
+            &["promotion_rows"],
+        ),
+        regions(
+            "a promotion has one cut for all partitions",
+            Planted::Replica(Rule::CutPerPartition),
+            &["promotion_rows"],
+        ),
     ]
 }
 
@@ -237,5 +267,70 @@ fn change(world: &mut World) {
         }
         world.change_definitions(0);
         world.pass_until(60, |world| counter(world) > before);
+    }
+}
+
+// ---- promotions
+
+/// X is decided at 99 by another partition, and its coordinator dies: here it is prepared until it asks. Meanwhile Y commits
+/// here at 101: the log has Y at 91 and X at 92. The source's clock is ahead of the sink's, which is promoted at 99.
+/// X must live and Y must not, on both sides, after any restart.
+fn late_decision(world: &mut World) {
+    world.regions[0].skew = 2000;
+    world.regions[1].skew = 0;
+    world.pass(400);
+    world.rest();
+    let decided = (0..5).find_map(|_| {
+        let x = begin(world, &[ONE, ZERO], 0, 1)?;
+        world.watch_until(300, |world| world.clients.txns[&x].ts.is_some());
+        world.give_up(x);
+        world.watch_until(100, |world| is_decided(world, x));
+        // Some milliseconds later.
+        world.pass(3);
+        let y = begin(world, &[ZERO], 1, 1)?;
+        world.watch_until(150, |world| is_decided(world, y));
+        let times = world.clients.txns[&x].ts.zip(world.clients.txns[&y].ts);
+        world.pass(if is_decided(world, x) && is_decided(world, y) { 0 } else { 500 });
+        times.filter(|_| is_decided(world, x) && is_decided(world, y)).map(|(cut, above)| (x, y, cut, above))
+    });
+    let Some((x, y, cut, above)) = decided else { return world.wake_clients() };
+    world.pass_until(1500, |world| world.cut_of(1).is_some_and(|reached| reached >= above));
+    let link = world.followed(1).map(|(link, _)| link);
+    if link.is_none_or(|link| !world.promote(1, link, cut, false, None)) {
+        return world.wake_clients();
+    }
+    world.pass(400);
+    expect_rows(world, &[1], x, y);
+    restart(world, 1);
+    come_back(world, 0, 1);
+    world.pass(600);
+    restart(world, 0);
+    restart(world, 1);
+    expect_rows(world, &[0, 1], x, y);
+    world.wake_clients();
+    world.pass(100);
+}
+
+/// The nodes of a region lose power, one after the other.
+fn restart(world: &mut World, region: usize) {
+    let first = world.regions[region].first_node;
+    for node in first..first + world.regions[region].leaves {
+        world.stop_for(node, true, 20);
+        world.pass(500);
+    }
+}
+
+/// X is what its row holds in the first partition, on every node, and Y is in none.
+fn expect_rows(world: &mut World, regions: &[usize], x: TxnId, y: TxnId) {
+    for node in 0..world.nodes.len() {
+        let region = world.nodes[node].region;
+        if !regions.contains(&region) {
+            continue;
+        }
+        let rows = world.rows_of(node, world.partition(region, ZERO), Timestamp::MAX);
+        if rows.get(&(ZERO, row(0))) != Some(&x) || rows.values().any(|txn| *txn == y) {
+            let text = format!("{} has {rows:x?}, {x} must live, {y} must not", world.label(node));
+            return world.fail("promotion_rows", text);
+        }
     }
 }
