@@ -492,6 +492,9 @@ impl World {
     }
 
     fn on_rewind(&mut self, index: usize, id: PartitionId) {
+        if self.options.has(Planted::RewindNeedsSource) && self.is_severed(self.nodes[index].region) {
+            return;
+        }
         let durable = self.nodes[index].journal.durable;
         let Some(hosted) = self.nodes[index].hosted_mut(id) else { return };
         let Some(Rewind { to, step, after }) = hosted.rewind.clone() else { return };

@@ -147,6 +147,8 @@ pub enum Planted {
     DecidedEarly,
     /// A promotion keeps of a log what comes before the first commit above its cut.
     PrefixCut,
+    /// A rewind stops when its source is out of sight, and nobody takes it up again.
+    RewindNeedsSource,
 }
 
 /// Of the replicas: the ones that the simulator can meet.
@@ -232,6 +234,7 @@ impl Planted {
             Planted::HandOverUnsealed,
             Planted::DecidedEarly,
             Planted::PrefixCut,
+            Planted::RewindNeedsSource,
         ];
         RULES.into_iter().map(Planted::Replica).chain(own).collect()
     }

@@ -129,8 +129,13 @@ impl World {
     /// The node of a source that leads a partition, if it is in sight of a region that follows it by this link.
     pub(crate) fn source_of(&self, region: usize, ordinal: Ordinal, link: LinkId) -> Option<usize> {
         let (_, source) = self.followed(region).filter(|(known, _)| *known == link)?;
-        let severed = self.severed.contains(&(region.min(source), region.max(source)));
-        self.leader_of(source, ordinal).filter(|_| !severed)
+        self.leader_of(source, ordinal).filter(|_| !self.is_severed(region))
+    }
+
+    /// Whether a region follows another, and does not see it.
+    pub(crate) fn is_severed(&self, region: usize) -> bool {
+        let source = self.followed(region).map(|(_, source)| source);
+        source.is_some_and(|source| self.severed.contains(&(region.min(source), region.max(source))))
     }
 
     /// Sessions that should be are opened, others end.
@@ -139,7 +144,7 @@ impl World {
         let mut wanted: BTreeMap<(usize, Ordinal), Wanted> = BTreeMap::new();
         for region in 0..self.regions.len() {
             let Some((link, source)) = self.followed(region) else { continue };
-            if self.severed.contains(&(region.min(source), region.max(source))) {
+            if self.is_severed(region) {
                 continue;
             }
             for ordinal in self.ordinals() {

@@ -2,12 +2,13 @@
 
 use bytes::Bytes;
 use replication::Planted as Rule;
-use types::{Ordinal, Timestamp, TxnId};
+use types::{Ordinal, PartitionId, Timestamp, TxnId};
 
 use super::Scenario;
 use super::region::sized;
-use super::regions::{come_back, sized as sized_regions};
+use super::regions::{come_back, sized as sized_regions, stop_replicating};
 use crate::clients::Stage;
+use crate::node::RewindStep;
 use crate::options::{Planted, Scale};
 use crate::world::{Place, World};
 
@@ -18,6 +19,7 @@ const ONE: Ordinal = Ordinal(1);
 pub(super) fn all() -> Vec<Scenario> {
     let mut all = readers_and_coordinators();
     all.extend(promoted());
+    all.extend(ways_back());
     all
 }
 
@@ -93,6 +95,16 @@ fn promoted() -> Vec<Scenario> {
             &["promotion_rows"],
         ),
     ]
+}
+
+fn ways_back() -> Vec<Scenario> {
+    vec![Scenario {
+        name: "a source that returns rewinds to the end although it loses sight of the other side in the middle",
+        scale: Scale::Regions,
+        options: |options| sized_regions(options, &[2, 2]),
+        play: rewind_alone,
+        rule: Some((Planted::RewindNeedsSource, &["convergence"])),
+    }]
 }
 
 // ---- what clients do in them
@@ -332,5 +344,48 @@ fn expect_rows(world: &mut World, regions: &[usize], x: TxnId, y: TxnId) {
             let text = format!("{} has {rows:x?}, {x} must live, {y} must not", world.label(node));
             return world.fail("promotion_rows", text);
         }
+    }
+}
+
+// ---- ways back
+
+/// The replicas of a region whose rewind is between its intent and its end.
+fn rewinding(world: &World, region: usize) -> Vec<(usize, PartitionId)> {
+    let first = world.regions[region].first_node;
+    let nodes = first..first + world.regions[region].leaves;
+    let hosted = nodes.flat_map(|node| {
+        let process = world.nodes[node].process.iter();
+        process.flat_map(|process| &process.hosted).map(move |(id, hosted)| (node, *id, hosted))
+    });
+    let begun = hosted.filter(|(.., hosted)| {
+        hosted.rewind.as_ref().is_some_and(|rewind| !matches!(rewind.step, RewindStep::Intent | RewindStep::Done))
+    });
+    begun.map(|(node, id, _)| (node, id)).collect()
+}
+
+/// The region that was the source has more than the promoted one, and returns. In the middle of a rewind it loses sight of the
+/// other side; the second time its machine loses power besides. The rewind ends, alone.
+fn rewind_alone(world: &mut World) {
+    for turn in 0..2 {
+        let (source, sink) = (turn, 1 - turn);
+        world.pass(300);
+        world.sever_for(0, 1, 400);
+        world.pass(100);
+        stop_replicating(world, sink);
+        world.pass(350);
+        come_back(world, source, sink);
+        world.watch_until(400, |world| !rewinding(world, source).is_empty());
+        world.sever_for(0, 1, 600);
+        let begun = rewinding(world, source);
+        if let Some((node, _)) = begun.first().filter(|_| turn == 1) {
+            world.stop_for(*node, true, 20);
+        }
+        world.pass(450);
+        let still = rewinding(world, source);
+        if let Some((node, id)) = still.iter().find(|replica| begun.contains(replica)) {
+            let text = format!("{} {id} has not ended a rewind that needs nobody", world.label(*node));
+            return world.fail("convergence", text);
+        }
+        world.pass(600);
     }
 }
