@@ -313,7 +313,9 @@ impl World {
         for (link, sink) in links {
             let follows = self.followed(sink).is_some_and(|(_, source)| source == region);
             if follows && self.term(sink) == promotions {
-                let cut = self.reported_cut(region, sink);
+                let marks = self.reported_marks(region, sink);
+                let cut = if self.options.has(Planted::PinAhead) { marks.max() } else { marks.min() };
+                let cut = cut.unwrap_or_default();
                 drop(self.decide(region, &Command::ReportPin { link, cut, promotions: promotions.clone() }));
             }
         }

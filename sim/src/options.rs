@@ -149,6 +149,8 @@ pub enum Planted {
     PrefixCut,
     /// A rewind stops when its source is out of sight, and nobody takes it up again.
     RewindNeedsSource,
+    /// The pin of a link is the newest time that one of its streams has reported, not the one that all have.
+    PinAhead,
 }
 
 /// Of the replicas: the ones that the simulator can meet.
@@ -235,6 +237,7 @@ impl Planted {
             Planted::DecidedEarly,
             Planted::PrefixCut,
             Planted::RewindNeedsSource,
+            Planted::PinAhead,
         ];
         RULES.into_iter().map(Planted::Replica).chain(own).collect()
     }

@@ -9,7 +9,7 @@ use super::region::sized;
 use super::regions::{come_back, sized as sized_regions, stop_replicating};
 use crate::clients::Stage;
 use crate::node::RewindStep;
-use crate::options::{Planted, Scale};
+use crate::options::{Keep, Planted, Scale};
 use crate::world::{Place, World};
 
 /// Partitions of rows.
@@ -98,13 +98,25 @@ fn promoted() -> Vec<Scenario> {
 }
 
 fn ways_back() -> Vec<Scenario> {
-    vec![Scenario {
-        name: "a source that returns rewinds to the end although it loses sight of the other side in the middle",
-        scale: Scale::Regions,
-        options: |options| sized_regions(options, &[2, 2]),
-        play: rewind_alone,
-        rule: Some((Planted::RewindNeedsSource, &["convergence"])),
-    }]
+    vec![
+        Scenario {
+            name: "a source that returns rewinds to the end although it loses sight of the other side in the middle",
+            scale: Scale::Regions,
+            options: |options| sized_regions(options, &[2, 2]),
+            play: rewind_alone,
+            rule: Some((Planted::RewindNeedsSource, &["convergence"])),
+        },
+        Scenario {
+            name: "the pin of a link is the cut that all its streams have, while one of them is stalled",
+            scale: Scale::Regions,
+            options: |options| {
+                sized_regions(options, &[2, 2]);
+                options.keep = Keep::Needed;
+            },
+            play: stalled_stream,
+            rule: Some((Planted::PinAhead, &["pins"])),
+        },
+    ]
 }
 
 // ---- what clients do in them
@@ -388,4 +400,35 @@ fn rewind_alone(world: &mut World) {
         }
         world.pass(600);
     }
+}
+
+/// The stream of one partition stands still, the others go on; then the regions part, and the sink is promoted at its cut. The
+/// log of the source must still begin below the point up to which the stalled stream has come: that is where it rewinds to.
+fn stalled_stream(world: &mut World) {
+    world.pass(500);
+    let until = world.now + 3_000_000_000;
+    world.sessions.stalled.insert(ONE, until);
+    world.pass(600);
+    world.sever_for(0, 1, 800);
+    world.pass(400);
+    stop_replicating(world, 1);
+    world.pass(50);
+    for ordinal in world.ordinals() {
+        let (here, there) = (world.partition(0, ordinal), world.partition(1, ordinal));
+        let Some(sink) = world.leader_of(1, ordinal) else { continue };
+        for node in 0..world.regions[0].leaves {
+            let held = world.nodes[node].hosted(here).zip(world.nodes[sink].hosted(there));
+            let Some((source, sink)) = held.map(|(source, sink)| (&source.log, &sink.log)) else { continue };
+            let common = source.summary.lineage.common_point(source.end(), &sink.summary.lineage, sink.end());
+            if source.trimmed() > common {
+                let text =
+                    format!("{} {here} is trimmed to {}, the sink has {common}", world.label(node), source.trimmed());
+                return world.fail("pins", text);
+            }
+        }
+    }
+    world.sessions.stalled.clear();
+    world.pass(500);
+    come_back(world, 0, 1);
+    world.pass(800);
 }
