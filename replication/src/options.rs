@@ -135,6 +135,16 @@ pub enum Planted {
     ResumeOpens,
     /// A primary goes on waiting for a copy when its database has become writable.
     CopyForPromoted,
+    /// A reader at a view does not wait for registered transactions.
+    ViewIgnoresRegistered,
+    /// A reader does not wait for prepared transactions.
+    ReaderIgnoresPrepared,
+    /// A step is taken whatever epoch and count of writes it names.
+    TouchUnchecked,
+    /// The start of a promoted partition is not above the timestamps that were received.
+    StartLocal,
+    /// Each partition carries a promotion out at its own mark.
+    CutPerPartition,
     /// New definitions are required at once, whatever is still committing with older ones.
     RequiredAtOnce,
     /// Definitions of another history may be required.

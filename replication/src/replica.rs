@@ -320,7 +320,7 @@ impl Replica {
             self.marks_noted.clear();
         }
         let mut lowered = self.mark.lowered_to(promotions);
-        if self.options.has(Planted::MarksSurvive) {
+        if self.options.has(Planted::MarksSurvive) || self.options.has(Planted::CutPerPartition) {
             lowered.ts = self.mark.ts;
         }
         self.mark_durable = self.mark_durable.min(lowered.ts);
@@ -403,7 +403,8 @@ impl Replica {
             return;
         };
         let newest = self.log.lineage.last().map_or(Timestamp::ZERO, |entry| entry.start_ts);
-        if start_ts <= start_above.max(newest).max(self.mark.ts).max(self.log.received) {
+        let received = start_above.max(newest).max(self.mark.ts).max(self.log.received);
+        if start_ts <= received && !self.options.has(Planted::StartLocal) {
             return self.ask_start(effects);
         }
         // The catalog names the database's last promotion; only the log tells whether this partition has carried it out.
@@ -412,6 +413,9 @@ impl Replica {
         let kind = match start {
             StartKind::Failover if self.options.has(Planted::FailoverAborts) => {
                 StartKind::Promotion { id: types::PromotionId(u128::from(epoch.nonce)), cut: start_ts }
+            }
+            StartKind::Promotion { id, .. } if self.options.has(Planted::CutPerPartition) => {
+                StartKind::Promotion { id, cut: self.mark.ts }
             }
             kind => kind,
         };

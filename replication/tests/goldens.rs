@@ -118,6 +118,11 @@ const PLANTED: &[Planted] = &[
     Planted::ResumeOpens,
     Planted::CopyForPromoted,
     Planted::SchemaUnchecked,
+    Planted::ViewIgnoresRegistered,
+    Planted::ReaderIgnoresPrepared,
+    Planted::TouchUnchecked,
+    Planted::StartLocal,
+    Planted::CutPerPartition,
     Planted::RequiredAtOnce,
     Planted::AnyHistory,
 ];

@@ -1,4 +1,4 @@
-//! Clients: transactions over one to three partitions through the real request API, and reads of the latest.
+//! Clients: transactions over one to three partitions through the real request API, and reads of the latest or at a view.
 //!
 //! A transaction locks and buffers partition by partition, then commits, or prepares everywhere, takes a timestamp,
 //! decides at its first partition and finishes at the others. Its coordinator can die between any two steps; then its
@@ -14,9 +14,9 @@ use types::{Body, Epoch, Ordinal, PartitionId, Promotion, Reign, Revision, Schem
 
 use crate::checks::acked_write_survives::Shown;
 use crate::checks::no_fork::Deed;
-use crate::checks::{definitions, no_fork, one_acker_per_epoch, reads_are_fresh};
+use crate::checks::{definitions, no_fork, one_acker_per_epoch, reads_are_fresh, views};
 use crate::definitions::{Aggregator, Change, is_refused};
-use crate::options::MILLI;
+use crate::options::{MILLI, Planted};
 use crate::say;
 use crate::state::Seen;
 use crate::world::{Event, Local, Packet, Place, World};
@@ -57,7 +57,7 @@ pub struct Part {
     epoch: Option<Epoch>,
     count: u32,
     /// Statements to go.
-    statements: u32,
+    pub(crate) statements: u32,
     prepared: bool,
     finished: bool,
 }
@@ -93,6 +93,8 @@ pub struct Txn {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stage {
     Writing,
+    /// The client thinks, in a scenario: it has sent nothing, and nobody gives it up.
+    Thinking,
     Requiring,
     Committing,
     Preparing,
@@ -111,10 +113,12 @@ pub(crate) enum Want {
     Inquiry(usize, PartitionId, TxnId, Ordinal),
 }
 
-/// A read of the latest.
+/// A read of the latest, or at a view.
 #[derive(Clone, Debug)]
 struct Read {
     partition: PartitionId,
+    /// The highest of all for the latest.
+    view: Timestamp,
     by: Aggregator,
     planned: Option<SchemaVersion>,
     /// The region's history and the definitions in it when it began.
@@ -157,6 +161,8 @@ pub struct Clients {
     pub only: Option<usize>,
     /// Clients work on this partition alone.
     pub only_partition: Option<Ordinal>,
+    /// Half of the reads are at a view.
+    pub views: bool,
 }
 
 impl World {
@@ -165,7 +171,8 @@ impl World {
             Act::Begin => self.begin(),
             Act::Step(txn) => self.step_txn(txn),
             Act::Timeout(txn, steps) => {
-                if self.clients.txns.get(&txn).is_some_and(|held| held.steps == steps && held.stage != Stage::Over) {
+                let rests = |stage| matches!(stage, Stage::Over | Stage::Thinking);
+                if self.clients.txns.get(&txn).is_some_and(|held| held.steps == steps && !rests(held.stage)) {
                     self.give_up(txn);
                 }
             }
@@ -317,7 +324,7 @@ impl World {
     /// The next step of a transaction, whatever it is.
     pub(crate) fn step_txn(&mut self, txn: TxnId) {
         let Some(held) = self.clients.txns.get_mut(&txn) else { return };
-        if held.stage == Stage::Over {
+        if matches!(held.stage, Stage::Over | Stage::Thinking) {
             return;
         }
         held.steps += 1;
@@ -360,7 +367,7 @@ impl World {
                 let id = PartitionId { database, ordinal: part.ordinal };
                 self.request(part.node, id, Want::Step(txn, 0), TxnRequest::Decide { txn, decision });
             }
-            Stage::Finishing | Stage::Over => {}
+            Stage::Thinking | Stage::Finishing | Stage::Over => {}
         }
     }
 
@@ -481,11 +488,14 @@ impl World {
             }
             (Stage::Preparing, Answer::Prepared) => {
                 held.parts[at].prepared = true;
-                if held.parts.iter().all(|part| part.prepared) {
+                let early = held.parts[0].prepared && self.options.planted == Some(Planted::DecidedEarly);
+                if early || held.parts.iter().all(|part| part.prepared) {
                     held.stage = Stage::Deciding;
                     self.after(MILLI, Event::Client(Act::Step(txn)));
                 }
             }
+            // It has decided early.
+            (Stage::Deciding | Stage::Finishing, Answer::Prepared) => held.parts[at].prepared = true,
             (Stage::Deciding, Answer::Decided { decision }) => self.finish(txn, decision),
             (Stage::Finishing, Answer::Finished) => {
                 held.parts[at].finished = true;
@@ -600,17 +610,26 @@ impl World {
 
     fn begin_read(&mut self, index: usize, id: PartitionId) {
         let key = Bytes::copy_from_slice(&[self.between(0, u64::from(KEYS) - 1) as u8]);
+        let at_view = self.clients.views && self.chance(500);
+        let view = if at_view { self.timestamps(self.nodes[index].region, 1) } else { Timestamp::MAX };
+        self.read(index, id, key, view);
+    }
+
+    /// A read at a view, or with the highest one of the latest.
+    pub(crate) fn read(&mut self, index: usize, id: PartitionId, key: Bytes, view: Timestamp) {
         self.clients.tickets += 1;
         let read = self.clients.tickets;
         let region = self.nodes[index].region;
         let Some((by, planned)) = self.planner(region) else { return };
         let term = self.term(region);
         let newest = planned.and_then(|_| self.checks.definitions.newest(&term)).map(|newest| (term, newest));
-        let head = self.checks.heads.get(&(region, id.ordinal));
-        self.checks.reads.begin(read, region, id.ordinal, key.clone(), head);
-        let held = Read { partition: id, by, planned, newest, key, reign: None, seen: None, looked: false };
+        if view == Timestamp::MAX {
+            let head = self.checks.heads.get(&(region, id.ordinal));
+            self.checks.reads.begin(read, region, id.ordinal, key.clone(), head);
+        }
+        let held = Read { partition: id, view, by, planned, newest, key, reign: None, seen: None, looked: false };
         self.clients.reads.insert(read, held);
-        let settle = TxnRequest::Settle { view: Timestamp::MAX, schema: planned };
+        let settle = TxnRequest::Settle { view, schema: planned };
         self.request(index, id, Want::Settled(read), settle);
     }
 
@@ -644,7 +663,7 @@ impl World {
     pub(crate) fn on_take_value(&mut self, index: usize, read: u64) {
         let Some(held) = self.clients.reads.get_mut(&read) else { return };
         if let Some(hosted) = self.nodes[index].hosted(held.partition) {
-            held.seen = Some(hosted.state.latest(&held.key, &hosted.log.summary.lineage));
+            held.seen = Some(hosted.state.at(&held.key, held.view, &hosted.log.summary.lineage));
             let delay = self.pick(&[0, 0, 1, 5]);
             self.later(index, delay * MILLI, Local::AnswerRead(read));
         }
@@ -677,11 +696,19 @@ impl World {
         self.checks.read += 1;
         let result = self.checks.reads.end(read, ts);
         self.judge(reads_are_fresh::NAME, result);
+        let region = self.nodes[index].region;
+        let writer = |seen: &Seen| {
+            let value = seen.value.as_ref()?;
+            Some(TxnId(u128::from_be_bytes(value[..].try_into().expect("a txn id"))))
+        };
+        if held.view < Timestamp::MAX {
+            let (term, seen) = (self.term(region), seen.as_ref().and_then(writer));
+            let shown = views::Shown { term, ordinal: id.ordinal, key: held.key.clone(), view: held.view, seen };
+            self.checks.views.0.push(shown);
+        }
         let (Some(name), Some(seen)) = (name, seen) else { return };
         self.check_fork(index, id, name, Deed::Shows);
-        let region = self.nodes[index].region;
-        let txn =
-            seen.value.map_or(TxnId(0), |value| TxnId(u128::from_be_bytes(value[..].try_into().expect("a txn id"))));
+        let txn = writer(&seen).unwrap_or(TxnId(0));
         let head = self.checks.heads.entry((region, id.ordinal)).or_default();
         if !head.shown.contains_key(&name) {
             head.show(name, Shown { txn, ts, keys: vec![held.key] });

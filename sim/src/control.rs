@@ -261,6 +261,9 @@ impl World {
                 received_epoch = numbers.fold(received_epoch, u64::max);
             }
         }
+        if self.options.has_replica(replication::Planted::StartLocal) {
+            start_above = Timestamp::ZERO;
+        }
         let promotions = self.term(region);
         let promotion = PromotionId(self.rng.random());
         let command = Command::Promote(Promote {
@@ -310,7 +313,9 @@ impl World {
         for (link, sink) in links {
             let follows = self.followed(sink).is_some_and(|(_, source)| source == region);
             if follows && self.term(sink) == promotions {
-                let cut = self.reported_cut(region, sink);
+                let marks = self.reported_marks(region, sink);
+                let cut = if self.options.has(Planted::PinAhead) { marks.max() } else { marks.min() };
+                let cut = cut.unwrap_or_default();
                 drop(self.decide(region, &Command::ReportPin { link, cut, promotions: promotions.clone() }));
             }
         }

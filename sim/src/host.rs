@@ -376,6 +376,10 @@ impl World {
                 hosted.log.record(next).cloned().unwrap_or_else(|| panic!("{id} has no record {next} to apply"));
             if let Body::EpochStart { start_ts, kind: StartKind::Promotion { cut, .. } } = record.body {
                 self.set_aside_dead(index, id, cut, start_ts, next);
+                if self.options.has(Planted::PrefixCut) {
+                    let hosted = self.nodes[index].hosted_mut(id).expect("it was there above");
+                    hosted.state.cut_prefix(cut);
+                }
             }
             let hosted = self.nodes[index].hosted_mut(id).expect("it was there above");
             hosted.state.apply(&record);
@@ -488,6 +492,9 @@ impl World {
     }
 
     fn on_rewind(&mut self, index: usize, id: PartitionId) {
+        if self.options.has(Planted::RewindNeedsSource) && self.is_severed(self.nodes[index].region) {
+            return;
+        }
         let durable = self.nodes[index].journal.durable;
         let Some(hosted) = self.nodes[index].hosted_mut(id) else { return };
         let Some(Rewind { to, step, after }) = hosted.rewind.clone() else { return };

@@ -11,7 +11,7 @@
 
 use replication::Input;
 use types::entry::Entry;
-use types::{Lsn, PartitionId, Timestamp};
+use types::{Body, Lsn, PartitionId, Timestamp};
 
 use crate::disk::LogImage;
 use crate::options::Keep;
@@ -62,10 +62,11 @@ impl World {
 fn at_cut(log: &LogImage, cut: Timestamp) -> Lsn {
     let mut at = log.trimmed();
     for record in &log.records {
-        match record.body.timestamp() {
-            Some(ts) if ts > cut => break,
-            Some(_) => at = record.lsn,
-            None => {}
+        match (&record.body, record.body.timestamp()) {
+            (_, Some(ts)) if ts > cut => break,
+            // Its bound may be the very mark that it came after.
+            (Body::Prepare { .. }, _) | (_, None) => {}
+            (_, Some(_)) => at = record.lsn,
         }
     }
     at

@@ -147,10 +147,18 @@ pub enum Planted {
     HandOverBusy,
     /// ASYNC REPLICATION: it changes hands although its primary may hold more.
     HandOverUnsealed,
+    /// A coordinator decides when its first participant has prepared, whatever the others say.
+    DecidedEarly,
+    /// A promotion keeps of a log what comes before the first commit above its cut.
+    PrefixCut,
+    /// A rewind stops when its source is out of sight, and nobody takes it up again.
+    RewindNeedsSource,
+    /// The pin of a link is the newest time that one of its streams has reported, not the one that all have.
+    PinAhead,
 }
 
 /// Of the replicas: the ones that the simulator can meet.
-const RULES: [Rule; 48] = [
+const RULES: [Rule; 53] = [
     Rule::CandidateNotWaited,
     Rule::EarlyRemoval,
     Rule::LeaseFromReceipt,
@@ -197,6 +205,11 @@ const RULES: [Rule; 48] = [
     Rule::ResumeOpens,
     Rule::CopyForPromoted,
     Rule::SchemaUnchecked,
+    Rule::ViewIgnoresRegistered,
+    Rule::ReaderIgnoresPrepared,
+    Rule::TouchUnchecked,
+    Rule::StartLocal,
+    Rule::CutPerPartition,
     Rule::RequiredAtOnce,
     Rule::AnyHistory,
 ];
@@ -228,6 +241,10 @@ impl Planted {
             Planted::UncutRecovery,
             Planted::HandOverBusy,
             Planted::HandOverUnsealed,
+            Planted::DecidedEarly,
+            Planted::PrefixCut,
+            Planted::RewindNeedsSource,
+            Planted::PinAhead,
         ];
         RULES.into_iter().map(Planted::Replica).chain(own).collect()
     }

@@ -20,6 +20,8 @@ pub struct Sessions {
     spies: BTreeMap<Ordinal, Spy>,
     open: BTreeMap<u64, Session>,
     last: u64,
+    /// Until then the streams of a partition carry nothing, and keep what they were given.
+    pub stalled: BTreeMap<Ordinal, u64>,
 }
 
 /// One session. Ends are a node and which of its processes.
@@ -58,9 +60,10 @@ impl Session {
     }
 
     /// A session keeps the order, in each direction.
-    fn next_arrival(&mut self, now: u64, to_sink: bool, rng: &mut ChaCha8Rng) -> u64 {
+    fn next_arrival(&mut self, now: u64, to_sink: bool, stalled: &BTreeMap<Ordinal, u64>, rng: &mut ChaCha8Rng) -> u64 {
+        let stalled = stalled.get(&self.ordinal).copied().unwrap_or_default();
         let at = &mut self.arrivals[usize::from(to_sink)];
-        *at = (*at).max(now + rng.random_range(2..=12) * MILLI);
+        *at = (*at).max(now + rng.random_range(2..=12) * MILLI).max(stalled);
         *at
     }
 }
@@ -74,10 +77,9 @@ impl World {
             return self.deliver_to_spy(index, id, message);
         }
         self.check_shipment(index, id, &message);
-        let Some(session) = self.sessions.open.get_mut(&feed).filter(|session| session.source.0 == index) else {
-            return;
-        };
-        let (to, at) = (session.sink.0, session.next_arrival(self.now, true, &mut self.rng));
+        let Sessions { open, stalled, .. } = &mut self.sessions;
+        let Some(session) = open.get_mut(&feed).filter(|session| session.source.0 == index) else { return };
+        let (to, at) = (session.sink.0, session.next_arrival(self.now, true, stalled, &mut self.rng));
         say!(self, "{} {id} to sink {}: {message}", self.label(index), self.label(to));
         let packet = Packet::ToSink { session: feed, message };
         self.after(at - self.now, Event::Arrive(Place::Node(index), Place::Node(to), packet));
@@ -87,9 +89,10 @@ impl World {
     pub(crate) fn deliver_to_source(&mut self, index: usize, id: PartitionId, link: LinkId, message: Message) {
         let mine =
             |session: &&mut Session| session.sink.0 == index && session.link == link && session.ordinal == id.ordinal;
-        let Some(session) = self.sessions.open.values_mut().find(mine) else { return };
+        let Sessions { open, stalled, .. } = &mut self.sessions;
+        let Some(session) = open.values_mut().find(mine) else { return };
         let (number, to) = (session.number, session.source.0);
-        let at = session.next_arrival(self.now, false, &mut self.rng);
+        let at = session.next_arrival(self.now, false, stalled, &mut self.rng);
         say!(self, "{} {id} to source {}: {message}", self.label(index), self.label(to));
         let packet = Packet::ToSource { session: number, message };
         self.after(at - self.now, Event::Arrive(Place::Node(index), Place::Node(to), packet));
@@ -129,8 +132,13 @@ impl World {
     /// The node of a source that leads a partition, if it is in sight of a region that follows it by this link.
     pub(crate) fn source_of(&self, region: usize, ordinal: Ordinal, link: LinkId) -> Option<usize> {
         let (_, source) = self.followed(region).filter(|(known, _)| *known == link)?;
-        let severed = self.severed.contains(&(region.min(source), region.max(source)));
-        self.leader_of(source, ordinal).filter(|_| !severed)
+        self.leader_of(source, ordinal).filter(|_| !self.is_severed(region))
+    }
+
+    /// Whether a region follows another, and does not see it.
+    pub(crate) fn is_severed(&self, region: usize) -> bool {
+        let source = self.followed(region).map(|(_, source)| source);
+        source.is_some_and(|source| self.severed.contains(&(region.min(source), region.max(source))))
     }
 
     /// Sessions that should be are opened, others end.
@@ -139,7 +147,7 @@ impl World {
         let mut wanted: BTreeMap<(usize, Ordinal), Wanted> = BTreeMap::new();
         for region in 0..self.regions.len() {
             let Some((link, source)) = self.followed(region) else { continue };
-            if self.severed.contains(&(region.min(source), region.max(source))) {
+            if self.is_severed(region) {
                 continue;
             }
             for ordinal in self.ordinals() {
@@ -198,22 +206,21 @@ impl World {
 
     /// What the primary of a source was told of by a sink region, over all partitions: the smallest durable cut there.
     pub fn reported_cut(&self, source: usize, sink: usize) -> Timestamp {
-        let mut cut = Timestamp::MAX;
-        for ordinal in self.ordinals() {
-            let reported = self
-                .sessions
-                .open
-                .values()
-                .find(|session| session.region == sink && session.ordinal == ordinal)
-                .filter(|session| self.nodes[session.source.0].region == source)
-                .and_then(|session| {
-                    let id = self.partition(source, ordinal);
-                    self.nodes[session.source.0].replica(id)?.sink_ack(session.number)
-                })
-                .map_or(Timestamp::ZERO, |ack| ack.mark);
-            cut = cut.min(reported);
-        }
-        cut
+        self.reported_marks(source, sink).min().unwrap_or_default()
+    }
+
+    /// The durable cut of each partition in a sink region, as its source was told; none without a stream.
+    pub fn reported_marks(&self, source: usize, sink: usize) -> impl Iterator<Item = Timestamp> {
+        self.ordinals().map(move |ordinal| {
+            let mine = |session: &&Session| session.region == sink && session.ordinal == ordinal;
+            let session = self.sessions.open.values().find(mine);
+            let session = session.filter(|session| self.nodes[session.source.0].region == source);
+            let ack = session.and_then(|session| {
+                let id = self.partition(source, ordinal);
+                self.nodes[session.source.0].replica(id)?.sink_ack(session.number)
+            });
+            ack.map_or(Timestamp::ZERO, |ack| ack.mark)
+        })
     }
 
     /// How far a sink region has a partition on disk, as its source was told.

@@ -115,8 +115,13 @@ impl Memory {
 
     /// The latest version of one row.
     pub fn latest(&self, row: &[u8], lineage: &Lineage) -> Option<Seen> {
+        self.at(row, Timestamp::MAX, lineage)
+    }
+
+    /// The version of one row at a view.
+    pub fn at(&self, row: &[u8], view: Timestamp, lineage: &Lineage) -> Option<Seen> {
         let lineage = self.lineage(lineage);
-        let newest = state::version_key(row, Timestamp::MAX);
+        let newest = state::version_key(row, view);
         let oldest = state::version_key(row, Timestamp::ZERO);
         self.map.range(newest..=oldest).find_map(|(key, value)| {
             let (_, ts) = state::split_version_key(key)?;
@@ -145,6 +150,14 @@ impl Memory {
             .filter(|version| between.contains(&version.lsn))
             .filter_map(|version| writer(&version))
             .collect()
+    }
+
+    /// A planted bug: the versions of the first commit above a time, and of all that the log has after it, are gone.
+    pub fn cut_prefix(&mut self, cut: Timestamp) {
+        let commits = self.space(Space::Commit).filter_map(|(key, _)| state::split_commit_key(key));
+        let Some(first) = commits.filter(|(ts, _)| *ts > cut).map(|(_, lsn)| lsn).min() else { return };
+        let above = |value: &Bytes| Version::decode(value.clone()).is_ok_and(|version| version.lsn >= first);
+        self.map.retain(|key, value| key[0] != Space::Version as u8 || !above(value));
     }
 
     /// Transactions of which the state holds something that a record above `lsn` wrote.

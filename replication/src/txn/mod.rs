@@ -244,6 +244,7 @@ impl Txns {
         self.planned_with(touch.schema)?;
         match (touch.epoch, self.txns.get(&txn)) {
             (None, None) if self.outcomes.contains_key(&txn) => Err(Refusal::Ended),
+            (Some(_), None) if self.options.has(Planted::TouchUnchecked) => Ok(()),
             (None, None) => Ok(()),
             // A first statement that found no row has locked, and written nothing.
             (None, Some(known)) if known.count == 0 && known.stage == Stage::Active => Ok(()),
@@ -261,8 +262,9 @@ impl Txns {
     fn active(&self, txn: TxnId, touch: Touch) -> Result<&Txn, Refusal> {
         self.planned_with(touch.schema)?;
         let known = self.txns.get(&txn).ok_or(Refusal::Stale)?;
-        let current = touch.epoch == Some(self.epoch) && touch.count == known.count && known.stage == Stage::Active;
-        if current { Ok(known) } else { Err(Refusal::Stale) }
+        let here = touch.epoch == Some(self.epoch) && touch.count == known.count;
+        let here = here || self.options.has(Planted::TouchUnchecked);
+        if here && known.stage == Stage::Active { Ok(known) } else { Err(Refusal::Stale) }
     }
 
     fn buffer(&mut self, txn: TxnId, writes: Vec<Write>) -> Answer {
@@ -526,7 +528,9 @@ impl Txns {
         let (latest, ordinal) = (view == Timestamp::MAX, self.ordinal);
         let waits = |known: &Txn| match known.stage {
             Stage::Active => false,
+            Stage::Registered { .. } if self.options.has(Planted::ViewIgnoresRegistered) => false,
             Stage::Registered { bound } => !latest && bound < view,
+            Stage::Prepared { .. } if self.options.has(Planted::ReaderIgnoresPrepared) => false,
             Stage::Prepared { bound, .. } => bound < view,
             // The decision may be known already, by the first participant's answer: not for a commit of this partition
             // alone, which is answered when it is committed here.

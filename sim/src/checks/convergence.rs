@@ -43,6 +43,7 @@ impl World {
             ids.into_iter().for_each(|id| self.check_state(index, id));
         }
         self.check_transactions();
+        self.check_views();
         self.check_end();
     }
 

@@ -10,6 +10,7 @@
 //! | `acked_write_survives` | a started reign's log holds everything shown, announced losses aside | every start of a reign |
 //! | `no_fork` | who was replaced shows nothing that the new reign's log lacks, and tells no sink its history | every acknowledgement, read, shipment, comparison |
 //! | `reads_are_fresh` | reads are linearizable, key by key | every read |
+//! | `views` | reads at a view are complete: nothing commits in their view later | at the end |
 //! | `definitions` | what commits was planned with the definitions that hold at its time | every commit, every read |
 //! | `longest_log` | after a loss the log that keeps most goes on | every naming with a loss |
 //! | `compare_and_set` | a set changes only from the version that the proposer knew (in `region`) | every proposal |
@@ -36,6 +37,7 @@ pub mod promises_kept;
 pub mod reads_are_fresh;
 pub mod record_identity;
 pub mod state_is_function_of_prefix;
+pub mod views;
 pub mod whole_after_loss;
 pub mod whole_is_named;
 
@@ -73,6 +75,8 @@ pub struct Checks {
     pub announced: BTreeMap<(usize, Ordinal, Reign), Loss>,
     /// Reads that are under way.
     pub reads: reads_are_fresh::Reads,
+    /// Reads at views that were answered.
+    pub views: views::Views,
     /// Definitions of tables.
     pub definitions: definitions::Versions,
     /// What commits, and where it belongs.

@@ -8,6 +8,7 @@ mod moves;
 mod region;
 mod regions;
 mod reigns;
+mod transactions;
 
 use rand::Rng;
 
@@ -34,8 +35,9 @@ pub struct Scenario {
 
 /// All of them.
 pub fn all() -> Vec<Scenario> {
-    let of = [region::all(), losses::all(), regions::all(), moves::all(), links::all(), disks::all(), reigns::all()];
-    of.concat()
+    let within = [region::all(), reigns::all(), disks::all(), transactions::all(), moves::all()];
+    let between = [regions::all(), links::all(), losses::all()];
+    [within.concat(), between.concat()].concat()
 }
 
 impl Scenario {
