@@ -4,10 +4,12 @@
 //! A change holds when the primary that the catalog names has committed it, or any primary has acknowledged or shown it. One
 //! that was replaced, and has not heard so, may still do that: the next reign's log has the record (`no_fork`).
 
-use types::{Promotion, SchemaVersion, Timestamp, TxnId};
+use catalog::command::Loss;
+use types::{Body, Lsn, Ordinal, PartitionId, Promotion, Record, Reign, SchemaVersion, Timestamp, TxnId};
 
 use super::history::holds;
 use crate::disk::Name;
+use crate::world::World;
 
 /// As it is reported.
 pub const NAME: &str = "definitions";
@@ -113,6 +115,54 @@ impl Versions {
     /// The same of what was planned.
     pub fn forget_planned(&mut self, lost: impl Fn(Name) -> bool) {
         self.planned.retain(|commit| !lost(commit.name));
+    }
+}
+
+impl World {
+    /// A decision counts for definitions: the primary that the catalog names has committed it, or a primary has told somebody
+    /// of it, whoever the catalog has named meanwhile.
+    pub(crate) fn count_definitions(&mut self, id: PartitionId, name: Name, txn: TxnId, ts: Timestamp) {
+        let Some(held) = self.clients.txns.get(&txn) else { return };
+        let Some(version) = held.change.map(|change| change.version).or(held.planned) else { return };
+        let term = self.checks.history.term(id.ordinal, name.0).cloned().unwrap_or_default();
+        let judged = self.checks.definitions.commit(held.change.is_some(), name, &term, txn, (ts, version));
+        self.judge(NAME, judged);
+    }
+
+    /// Whether it leads in the reign that the catalog has.
+    pub(crate) fn leads_by_the_catalog(&self, index: usize, id: PartitionId) -> bool {
+        let reign = self.nodes[index].replica(id).and_then(|replica| replica.reign_led());
+        reign == Some(self.regions[self.nodes[index].region].catalog.partitions[&id].reign)
+    }
+
+    /// A reign of the meta partition has committed its start, and with it all changes of definitions that its log holds. Some
+    /// were met by no commit point that counts: one that had been replaced in the catalog still committed them, whoever is named
+    /// next had heard so, and nobody was told in between. After a loss the log may be that of such a primary, and have what nobody was told of.
+    pub(crate) fn find_definitions(&mut self, index: usize, id: PartitionId, start: Lsn) {
+        if !self.leads_by_the_catalog(index, id) {
+            return;
+        }
+        let region = self.nodes[index].region;
+        let announced = |((of, ordinal, _), loss): (&(usize, Ordinal, Reign), &Loss)| {
+            (*of, *ordinal) == (region, id.ordinal) && loss.gives_up()
+        };
+        let lossy = self.checks.announced.iter().any(announced);
+        let Some(hosted) = self.nodes[index].hosted(id) else { return };
+        let (now, lineage) = (self.term(region), &hosted.log.summary.lineage);
+        let mut judged = Ok(());
+        for lsn in (1..start.0).map(Lsn) {
+            let record = lineage.epoch_at(lsn).and_then(|epoch| self.checks.names.record(id.ordinal, epoch, lsn));
+            let Some(Record { epoch, body: Body::Commit { txn, ts, .. }, .. }) = record else { continue };
+            let Some(change) = self.clients.txns.get(&txn).and_then(|held| held.change) else { continue };
+            let term = self.checks.history.term(id.ordinal, epoch).cloned().unwrap_or_default();
+            let (name, made) = ((epoch, lsn), (ts, change.version));
+            if lossy {
+                self.checks.definitions.find(&now, name, &term, txn, made);
+            } else {
+                judged = judged.and(self.checks.definitions.commit(true, name, &term, txn, made));
+            }
+        }
+        self.judge(NAME, judged);
     }
 }
 

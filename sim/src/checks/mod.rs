@@ -18,7 +18,14 @@
 //! | `whole_after_loss` | nothing is given up that a machine with power has; a cut is above what sinks served; whole transactions | every naming with a loss, the end |
 //! | `hand_over_quiet` | a planned hand-over breaks off nothing that was under way | every naming by a hand-over |
 //! | `whole_is_named` | who is known to be damaged is not named | every naming |
-//! | `between` | between regions: marks, cuts, promotions, set-aside files, SYNC, fences, one writer | where they happen |
+//! | `resolved_mark` | nothing commits at or below a published mark after it | every record minted |
+//! | `cut_is_consistent` | rows at a served cut are the history's, and stay; a cut is never lost | reads of a sink, promotions, rewinds, the end |
+//! | `promotion_rows` | after a promotion the rows are the history's at its cut | every start of a promotion |
+//! | `set_aside_complete` | what was acknowledged is visible, or set aside everywhere | at the end |
+//! | `sync_link` | a promotion loses nothing that was acknowledged while SYNC | every promotion |
+//! | `fence` | no data above a final position; a hand-over loses nothing | every record minted, every hand-over |
+//! | `single_writer` | at most one side may write | every step of a catalog |
+//! | `between` | what happens between regions, and which of these look at it | |
 //! | `history` | the tree of terms that those compare with | |
 //! | `convergence` | healed, a write is acknowledged and all logs and states become equal | at the end |
 
@@ -27,16 +34,23 @@ pub mod between;
 pub mod commit_is_in_sync_min;
 pub mod convergence;
 pub mod cursor_order;
+pub mod cut_is_consistent;
 pub mod definitions;
+pub mod fence;
 pub mod hand_over_quiet;
 pub mod history;
 pub mod longest_log;
 pub mod no_fork;
 pub mod one_acker_per_epoch;
 pub mod promises_kept;
+pub mod promotion_rows;
 pub mod reads_are_fresh;
 pub mod record_identity;
+pub mod resolved_mark;
+pub mod set_aside_complete;
+pub mod single_writer;
 pub mod state_is_function_of_prefix;
+pub mod sync_link;
 pub mod views;
 pub mod whole_after_loss;
 pub mod whole_is_named;

@@ -92,7 +92,32 @@ fn replaced() -> Vec<Scenario> {
             play: slept_through_both,
             rule: Some((Planted::EpochReused, &["convergence"])),
         },
+        Scenario {
+            name: "whoever follows a primary acknowledges in an epoch of its own",
+            scale: Scale::Region,
+            options: |options| {
+                sized(options, 3, false, true);
+                options.passed_over = &["record_identity", "state_is_function_of_prefix"];
+            },
+            play: one_after_the_other,
+            rule: Some((Planted::EpochReused, &["one_acker_per_epoch"])),
+        },
     ]
+}
+
+/// ASYNC REPLICATION: two secondaries that do not reach each other lead one after the other, and the second one has nothing of
+/// what the first has begun.
+fn one_after_the_other(world: &mut World) {
+    world.pass(300);
+    let first = primary(world);
+    let [second, third] = world.peers(first)[..] else { panic!("three leaves") };
+    world.block(vec![(Place::Node(second), Place::Node(third))], 3000);
+    world.stop(first, false);
+    world.pass(800);
+    let next = primary(world);
+    world.stop(next, false);
+    world.pass(800);
+    [first, next].into_iter().for_each(|node| world.start(node));
 }
 
 /// Clients write the first partition of rows; its name, its primary and one secondary.
