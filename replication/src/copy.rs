@@ -10,12 +10,15 @@
 //!   what has one is not. If it is a member once more when its copy is there, it goes on saying that it lacks one.
 //! - A primary whose database is promoted before its copy was begun keeps what it has: the catalog promotes nothing that it
 //!   knows to be incomplete, and nobody begins before it knows.
+//! - A copy of a source is taken only as the logs were compared: it holds the common point, and carries out no promotion
+//!   that was not known then and is not known now. The source may have turned to another history since. Where it does not
+//!   fit nothing has changed yet, and the logs are compared anew. What is whole takes no copy of a source uncompared.
 //! - A copied log begins behind the copy. What followers acknowledged, and what this replica has matched, was about the
 //!   log before.
 //! - A follower with nothing at all is not fed a long history record by record: the feeder tells it that its log begins
 //!   further on, and the follower draws the same conclusion as from a log that was trimmed.
 
-use types::{Lineage, LinkId, Lsn, Member, Role, Timestamp, View};
+use types::{Lineage, LinkId, Lsn, Member, Promotion, Role, StartKind, Timestamp, View};
 
 use crate::log::Log;
 use crate::replica::{Office, Repair};
@@ -46,14 +49,61 @@ impl Replica {
         effects.push(Effect::Install { link, primary, common });
     }
 
+    /// The log of the source, which was compared under the same promotions, does not reach back to the common point.
+    pub(crate) fn install_compared(&mut self, link: LinkId, common: Lsn, lineage: Lineage, effects: &mut Vec<Effect>) {
+        self.compared = Some((common, lineage));
+        self.install(Origin::Source(link), common, effects);
+    }
+
+    /// Whether a copy that has come may take the place of log and state: the host asks before it replaces anything.
+    pub fn takes(&self, lineage: &Lineage, end: Lsn) -> bool {
+        let Some((common, offered)) = self.compared.as_ref().filter(|_| self.is_compared()) else { return true };
+        let holds = self.log.lineage.common_point(self.log.end, lineage, end) >= *common;
+        let known = self.view.as_ref().map_or(&[][..], |view| &view.promotions);
+        let learnt = lineage.entries().iter().all(|entry| match entry.kind {
+            StartKind::Failover => true,
+            StartKind::Promotion { id, cut } => {
+                known.contains(&Promotion { id, cut }) || offered.entries().contains(entry)
+            }
+        });
+        holds && learnt || self.options.has(Planted::CopyUncompared)
+    }
+
+    /// Whether the copy under way is one of a source, for a log and state that were compared with its own.
+    fn is_compared(&self) -> bool {
+        matches!(self.repair, Some(Repair::Installing { asked: Some(Origin::Source(_)), whole: true }))
+    }
+
+    /// The copy did not fit.
+    pub(crate) fn on_unfit(&mut self, now: Instant, effects: &mut Vec<Effect>) {
+        if self.is_compared() {
+            self.compare_anew(now, effects);
+        }
+    }
+
+    /// Log and state are what they were: they are compared with what the source has now.
+    fn compare_anew(&mut self, now: Instant, effects: &mut Vec<Effect>) {
+        (self.repair, self.compared) = (None, None);
+        effects.push(Effect::StopCopy);
+        if let Office::Leading(leading) = &mut self.office {
+            leading.on_applied(self.cursors.applied, self.cursors.committed, effects);
+        }
+        self.after_repair(now, effects);
+    }
+
     /// Asks for the copy that is missing as soon as it is known who has it, and again when that is another one.
-    pub(crate) fn ask_copy(&mut self, effects: &mut Vec<Effect>) {
-        let Some(Repair::Installing { asked, .. }) = self.repair else { return };
+    pub(crate) fn ask_copy(&mut self, now: Instant, effects: &mut Vec<Effect>) {
+        let Some(Repair::Installing { asked, whole }) = self.repair else { return };
         if self.is_relied_on() {
             return;
         }
-        if let Some(origin) = self.origin().filter(|origin| asked != Some(*origin)) {
-            self.install(origin, Lsn::ZERO, effects);
+        match self.origin().filter(|origin| asked != Some(*origin)) {
+            // Another source than the one that was compared.
+            Some(Origin::Source(_)) if whole && !self.options.has(Planted::CopyUncompared) => {
+                self.compare_anew(now, effects);
+            }
+            Some(origin) => self.install(origin, Lsn::ZERO, effects),
+            None => {}
         }
     }
 

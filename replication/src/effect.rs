@@ -59,7 +59,8 @@ pub enum Effect {
         /// The history that goes on from there instead.
         lineage: Lineage,
     },
-    /// The follower cannot be brought along by the log: copy the state. Told by `Installed`.
+    /// The follower cannot be brought along by the log: copy the state. Told by `Installed`, or by
+    /// `CopyUnfit` where `Replica::takes` says no to what has come.
     Install {
         /// From the source of this link, or from the primary of the region.
         link: Option<LinkId>,

@@ -144,6 +144,8 @@ pub enum Input {
         /// Where the copied state stands; the log begins after it.
         end: Lsn,
     },
+    /// Answers `Effect::Install`: the copy that came is not one that may be taken (`Replica::takes`), and was dropped.
+    CopyUnfit,
     /// Answers `Effect::Timestamps`: `count` timestamps from `first` on, taken after the request.
     Timestamps {
         /// From the effect.

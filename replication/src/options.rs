@@ -135,6 +135,8 @@ pub enum Planted {
     ResumeOpens,
     /// A primary goes on waiting for a copy when its database has become writable.
     CopyForPromoted,
+    /// A copy of a source is taken whatever history it is of.
+    CopyUncompared,
     /// A reader at a view does not wait for registered transactions.
     ViewIgnoresRegistered,
     /// A reader does not wait for prepared transactions.

@@ -74,6 +74,8 @@ pub struct Replica {
     pub(crate) view: Option<View>,
     pub(crate) office: Office,
     pub(crate) repair: Option<Repair>,
+    /// For a copy of a source: the common point, and the source's lineage, as they were compared.
+    pub(crate) compared: Option<(Lsn, Lineage)>,
     /// Losses that this replica has followed: rewinding below committed needs a higher count.
     pub(crate) losses: u64,
     pub(crate) mark: Mark,
@@ -178,6 +180,7 @@ impl Replica {
             view: None,
             office: Office::Idle,
             repair: repair.or(found.incomplete.then_some(Repair::Installing { asked: None, whole: false })),
+            compared: None,
             losses: 0,
             mark_durable: found.mark.ts,
             mark: found.mark,
@@ -212,8 +215,8 @@ impl Replica {
             }
         }
         if !self.halted {
+            self.ask_copy(now, effects);
             self.try_start(now, leases, effects);
-            self.ask_copy(effects);
             self.flush(now, leases, effects);
         }
         self.cursors.check(self.log.end);
@@ -239,6 +242,7 @@ impl Replica {
             Input::Trimmed { to } => self.log.trimmed = self.log.trimmed.max(to.min(self.cursors.applied)),
             Input::Rewound { to } => self.on_rewound(now, to, effects),
             Input::Installed { lineage, end } => self.on_installed(now, lineage, end, effects),
+            Input::CopyUnfit => self.on_unfit(now, effects),
             Input::Timestamps { request, first, count } => self.on_timestamps(now, request, first, count, effects),
             Input::Prepared { reign, open } => self.on_prepared(now, reign, open, effects),
             Input::Outcome { reign, txn, outcome } => self.with_txns(now, effects, |txns, context| {
@@ -485,17 +489,22 @@ impl Replica {
     fn in_log(&self, end: Lsn) -> Lsn {
         match self.repair {
             Some(Repair::Rewinding(to)) => end.min(to),
-            Some(Repair::Installing { .. }) => Lsn::ZERO,
-            Some(Repair::Leaving) | None => end.min(self.log.end),
+            Some(Repair::Installing { whole: false, .. }) => Lsn::ZERO,
+            // Perhaps it goes on with its log.
+            Some(Repair::Installing { whole: true, .. } | Repair::Leaving) | None => end.min(self.log.end),
         }
     }
 
     fn on_applied(&mut self, now: Instant, lsn: Lsn, effects: &mut Vec<Effect>) {
-        if self.repair.is_some() {
+        let whole = matches!(self.repair, None | Some(Repair::Installing { whole: true, .. }));
+        if !whole {
             return;
         }
         assert!(lsn <= self.cursors.committed, "applied {lsn} above committed {}", self.cursors.committed);
         self.cursors.applied = self.cursors.applied.max(lsn);
+        if self.repair.is_some() {
+            return;
+        }
         if let Office::Leading(leading) = &mut self.office {
             leading.on_applied(self.cursors.applied, self.cursors.committed, effects);
         }

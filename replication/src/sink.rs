@@ -10,7 +10,6 @@
 
 use types::{Body, Epoch, Lineage, LinkId, Lsn, Promotion, Role, StartKind, Timestamp};
 
-use crate::copy::Origin;
 use crate::replica::Office;
 use crate::{Ack, Append, Effect, Instant, Message, Planted, Replica, Resume};
 
@@ -126,7 +125,7 @@ impl Replica {
             return;
         }
         if common < resume.trimmed.max(self.log.trimmed) {
-            self.install(Origin::Source(link), common, effects);
+            self.install_compared(link, common, resume.lineage, effects);
         } else if common < self.log.end {
             self.rewind(common, resume.lineage, effects);
         } else {

@@ -214,6 +214,7 @@ impl fmt::Display for Input {
             Input::Applied { lsn } => write!(f, "applied to {lsn}"),
             Input::Rewound { to } => write!(f, "rewound to {to}"),
             Input::Installed { lineage, end } => write!(f, "installed {} end {end}", Epochs(lineage)),
+            Input::CopyUnfit => f.write_str("the copy does not fit"),
             Input::Timestamps { request, first, count } => {
                 write!(f, "timestamps from {first}, {count} of them, request {request}")
             }

@@ -117,6 +117,7 @@ const PLANTED: &[Planted] = &[
     Planted::OldLives,
     Planted::ResumeOpens,
     Planted::CopyForPromoted,
+    Planted::CopyUncompared,
     Planted::SchemaUnchecked,
     Planted::ViewIgnoresRegistered,
     Planted::ReaderIgnoresPrepared,

@@ -290,6 +290,9 @@ impl Host {
             lineage.push(entry);
         }
         let end = if lineage.entries().is_empty() { Lsn::ZERO } else { end };
+        if !self.replica.takes(&lineage, end) {
+            return self.step(Input::CopyUnfit);
+        }
         self.disk.install(lineage, end, disk::State::default());
         self.apply = Lsn::ZERO;
         let lineage = self.disk.lineage.clone();

@@ -210,6 +210,11 @@ impl World {
     /// Log and state become the copy, when the entry is on disk.
     fn take_over(&mut self, index: usize, id: PartitionId, copy: Copy) {
         let end = copy.state.applied;
+        if self.nodes[index].replica(id).is_some_and(|replica| !replica.takes(&copy.lineage, end)) {
+            say!(self, "{} {id} does not take a copy at {end}", self.label(index));
+            self.nodes[index].hosted_mut(id).expect("it was there above").copying = None;
+            return self.feed(index, id, Input::CopyUnfit);
+        }
         say!(self, "{} {id} takes over a copy at {end}", self.label(index));
         let intended = self.nodes[index].hosted(id).is_some_and(|hosted| hosted.log.summary.intent.is_some());
         self.set_aside_replaced(index, id, &copy);

@@ -158,7 +158,7 @@ pub enum Planted {
 }
 
 /// Of the replicas: the ones that the simulator can meet.
-const RULES: [Rule; 53] = [
+const RULES: [Rule; 54] = [
     Rule::CandidateNotWaited,
     Rule::EarlyRemoval,
     Rule::LeaseFromReceipt,
@@ -204,6 +204,7 @@ const RULES: [Rule; 53] = [
     Rule::OldLives,
     Rule::ResumeOpens,
     Rule::CopyForPromoted,
+    Rule::CopyUncompared,
     Rule::SchemaUnchecked,
     Rule::ViewIgnoresRegistered,
     Rule::ReaderIgnoresPrepared,

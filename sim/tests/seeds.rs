@@ -187,3 +187,10 @@ fn a_log_goes_on_whose_process_has_ended() {
 fn a_record_may_be_shipped_after_its_region_has_parted() {
     holds(5_061_033, Scale::Regions);
 }
+
+/// A sink waited for a copy of its source, which was ordered to follow a region that was behind, and gave what it had copied
+/// from there: the sink took it over under the promotions of its own history, and lost what it had served.
+#[test]
+fn a_copy_is_of_the_history_that_was_compared() {
+    holds(33_001_981, Scale::Regions);
+}

@@ -507,6 +507,12 @@ impl PartitionTask {
         };
         job.stop().await;
         let (end, lineage) = (copy.state.applied(), types::Lineage::clone(&copy.state.lineage()));
+        // The source may have turned to another history since the logs were compared: then this is not what was asked for.
+        if !self.replica.takes(&lineage, end) {
+            tracing::warn!(partition = %self.id, %end, "a copy is of another history than was compared, and is not taken");
+            copy.state.doom();
+            return vec![Input::CopyUnfit];
+        }
         if !self.set_aside(&lineage, end) {
             return vec![];
         }

@@ -36,6 +36,9 @@ impl World {
             Command::Installed { node, from } => {
                 let from = self.node(*from)?.disk.clone();
                 let node_ = self.node(*node)?;
+                if !node_.replica.takes(&from.lineage, from.applied) {
+                    return self.step(*node, Input::CopyUnfit);
+                }
                 node_.disk.install(from.lineage, from.applied, from.state);
                 node_.todo.apply = Lsn::ZERO;
                 let (lineage, end) = (node_.disk.lineage.clone(), node_.disk.end());

@@ -5,7 +5,7 @@ use types::{Ordinal, Timestamp};
 
 use super::Scenario;
 use super::regions::{come_back, sized, stop_replicating, wait_for_sink};
-use crate::options::{Planted, Scale};
+use crate::options::{Keep, Planted, Scale};
 use crate::world::{Place, World};
 
 pub(super) fn all() -> Vec<Scenario> {
@@ -33,6 +33,16 @@ pub(super) fn all() -> Vec<Scenario> {
             options: |options| sized(options, &[1, 2, 1]),
             play: kept_marks,
             rule: Some((Planted::Replica(Rule::MarksSurvive), &["cut_is_consistent", "promotion_rows"])),
+        },
+        Scenario {
+            name: "a source turns to another history before it gives the copy that its sink has asked for",
+            scale: Scale::Regions,
+            options: |options| {
+                sized(options, &[1, 1, 1]);
+                options.keep = Keep::Little;
+            },
+            play: turned_before_copy,
+            rule: Some((Planted::Replica(Rule::CopyUncompared), &["cut_is_consistent", "promotion_rows"])),
         },
     ]
 }
@@ -103,5 +113,28 @@ fn kept_marks(world: &mut World) {
     }
     world.pass(100);
     stop_replicating(world, 2);
+    world.pass(900);
+}
+
+/// W follows E, and V follows W. W is promoted, and V serves what W writes. V's log ends before W's begins, and it asks for a
+/// copy; its catalog does not hear of that, so that none is given. W is ordered to follow E again, which never heard of the
+/// promotion. What V can have of W then is E's history, and its catalog waits for what is missing there.
+fn turned_before_copy(world: &mut World) {
+    world.pass(300);
+    come_back(world, 1, 0);
+    come_back(world, 2, 1);
+    let served = |world: &World, after| world.cut_of(2).is_some_and(|cut| cut > after);
+    world.pass_until(600, |world| served(world, Timestamp::ZERO));
+    world.sever_for(0, 1, 450);
+    stop_replicating(world, 1);
+    let cut = world.cut_of(2).unwrap_or_default();
+    world.pass_until(150, |world| served(world, cut));
+    world.pass(50);
+    world.sever_for(1, 2, 150);
+    world.pass(120);
+    let sink = world.regions[2].first_node;
+    world.block(vec![(Place::Node(sink), Place::Catalog(2))], 350);
+    world.pass(130);
+    come_back(world, 1, 0);
     world.pass(900);
 }
