@@ -213,10 +213,9 @@ pub(super) async fn run(leaf: Leaf) {
         readings.lives.retain(|id, _| held(id));
         for (id, handle) in handles {
             let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-            if readings.is_due(id, handle.state.life(), now, interval) && !handle.status.borrow().repairing {
-                if scrub(&leaf, id, &handle).await {
-                    readings.note(id, now);
-                }
+            let is_due = readings.is_due(id, handle.state.life(), now, interval);
+            if is_due && !handle.status.borrow().repairing && scrub(&leaf, id, &handle).await {
+                readings.note(id, now);
             }
         }
     }
