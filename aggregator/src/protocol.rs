@@ -387,11 +387,18 @@ impl TableSum {
 impl Checked {
     /// The key from which on the rows of another replica are not the same; `None`: they are.
     pub fn differs_from(&self, other: &Checked) -> Option<Bytes> {
-        let ranges = |of: &Checked| of.tables.iter().flat_map(|table| table.ranges.clone()).collect::<Vec<_>>();
-        let (mine, others) = (ranges(self), ranges(other));
-        let same = mine.iter().zip(&others).take_while(|(mine, other)| mine == other).count();
-        let first = |of: &[RangeSum]| of.get(same).map(|range| range.first.clone());
-        first(&mine).into_iter().chain(first(&others)).min()
+        let (mut mine, mut others) = (self.ranges(), other.ranges());
+        loop {
+            match (mine.next(), others.next()) {
+                (None, None) => return None,
+                (one, another) if one == another => {}
+                (one, another) => return one.into_iter().chain(another).map(|range| range.first.clone()).min(),
+            }
+        }
+    }
+
+    fn ranges(&self) -> impl Iterator<Item = &RangeSum> {
+        self.tables.iter().flat_map(|table| &table.ranges)
     }
 }
 

@@ -149,15 +149,7 @@ fn old_definitions(world: &mut World) {
     let (teller, lost) = (set(world, meta), set(world, rows));
     lost.iter().for_each(|node| world.nodes[*node].sync_min = 2000);
     world.pass(30);
-    let counter = |world: &World| teller.iter().filter_map(|node| world.counter(*node, meta)).max();
-    let before = counter(world);
-    for _ in 0..20 {
-        if counter(world) > before {
-            break;
-        }
-        world.change_definitions(0);
-        world.pass_until(60, |world| counter(world) > before);
-    }
+    world.redefine(|world| teller.iter().filter_map(|node| world.counter(*node, meta)).max());
     world.clients.only_partition = Some(rows.ordinal);
     for node in lost {
         world.stop_for(node, true, 50);

@@ -77,6 +77,18 @@ impl World {
         self.run_until(self.now + millis * MILLI);
     }
 
+    /// Definitions are changed, until their counter says so.
+    fn redefine<C: PartialOrd>(&mut self, counter: impl Fn(&World) -> C) {
+        let before = counter(self);
+        for _ in 0..20 {
+            if counter(self) > before {
+                break;
+            }
+            self.change_definitions(0);
+            self.pass_until(60, |world| counter(world) > before);
+        }
+    }
+
     /// Lets time pass until something is so, but no more than so many milliseconds.
     fn pass_until(&mut self, millis: u64, is_so: impl Fn(&World) -> bool) {
         for _ in 0..millis {

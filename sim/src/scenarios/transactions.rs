@@ -283,15 +283,7 @@ fn planned_before(world: &mut World) {
 /// Definitions are changed.
 fn change(world: &mut World) {
     let meta = world.partition(0, Ordinal::META);
-    let counter = |world: &World| world.counter(primary(world, Ordinal::META), meta);
-    let before = counter(world);
-    for _ in 0..20 {
-        if counter(world) > before {
-            break;
-        }
-        world.change_definitions(0);
-        world.pass_until(60, |world| counter(world) > before);
-    }
+    world.redefine(|world| world.counter(primary(world, Ordinal::META), meta));
 }
 
 // ---- promotions
