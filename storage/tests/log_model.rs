@@ -1,6 +1,6 @@
 //! Random histories of appends, cuts, trims, installations, drops, recycling and moving, with restarts and losses of
 //! power in between, against a plain model: what comes back is what a prefix of the history amounts to, and never
-//! less than what was reported durable.
+//! less than what was reported durable. The same histories notice each rule of the log that is left out (`Planted`).
 
 mod log_common;
 
@@ -9,7 +9,7 @@ use std::path::Path;
 
 use log_common::crash_disk::{Dice, crash_disk};
 use log_common::*;
-use perennial_storage::log::{AppendError, Counts, Flush, LogOptions, NodeLog, Recovered};
+use perennial_storage::log::{AppendError, Counts, Flush, LogOptions, NodeLog, Planted, Recovered};
 use proptest::prelude::*;
 use types::entry::{Entry, Intent, Summary};
 use types::segment::Verdict;
@@ -26,6 +26,7 @@ struct Model {
     epochs: u64,
     /// What the log did in each life.
     counts: Vec<Counts>,
+    planted: Option<Planted>,
 }
 
 fn fold(entries: &[(PartitionId, Entry)]) -> BTreeMap<PartitionId, Summary> {
@@ -143,8 +144,8 @@ impl Model {
     }
 }
 
-fn options(dice: &mut Dice) -> LogOptions {
-    LogOptions { verify: dice.roll(2) == 0, batches_in_flight_max: 1 + dice.roll(4) as usize, ..small() }
+fn options(dice: &mut Dice, planted: Option<Planted>) -> LogOptions {
+    LogOptions { verify: dice.roll(2) == 0, batches_in_flight_max: 1 + dice.roll(4) as usize, planted, ..small() }
 }
 
 fn send(log: &NodeLog, entries: &[(PartitionId, Entry)], dice: &mut Dice) {
@@ -160,7 +161,7 @@ fn send(log: &NodeLog, entries: &[(PartitionId, Entry)], dice: &mut Dice) {
 
 /// Opens the log and finds everything.
 fn look(dir: &Path, model: &mut Model, dice: &mut Dice, durable: usize) {
-    let (log, recovered, _) = open(dir, options(dice));
+    let (log, recovered, _) = open(dir, options(dice, model.planted));
     assert_ne!(recovered.verdict, Verdict::Damage);
     model.restart(&recovered, durable);
     model.check(&log);
@@ -174,9 +175,9 @@ fn live(dir: &Path, model: &mut Model, dice: &mut Dice, durable: usize, power_cu
     let (power, (log, recovered, reports)) = match power_cut {
         true => {
             let (disk, power) = crash_disk(dice.roll(1 << 30));
-            (Some(power), open_on(dir, options(dice), disk))
+            (Some(power), open_on(dir, options(dice, model.planted), disk))
         }
-        false => (None, open(dir, options(dice))),
+        false => (None, open(dir, options(dice, model.planted))),
     };
     model.restart(&recovered, durable);
     let since = model.entries.len();
@@ -210,9 +211,9 @@ fn live(dir: &Path, model: &mut Model, dice: &mut Dice, durable: usize, power_cu
     }
 }
 
-fn play(seed: u64, lives: usize) -> Vec<Counts> {
+fn play(seed: u64, lives: usize, planted: Option<Planted>) -> Vec<Counts> {
     let dir = tempfile::tempdir().unwrap();
-    let (mut model, mut dice, mut durable) = (Model::default(), Dice(seed), 0);
+    let (mut model, mut dice, mut durable) = (Model { planted, ..Model::default() }, Dice(seed), 0);
     for _ in 0..lives {
         let power_cut = dice.roll(3) > 0;
         durable = live(dir.path(), &mut model, &mut dice, durable, power_cut);
@@ -223,9 +224,28 @@ fn play(seed: u64, lives: usize) -> Vec<Counts> {
 
 #[test]
 fn the_histories_free_segments_and_move_records() {
-    let counts: Vec<_> = (0..6).flat_map(|seed| play(seed, 6)).collect();
+    let counts: Vec<_> = (0..6).flat_map(|seed| play(seed, 6, None)).collect();
     assert!(counts.iter().map(|counts| counts.freed).sum::<u64>() > 10, "{counts:?}");
     assert!(counts.iter().map(|counts| counts.moved).sum::<u64>() > 10, "{counts:?}");
+}
+
+/// The first of some histories that shows a planted bug, and how.
+fn noticed(planted: Planted) -> Option<(u64, String)> {
+    (0..40).find_map(|seed| {
+        let failure = std::panic::catch_unwind(|| play(seed, 6, Some(planted))).err()?;
+        let text = failure.downcast_ref::<String>().cloned();
+        Some((seed, text.unwrap_or_default()))
+    })
+}
+
+#[test]
+fn each_rule_left_out_is_noticed() {
+    for planted in [Planted::PlaceDecides, Planted::FreedUnsynced] {
+        let found = noticed(planted);
+        let (seed, text) = found.unwrap_or_else(|| panic!("{planted:?} passes"));
+        println!("{planted:?}: history {seed}: {text}");
+        play(seed, 6, None);
+    }
 }
 
 proptest! {
@@ -233,6 +253,6 @@ proptest! {
 
     #[test]
     fn what_comes_back_is_a_prefix_that_holds_everything_durable(seed in any::<u64>(), lives in 1usize..6) {
-        play(seed, lives);
+        play(seed, lives, None);
     }
 }

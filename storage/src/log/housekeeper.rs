@@ -17,7 +17,7 @@ use super::reader::Batches;
 use super::segment_file::SegmentFile;
 use super::segments::{Range, Ranges, Segment, find};
 use super::shared::{Inner, Partition, Shared};
-use super::{AppendError, LogError};
+use super::{AppendError, LogError, Planted};
 
 /// Rounds come at least this often.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -181,7 +181,7 @@ impl Housekeeper {
             }
             inner.counts.appended
         };
-        self.await_durable(ticket)?;
+        self.await_superseded(ticket)?;
         let mut inner = self.shared.inner.lock();
         if !is_free(&inner) {
             return Ok(false);
@@ -190,8 +190,10 @@ impl Housekeeper {
         inner.counts.freed += 1;
         drop(inner);
         // A reader may still hold it: then a new file takes its place when it is needed.
-        match (Arc::strong_count(&oldest.file), oldest.file.size == self.shared.options.segment_bytes) {
-            (1, true) => self.shared.add_spare(oldest.file),
+        let options = &self.shared.options;
+        let is_fit = oldest.file.size == options.segment_bytes && options.planted != Some(Planted::FreedUnsynced);
+        match Arc::strong_count(&oldest.file) {
+            1 if is_fit => self.shared.add_spare(oldest.file),
             _ => self.remove(&oldest.file),
         }
         Ok(true)
@@ -225,7 +227,15 @@ impl Housekeeper {
         ticket = self.send(found)?.max(ticket);
         drop(file);
         self.poison_missing(&seen);
-        self.await_durable(ticket)
+        self.await_superseded(ticket)
+    }
+
+    /// Before a segment is overwritten, what makes it needless must be on disk.
+    fn await_superseded(&mut self, ticket: u64) -> Result<(), LogError> {
+        match self.shared.options.planted {
+            Some(Planted::FreedUnsynced) => Ok(()),
+            _ => self.await_durable(ticket),
+        }
     }
 
     /// Waits until there is room for a few records; gives up where there will be none.
@@ -244,10 +254,7 @@ impl Housekeeper {
     }
 
     fn is_wanted(&self, header: &EntryHeader) -> bool {
-        let EntryHeader { partition, epoch, lsn, .. } = *header;
-        let inner = self.shared.inner.lock();
-        let live = inner.partitions.get(&partition).is_some_and(|found| found.is_live(epoch, lsn));
-        live && lsn > Lsn::ZERO && inner.segments.newer_to(partition, epoch, lsn).is_none()
+        header.lsn > Lsn::ZERO && self.shared.is_wanted(&self.shared.inner.lock(), header)
     }
 
     /// Records that are needed of the oldest segment, and that reading it did not show, are lost.

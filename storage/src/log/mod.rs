@@ -47,7 +47,7 @@ mod uring;
 mod writer;
 
 pub use error::{AppendError, LogError, ReadError};
-pub use options::LogOptions;
+pub use options::{LogOptions, Planted};
 pub use recovery::Recovered;
 pub use shared::Counts;
 pub use threads::ThreadDisk;

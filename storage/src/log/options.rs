@@ -25,6 +25,17 @@ pub struct LogOptions {
     pub uring: bool,
     /// Read every sealed segment when the log is opened, not only the last ones.
     pub verify: bool,
+    /// A planted bug, for tests of the tests alone.
+    pub planted: Option<Planted>,
+}
+
+/// A rule of `docs/protocol.md`, §15, left out on purpose: random histories of the log must notice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Planted {
+    /// A record's place decides whether it is part of the log: the last one written under an LSN, of whatever epoch.
+    PlaceDecides,
+    /// A segment goes before what makes it needless is on disk: a copy of its records further on, a trim, a cut.
+    FreedUnsynced,
 }
 
 impl Default for LogOptions {
@@ -38,6 +49,7 @@ impl Default for LogOptions {
             flush_interval: Duration::from_millis(200),
             uring: true,
             verify: false,
+            planted: None,
         }
     }
 }

@@ -10,7 +10,7 @@ use types::{Body, Epoch, Lsn, PartitionId, Record};
 use super::segment_file::SegmentFile;
 use super::segments::{At, Place, find};
 use super::shared::Shared;
-use super::{LogError, ReadError};
+use super::{LogError, Planted, ReadError};
 
 /// Bytes read at once.
 const CHUNK: u64 = 128 << 10;
@@ -72,6 +72,12 @@ impl Reader<'_> {
         }
         let epoch = known.summary.lineage.epoch_at(next);
         let epoch = epoch.unwrap_or_else(|| panic!("record {next} of {partition} in no epoch of its lineage"));
+        if self.shared.options.planted == Some(Planted::PlaceDecides)
+            && let Some(epoch) = inner.segments.last_epoch(partition, next)
+        {
+            let place = inner.segments.place(partition, epoch, next).expect("it is in a segment");
+            return Ok(Step::Disk(epoch, next, place));
+        }
         if let Some(place) = inner.segments.place(partition, epoch, next) {
             let live = known.summary.live_part(epoch, next, known.summary.end);
             let (_, to) = live.unwrap_or_else(|| panic!("record {next} of {partition} is live and is not"));

@@ -189,6 +189,13 @@ impl Segments {
         Some(segment.place(partition, epoch, lsn))
     }
 
+    /// The epoch of the last record written under an LSN, which no rule asks for (`Planted::PlaceDecides`).
+    pub fn last_epoch(&self, partition: PartitionId, lsn: Lsn) -> Option<Epoch> {
+        let holds = |range: &&Range| range.from <= lsn && lsn <= range.to;
+        let last = |segment: &Segment| Some(segment.ranges().get(&partition)?.iter().rev().find(holds)?.epoch);
+        self.list.iter().rev().find_map(last)
+    }
+
     /// If any segment has the record: the last one of the dense row it is in there.
     pub fn dense_to(&self, partition: PartitionId, epoch: Epoch, lsn: Lsn) -> Option<Lsn> {
         self.list.iter().find_map(|segment| segment.holds(partition, epoch, lsn))

@@ -20,7 +20,7 @@ use super::disk::Waker;
 use super::segment_file::SegmentFile;
 use super::segments::Segments;
 use super::sync_times::SyncTimes;
-use super::{AppendError, Flush, LogError, LogOptions};
+use super::{AppendError, Flush, LogError, LogOptions, Planted};
 
 /// An entry that waits for the writer.
 #[derive(Debug)]
@@ -184,6 +184,17 @@ impl Shared {
         entries.iter().map(&mut encode).collect()
     }
 
+    /// Whether a record of the oldest segment is part of its partition's log and in no newer segment.
+    pub fn is_wanted(&self, inner: &Inner, header: &EntryHeader) -> bool {
+        let EntryHeader { partition, epoch, lsn, .. } = *header;
+        let is_live = |summary: &Summary| match self.options.planted {
+            Some(Planted::PlaceDecides) => summary.first <= lsn && lsn <= summary.end,
+            _ => summary.is_live(epoch, lsn),
+        };
+        let known = inner.partitions.get(&partition).filter(|known| !known.summary.damaged);
+        known.is_some_and(|known| is_live(&known.summary)) && inner.segments.newer_to(partition, epoch, lsn).is_none()
+    }
+
     /// Copies records forward: those that are still live and in no newer segment. Gives the ticket to wait for.
     pub fn append_moved(&self, records: Vec<(EntryHeader, Bytes)>) -> Result<u64, AppendError> {
         let mut inner = self.inner.lock();
@@ -204,9 +215,7 @@ impl Shared {
             return Err(AppendError::Full { bytes: inner.files() * self.options.segment_bytes, why });
         }
         for (header, payload) in records {
-            let EntryHeader { partition, epoch, lsn, .. } = header;
-            let live = inner.partitions.get(&partition).is_some_and(|found| found.is_live(epoch, lsn));
-            if live && inner.segments.newer_to(partition, epoch, lsn).is_none() {
+            if self.is_wanted(&inner, &header) {
                 inner.in_flight += cost(&header, &payload);
                 inner.counts.moved += 1;
                 inner.enqueue(EntryHeader { moved: true, ..header }, payload, Change::Moved, Flush::Soon);
@@ -249,13 +258,6 @@ impl Shared {
             }
             self.progress.wait(&mut inner);
         }
-    }
-}
-
-impl Partition {
-    /// Whether a record found under this name is needed.
-    pub fn is_live(&self, epoch: Epoch, lsn: Lsn) -> bool {
-        !self.summary.damaged && self.summary.is_live(epoch, lsn)
     }
 }
 
