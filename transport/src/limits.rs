@@ -54,12 +54,17 @@ pub const READ_CHUNK_BYTES: usize = 64 << 10;
 /// Socket buffers that a QUIC endpoint asks for, in each direction: a burst of 100 ms at 300 Mbit/s.
 pub const UDP_BUFFER_BYTES: usize = 4 << 20;
 
-/// Time to reach a peer: three lost SYN packets are too many in a region.
-pub const CONNECT_TIME: Duration = Duration::from_secs(5);
+/// Time to reach a peer. A lost SYN packet is sent again after one second, then after two, four and so on: a new attempt
+/// finds a link that is back sooner than an old one.
+pub const CONNECT_TIME: Duration = Duration::from_secs(2);
 /// Time from the first byte to the end of TLS and hello: beyond it the other side is silent or hostile.
 pub const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
 /// Time in which a socket must take at least one more byte.
 pub const WRITE_TIME: Duration = Duration::from_secs(10);
+/// Time in which the peer's host must acknowledge what it was sent on TCP, or make room for it. The pauses between two
+/// attempts to send it double: a connection that outlives a cut is silent for as long again once the link is back, and a
+/// new one is not. Above the time after which a node's silence is its failure, which takes its partitions from it.
+pub const UNACKED_TIME: Duration = Duration::from_secs(2);
 /// Time that a sender waits for a reader to make room.
 pub const SEND_TIME: Duration = Duration::from_secs(30);
 /// Silence after which a session is over. Failure of a node is decided by its heartbeats, much sooner.
@@ -93,6 +98,8 @@ pub struct Limits {
     pub handshake: Duration,
     /// See [`WRITE_TIME`].
     pub write: Duration,
+    /// See [`UNACKED_TIME`].
+    pub unacked: Duration,
     /// See [`SEND_TIME`].
     pub send: Duration,
     /// See [`IDLE_TIME`].
@@ -119,6 +126,7 @@ impl Default for Limits {
             connect: CONNECT_TIME,
             handshake: HANDSHAKE_TIME,
             write: WRITE_TIME,
+            unacked: UNACKED_TIME,
             send: SEND_TIME,
             idle: IDLE_TIME,
             keep_alive: KEEP_ALIVE_TIME,

@@ -22,8 +22,6 @@ use probe::Probes;
 const COPIES: usize = 2;
 /// A trial in which writes do not go on within this is given up.
 const TRIAL_TIME: Duration = Duration::from_secs(30);
-/// The fault lasts for so much longer after writes go on: a second pause would be seen.
-const AFTERWARDS: Duration = Duration::from_millis(700);
 /// All is quiet for so long before a fault.
 const BEFORE: Duration = Duration::from_millis(500);
 const LOOK: Duration = Duration::from_millis(5);
@@ -46,6 +44,9 @@ pub struct Options {
     /// Leaves.
     #[arg(long, default_value_t = 3)]
     leaves: usize,
+    /// Milliseconds that a fault lasts after writes go on: a second pause is seen, and connections grow old in it.
+    #[arg(long, value_name = "MS", default_value_t = 700)]
+    lasting: u64,
     /// Write the report to this file as well.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -99,7 +100,7 @@ pub fn run(options: &Options) -> Result<()> {
             continue;
         }
         for number in 1..=options.trials {
-            let trial = trial(&mut cluster, &probes, *fault)
+            let trial = trial(&mut cluster, &probes, *fault, Duration::from_millis(options.lasting))
                 .inspect_err(|_| cluster.keep())
                 .with_context(|| format!("trial {number} of {}", kind.name))?;
             println!("{} {number}: {}", kind.name, trial.line());
@@ -116,7 +117,7 @@ pub fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-fn trial(cluster: &mut Cluster, probes: &Probes, fault: Fault) -> Result<Trial> {
+fn trial(cluster: &mut Cluster, probes: &Probes, fault: Fault, lasting: Duration) -> Result<Trial> {
     cluster.wait_whole(COPIES)?;
     std::thread::sleep(BEFORE);
     let victim = victim(cluster, fault)?;
@@ -127,7 +128,7 @@ fn trial(cluster: &mut Cluster, probes: &Probes, fault: Fault) -> Result<Trial> 
         std::thread::sleep(LOOK);
     }
     let went_on = probes.all_since(begun);
-    std::thread::sleep(AFTERWARDS);
+    std::thread::sleep(lasting);
     let (longest, errors) = (probes.longest(begun), probes.errors());
     mend(cluster, victim, fault)?;
     let node = cluster.nodes[victim].name.clone();

@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use tokio_rustls::{TlsConnector, TlsStream};
 use types::NodeId;
 
-use super::{chain_of, start};
+use super::{chain_of, prepare, start};
 use crate::address::resolve;
 use crate::error::{DialCause, DialError};
 use crate::handshake::{Expected, broken, dial};
@@ -49,7 +49,7 @@ impl TcpDialler {
 
     async fn greet(&self, io: TcpStream, node: Option<NodeId>, role: Role) -> Result<Session, DialCause> {
         let address = io.peer_addr().map_err(broken)?;
-        io.set_nodelay(true).map_err(broken)?;
+        prepare(&io, &self.limits).map_err(broken)?;
         let io = self.tls.connect(self.name.clone(), io).await.map_err(broken)?;
         let mut io = TlsStream::from(io);
         let chain = chain_of(&io).to_vec();

@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 use tokio_rustls::{TlsAcceptor, TlsStream};
 
-use super::{chain_of, start};
+use super::{chain_of, prepare, start};
 use crate::error::{BindError, DialCause};
 use crate::handshake::{broken, listen};
 use crate::identity::{Admit, Local, Peer};
@@ -119,7 +119,7 @@ async fn greet(
     address: SocketAddr,
     seat: OwnedSemaphorePermit,
 ) -> Result<Session, DialCause> {
-    io.set_nodelay(true).map_err(broken)?;
+    prepare(&io, &shared.limits).map_err(broken)?;
     let mut io = TlsStream::from(shared.tls.accept(io).await.map_err(broken)?);
     let chain = chain_of(&io).to_vec();
     let fingerprint = chain_fingerprint(&chain);
