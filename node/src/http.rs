@@ -52,8 +52,8 @@ async fn metrics(State(parts): State<Parts>) -> String {
 
 fn of_region(region: &Region) -> Vec<Metric> {
     let state = region.catalog.state();
-    let (leaves, limit) = (region.detector.leaves(), region.detector.failure_timeout());
-    let up: Vec<_> = leaves.values().filter(|leaf| leaf.at.elapsed() <= limit).collect();
+    let leaves = region.detector.leaves();
+    let up: Vec<_> = leaves.iter().filter(|(node, _)| region.detector.is_up(**node)).map(|(_, leaf)| leaf).collect();
     let leads = |replica: &&aggregator::protocol::ReplicaReport| replica.leading.as_ref().is_some_and(|l| l.serving);
     let serving = up.iter().flat_map(|leaf| leaf.said.replicas.values()).filter(leads).count();
     let holders = state.nodes.values().filter(|node| node.holds_replicas()).count();

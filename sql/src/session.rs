@@ -27,6 +27,8 @@ pub struct Session {
     pub database: Option<String>,
     /// System variables that differ from their defaults.
     variables: BTreeMap<String, Datum>,
+    /// How long statements wait for others where the session has not said so, in seconds.
+    wait: i64,
     /// `@name`.
     pub user_variables: BTreeMap<String, Datum>,
     /// The first AUTO_INCREMENT value of the last INSERT that made one.
@@ -124,6 +126,7 @@ impl Session {
             host: host.into(),
             database: None,
             variables: BTreeMap::new(),
+            wait: 50,
             user_variables: BTreeMap::new(),
             last_insert_id: 0,
             row_count: 0,
@@ -153,18 +156,30 @@ impl Session {
             return Some(Datum::UInt(self.last_insert_id));
         }
         let at = VARIABLES.binary_search_by_key(&name, |(name, _)| name).ok()?;
-        Some(default_value(VARIABLES[at].1))
+        Some(self.default(VARIABLES[at]))
     }
 
     /// All system variables, names rising.
     pub fn variables(&self) -> Vec<(String, Datum)> {
         VARIABLES
             .iter()
-            .map(|(name, default)| {
-                let value = self.variables.get(*name).cloned().unwrap_or_else(|| default_value(default));
-                ((*name).to_string(), value)
+            .map(|known| {
+                let value = self.variables.get(known.0).cloned().unwrap_or_else(|| self.default(*known));
+                (known.0.to_string(), value)
             })
             .collect()
+    }
+
+    /// What the variables of waits tell as long as the session has not set them: whole seconds, one or more.
+    pub fn set_usual_wait(&mut self, wait: Duration) {
+        self.wait = i64::try_from(wait.as_millis().div_ceil(1000)).unwrap_or(i64::MAX).max(1);
+    }
+
+    fn default(&self, (name, value): (&str, &str)) -> Datum {
+        match name {
+            "innodb_lock_wait_timeout" | "lock_wait_timeout" => Datum::Int(self.wait),
+            _ => default_value(value),
+        }
     }
 
     /// Sets a system variable, `None` for its default. 1193 if there is none, 1238 if it only tells, 1231 for a value
@@ -341,5 +356,8 @@ mod tests {
         assert_eq!(session.definition_wait(), Some(Duration::from_secs(2)));
         session.set_variable("innodb_lock_wait_timeout", None).unwrap();
         assert_eq!(session.lock_wait(), None);
+        session.set_usual_wait(Duration::from_millis(7_200));
+        assert_eq!(session.variable("innodb_lock_wait_timeout"), Some(Datum::Int(8)));
+        assert_eq!(session.variable("lock_wait_timeout"), Some(Datum::Int(2)), "it has said so itself");
     }
 }

@@ -508,8 +508,8 @@ pub enum Statement {
     Set(Vec<Assignment>),
     /// `BEGIN`, `START TRANSACTION`.
     Begin {
-        /// Whether writes are refused.
-        read_only: bool,
+        /// Whether writes are refused; `None`: as the session says.
+        read_only: Option<bool>,
     },
     /// `COMMIT`.
     Commit,

@@ -41,6 +41,35 @@ fn texts_are_as_long_as_a_packet_at_most() {
 }
 
 #[test]
+fn functions_keep_every_byte() {
+    check(&[
+        (
+            "SELECT HEX(CONCAT(X'FF', 'a', 1)), HEX(CONCAT_WS(X'FF', 'a', NULL, 'b')), CONCAT(X'61', NULL)",
+            "FF6131|61FF62|NULL",
+        ),
+        ("SELECT CHAR_LENGTH(X'C3A9'), CHAR_LENGTH('é'), LENGTH(CONCAT(X'C3A9', 'é'))", "2|1|4"),
+        ("SELECT HEX(SUBSTRING(X'FF0102', 1, 2)), HEX(LEFT(X'FF01', 1)), HEX(RIGHT(X'01FE', 1))", "FF01|FF|FE"),
+        ("SELECT HEX(REVERSE(X'FF01')), HEX(UPPER(X'61FF')), HEX(LOWER(X'41FF')), UPPER('é')", "01FF|61FF|41FF|É"),
+        ("SELECT HEX(LPAD(X'FF', 3, X'00')), HEX(RPAD('é', 3, X'FE')), HEX(REPEAT(X'FE', 2))", "0000FF|C3A9FE|FEFE"),
+        ("SELECT HEX(REPLACE(X'FF00FF', X'00', 'é')), HEX(TRIM(LEADING X'FF' FROM X'FFFF01'))", "FFC3A9FF|01"),
+        (
+            "SELECT INSTR(X'FF00FE', X'FE'), LOCATE(X'FE', X'FEFE', 2), HEX(SUBSTRING_INDEX(X'FF2C01', ',', 1))",
+            "3|2|FF",
+        ),
+        (
+            "SELECT HEX(CHAR(255, 256, NULL, 0)), CHAR(77, 121), X'FF41' LIKE '%A', X'FF41' REGEXP '^.A$'",
+            "FF010000|My|1|1",
+        ),
+        (
+            "SELECT HEX(ELT(2, 'a', X'FF')), HEX(COALESCE(NULL, X'FF')), HEX(IF(1, X'FF', 'a')), JSON_VALID(X'FF')",
+            "FF|FF|FF|0",
+        ),
+        ("SELECT HEX(MAX(b)) FROM (SELECT X'FF' b) s", "FF"),
+        ("SELECT GROUP_CONCAT(b) FROM (SELECT X'FF' b) s", "3854 Cannot convert string from binary to utf8mb4"),
+    ]);
+}
+
+#[test]
 fn plain_queries() {
     check(&[
         ("SELECT id, name FROM t WHERE id = 2", "2|two"),

@@ -90,8 +90,10 @@ fn a_transaction_does_not_read_at_one_moment() {
             "{message}"
         );
     }
-    assert_eq!(parse("START TRANSACTION READ ONLY"), Ok(Statement::Begin { read_only: true }));
-    assert_eq!(parse("START TRANSACTION"), Ok(Statement::Begin { read_only: false }));
+    assert_eq!(parse("START TRANSACTION READ ONLY"), Ok(Statement::Begin { read_only: Some(true) }));
+    assert_eq!(parse("START TRANSACTION READ WRITE"), Ok(Statement::Begin { read_only: Some(false) }));
+    assert_eq!(parse("START TRANSACTION READ WRITE, READ ONLY").unwrap_err().code, 1064);
+    assert_eq!(parse("START TRANSACTION"), Ok(Statement::Begin { read_only: None }));
 }
 
 #[test]

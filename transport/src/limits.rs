@@ -69,7 +69,10 @@ pub const UNACKED_TIME: Duration = Duration::from_secs(2);
 pub const SEND_TIME: Duration = Duration::from_secs(30);
 /// Silence after which a session is over. Failure of a node is decided by its heartbeats, much sooner.
 pub const IDLE_TIME: Duration = Duration::from_secs(15);
-/// A sender that has nothing to say says so this often: four may be lost before [`IDLE_TIME`].
+/// The same between regions, over QUIC: nobody refuses there when a process has died, and after a cut a connection is silent
+/// for as long again. A new session costs two round trips and a comparison.
+pub const LINK_IDLE_TIME: Duration = Duration::from_secs(6);
+/// A sender that has nothing to say says so this often.
 pub const KEEP_ALIVE_TIME: Duration = Duration::from_secs(3);
 /// Time for a farewell to be written and read.
 pub const CLOSE_TIME: Duration = Duration::from_secs(1);
@@ -104,6 +107,8 @@ pub struct Limits {
     pub send: Duration,
     /// See [`IDLE_TIME`].
     pub idle: Duration,
+    /// See [`LINK_IDLE_TIME`].
+    pub link_idle: Duration,
     /// See [`KEEP_ALIVE_TIME`].
     pub keep_alive: Duration,
     /// See [`CLOSE_TIME`].
@@ -129,6 +134,7 @@ impl Default for Limits {
             unacked: UNACKED_TIME,
             send: SEND_TIME,
             idle: IDLE_TIME,
+            link_idle: LINK_IDLE_TIME,
             keep_alive: KEEP_ALIVE_TIME,
             close: CLOSE_TIME,
             retry_min: RETRY_TIME_MIN,
@@ -143,10 +149,10 @@ impl Default for Limits {
 impl Limits {
     /// Refuses combinations that cannot work, with a sentence that names both values.
     pub fn validate(&self) -> Result<(), String> {
-        if self.keep_alive * 2 > self.idle {
+        if self.keep_alive * 2 > self.idle.min(self.link_idle) {
             return Err(format!(
-                "keep_alive ({:?}) must be at most half of idle ({:?}), or one lost packet ends a quiet session",
-                self.keep_alive, self.idle
+                "keep_alive ({:?}) must be at most half of idle ({:?}) and of link_idle ({:?}), or one lost packet ends a quiet session",
+                self.keep_alive, self.idle, self.link_idle
             ));
         }
         if self.retry_min.is_zero() || self.retry_min > self.retry_max {
@@ -181,6 +187,7 @@ mod tests {
         let second = Duration::from_secs(1);
         let bad = [
             Limits { keep_alive: second, idle: second, ..Limits::default() },
+            Limits { keep_alive: second, link_idle: second, ..Limits::default() },
             Limits { retry_min: Duration::ZERO, ..Limits::default() },
             Limits { retry_min: second * 9, ..Limits::default() },
             Limits { calls_max: STREAMS_MAX as usize, ..Limits::default() },

@@ -27,7 +27,14 @@ const PATIENCE: Duration = Duration::from_secs(4);
 /// Limits under which silence is noticed soon, though not so soon that a busy machine is taken for silent.
 fn impatient() -> Limits {
     let keep_alive = PATIENCE / 8;
-    Limits { handshake: PATIENCE, idle: PATIENCE, keep_alive, write: PATIENCE, ..Limits::default() }
+    Limits {
+        handshake: PATIENCE,
+        idle: PATIENCE,
+        link_idle: PATIENCE,
+        keep_alive,
+        write: PATIENCE,
+        ..Limits::default()
+    }
 }
 
 /// A session of a good peer proves that the listener is well.
@@ -199,8 +206,9 @@ async fn a_peer_that_falls_silent_is_given_up() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_peer_that_takes_no_bytes_is_given_up() {
-    let limits = Limits { idle: Duration::from_secs(100), ..impatient() };
-    let mut region = soon(Region::new(limits)).await;
+    // Otherwise the kernel is the first to give it up: its host has no more room.
+    let (idle, unacked) = (Duration::from_secs(100), Duration::from_secs(100));
+    let mut region = soon(Region::new(Limits { idle, unacked, ..impatient() })).await;
     let (mut io, session) = greeted(&mut region).await;
     // It reads nothing at all: streams fill their windows, their frames the socket, then the session's queue.
     let (control, _incoming, sender, _receiver) = session.split();

@@ -324,7 +324,12 @@ fn impatient() -> Limits {
 
 /// Silence ends a session sooner than usual, though not so soon that a busy machine is taken for silent.
 fn quiet() -> Limits {
-    Limits { idle: Duration::from_secs(4), keep_alive: Duration::from_millis(500), ..Limits::default() }
+    Limits {
+        idle: Duration::from_secs(4),
+        link_idle: Duration::from_secs(4),
+        keep_alive: Duration::from_millis(500),
+        ..Limits::default()
+    }
 }
 
 macro_rules! over_both {

@@ -75,7 +75,8 @@ impl SessionFactory for Gateway {
         self.region.serves().map_err(wire)?;
         let seat = self.region.sessions.enter(client.clone());
         let stop = client.killed.child_token();
-        let variables = Variables::new(u64::from(client.connection.0), client.user.clone(), client.host.clone());
+        let mut variables = Variables::new(u64::from(client.connection.0), client.user.clone(), client.host.clone());
+        variables.set_usual_wait(self.region.options.lock_wait);
         Ok(Box::new(ClientSession {
             region: self.region.clone(),
             client,

@@ -127,10 +127,10 @@ impl ClientSession {
         }
     }
 
-    async fn begin(&mut self, read_only: bool) -> Result<()> {
+    async fn begin(&mut self, read_only: Option<bool>) -> Result<()> {
         self.commit().await?;
         self.transaction = Some(Arc::new(Mutex::new(Transaction::begin(self.region.clone()))));
-        self.read_only = read_only || self.begins_read_only();
+        self.read_only = read_only.unwrap_or_else(|| self.begins_read_only());
         Ok(())
     }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use aggregator::protocol::{EndReport, LeafEvent, MasterAnswer, MasterRequest, Orders, ReplicaReport, Report, Round};
+use aggregator::protocol::{EndReport, MasterAnswer, MasterRequest, Orders, ReplicaReport, Report, Round};
 use catalog::event::Severity;
 use catalog::heartbeat::Teller;
 use catalog::node::Roles;
@@ -131,7 +131,7 @@ fn say_disk(leaf: &Leaf, turn: DiskTurn, free: u64) {
         DiskTurn::Full => (Severity::Error, format!("leaf {address} has {free} bytes free: it takes no writes")),
         DiskTurn::Roomy => (Severity::Info, format!("leaf {address} has {free} bytes free: it takes writes again")),
     };
-    tell_of_disk(leaf, severity, text);
+    leaf.shared.events.tell(severity, "disk", None, text);
 }
 
 fn say_stall(leaf: &Leaf, turn: stall::Turn) {
@@ -142,11 +142,7 @@ fn say_stall(leaf: &Leaf, turn: stall::Turn) {
     };
     let text = format!("the disk of leaf {address} {what}");
     tracing::warn!("{text}");
-    tell_of_disk(leaf, severity, text);
-}
-
-fn tell_of_disk(leaf: &Leaf, severity: Severity, text: String) {
-    heal::tell(leaf, LeafEvent { severity, kind: "disk".into(), partition: None, text });
+    leaf.shared.events.tell(severity, "disk", None, text);
 }
 
 async fn obey(leaf: &Leaf, debts: &mut Debts, orders: Orders) {

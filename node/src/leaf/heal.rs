@@ -138,8 +138,7 @@ pub(super) fn look(leaf: &Leaf) {
 
 /// Tells the cluster, for people; once.
 pub(super) fn say(leaf: &Leaf, severity: Severity, id: PartitionId, text: String) {
-    let event = LeafEvent { severity, kind: "damage".into(), partition: Some(id), text };
-    tell(leaf, event);
+    leaf.shared.events.tell(severity, "damage", Some(id), text);
 }
 
 /// Tells the cluster why this leaf ends; it waits no longer than a moment, for its partitions wait for its end.
@@ -151,15 +150,4 @@ pub(super) async fn last_words(leaf: &Leaf, reason: &str) {
     if tokio::time::timeout(LAST_WORDS, told).await.is_err() {
         tracing::warn!("the cluster could not be told why this leaf ends");
     }
-}
-
-/// The same of any kind.
-pub(super) fn tell(leaf: &Leaf, event: LeafEvent) {
-    match event.severity {
-        Severity::Info => tracing::info!(partition = ?event.partition, text = event.text, "told to the cluster"),
-        Severity::Warning => tracing::warn!(partition = ?event.partition, text = event.text, "told to the cluster"),
-        Severity::Error => tracing::error!(partition = ?event.partition, text = event.text, "told to the cluster"),
-    }
-    let (master, node) = (leaf.shared.master.clone(), leaf.options.member.node);
-    tokio::spawn(async move { master.insist(&MasterRequest::Event { node, event }).await });
 }

@@ -14,6 +14,7 @@
 mod aside;
 mod control;
 mod copy;
+mod events;
 mod heal;
 mod history;
 mod hurry;
@@ -52,7 +53,8 @@ use types::entry::{Entry, Summary};
 use types::{Lsn, Member, PartitionId};
 
 use self::aside::Asides;
-use self::copy::Copies;
+use self::copy::{Copies, Room};
+use self::events::Events;
 use self::heal::Damages;
 use self::hurry::Hurry;
 use self::links::Links;
@@ -159,6 +161,7 @@ impl Leaf {
         let (log, divergence_dir) = (Arc::new(log), options.data_dir.join("divergence"));
         let rules = Arc::new(Rules::new(options.addresses.rpc.clone(), options.upkeep.disk_reserve));
         let links = Links::new(options.link_dialler.clone(), partitions.clone(), rules.clone());
+        let events = Events::new(master.clone(), options.member.node);
         let copies = Copies::new(
             &options.data_dir.join("copies"),
             env.clone(),
@@ -166,10 +169,13 @@ impl Leaf {
             peers.clone(),
             partitions.clone(),
             links.clone(),
+            Room::new(rules.clone()),
+            events.clone(),
             options.copy_rate,
         );
         let (heal, damaged) = mpsc::unbounded_channel();
-        let shared = Shared { log, hurry, stall, leases, peers, master, links, copies, divergence_dir, heal, fatal };
+        let shared =
+            Shared { log, hurry, stall, leases, peers, master, events, links, copies, divergence_dir, heal, fatal };
         let options = Arc::new(options);
         let (overlays, done, damages) = (Arc::default(), Arc::default(), Arc::default());
         let views_forgotten = Arc::default();

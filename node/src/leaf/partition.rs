@@ -19,6 +19,7 @@ use types::entry::Entry;
 use types::{LinkId, Lsn, Member, Ordinal, PartitionId, Promotion, Record, Reign, Role, TxnId, View};
 
 use super::copy::{Copies, Copy, Job, Origin, Word, Words};
+use super::events::Events;
 use super::heal::Damaged;
 use super::history::{self, HistoryError, READ_BYTES};
 use super::hurry::Hurry;
@@ -183,6 +184,8 @@ pub struct Shared {
     pub peers: Peers,
     /// Calls to the master.
     pub master: MasterClient,
+    /// What the cluster is told for people.
+    pub events: Events,
     /// Streams between regions.
     pub links: Links,
     /// Copies from and to other leaves.

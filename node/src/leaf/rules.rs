@@ -98,6 +98,11 @@ impl Rules {
         (full != was).then_some(if full { DiskTurn::Full } else { DiskTurn::Roomy })
     }
 
+    /// Bytes that may be written before writes of clients are refused; none while they are.
+    pub fn room(&self) -> u64 {
+        if self.is_full() { 0 } else { self.free.load(Ordering::Relaxed).saturating_sub(self.reserve) }
+    }
+
     /// Whether writes of clients are refused for want of room.
     pub fn is_full(&self) -> bool {
         self.full.load(Ordering::Relaxed)

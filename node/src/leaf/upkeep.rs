@@ -13,14 +13,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use aggregator::protocol::LeafEvent;
 use catalog::event::Severity;
 use replication::{Instant, Status};
 use storage::state::{PartitionState, StateError};
 use types::{PartitionId, Timestamp};
 
 use super::Leaf;
-use super::heal;
 use super::history;
 use super::keep::{Facts, Keep, Timeline};
 use super::partition::{Event, PartitionHandle};
@@ -155,10 +153,7 @@ async fn look_after(leaf: &Leaf, id: PartitionId, handle: &PartitionHandle, kept
             "the log is kept from record {from} on, the limit of failback_retention is reached ({bytes} bytes, or its time): \
              a follower that is further behind will need a copy"
         );
-        heal::tell(
-            leaf,
-            LeafEvent { severity: Severity::Warning, kind: "retention".into(), partition: Some(id), text },
-        );
+        leaf.shared.events.tell(Severity::Warning, "retention", Some(id), text);
     }
     let far = keep.trim.0 >= facts.trimmed.0 + TRIM_RECORDS;
     if far || now.since(kept.told) >= TRIM_TIME {

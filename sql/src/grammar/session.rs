@@ -122,18 +122,20 @@ impl Parser<'_> {
 
     pub(super) fn begin(&mut self) -> Result<Statement> {
         self.word("WORK");
-        Ok(Statement::Begin { read_only: false })
+        Ok(Statement::Begin { read_only: None })
     }
 
     pub(super) fn start_transaction(&mut self) -> Result<Statement> {
         self.expect_words(&["TRANSACTION"])?;
-        let mut read_only = false;
+        let mut read_only = None;
         while !self.at_end() {
             if self.words(&["WITH", "CONSISTENT", "SNAPSHOT"]) {
                 return Err(no_snapshot());
-            } else if self.words(&["READ", "ONLY"]) {
-                read_only = true;
-            } else if !self.words(&["READ", "WRITE"]) {
+            } else if read_only.is_none() && self.words(&["READ", "ONLY"]) {
+                read_only = Some(true);
+            } else if read_only.is_none() && self.words(&["READ", "WRITE"]) {
+                read_only = Some(false);
+            } else {
                 return Err(self.unexpected());
             }
             if !self.symbol(",") {

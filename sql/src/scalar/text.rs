@@ -1,4 +1,10 @@
 //! Functions of text and bytes. Positions count characters from 1, as in MySQL.
+//!
+//! Where one argument is a string of bytes the result is one, too, and each byte counts as a character. Such a string is
+//! shown to a function as the characters U+0000 to U+00FF, one for each byte: one function serves both, and no byte is
+//! ever replaced.
+
+use std::borrow::Cow;
 
 use sha1::Digest;
 use types::{Datum, Decimal};
@@ -15,63 +21,60 @@ const MAX_RESULT: usize = match usize::from_str_radix(MAX_ALLOWED_PACKET, 10) {
 };
 
 pub(super) const TABLE: &[Definition] = &[
-    def("concat", 1, MANY, rule::text, |args, env| {
-        if args.iter().any(Datum::is_null) {
-            return Ok(Datum::Null);
-        }
-        Ok(bounded(args.iter().map(Datum::to_string).collect(), "concat", env))
+    def("concat", 1, MANY, rule::string, |args, env| {
+        Ok(bounded(strings(args, |parts| Datum::Text(parts.concat())), "concat", env))
     }),
-    def("concat_ws", 2, MANY, rule::text, |args, env| {
+    def("concat_ws", 2, MANY, rule::string, |args, env| {
         if args[0].is_null() {
             return Ok(Datum::Null);
         }
-        let parts: Vec<String> = args[1..].iter().filter(|value| !value.is_null()).map(Datum::to_string).collect();
-        Ok(bounded(parts.join(&args[0].to_string()), "concat_ws", env))
+        let known: Vec<Datum> = args.iter().filter(|value| !value.is_null()).cloned().collect();
+        Ok(bounded(strings(&known, |parts| Datum::Text(parts[1..].join(&parts[0]))), "concat_ws", env))
     }),
     def("length", 1, 1, rule::int, |args, _| Ok(on_bytes(&args[0], |bytes| Datum::Int(bytes.len() as i64)))),
     def("octet_length", 1, 1, rule::int, |args, _| Ok(on_bytes(&args[0], |bytes| Datum::Int(bytes.len() as i64)))),
     def("bit_length", 1, 1, rule::int, |args, _| Ok(on_bytes(&args[0], |bytes| Datum::Int(8 * bytes.len() as i64)))),
     def("char_length", 1, 1, rule::int, |args, _| {
-        Ok(on_text(&args[0], |text| Datum::Int(text.chars().count() as i64)))
+        Ok(on_string(&args[0], |text| Datum::Int(text.chars().count() as i64)))
     }),
     def("character_length", 1, 1, rule::int, |args, _| {
-        Ok(on_text(&args[0], |text| Datum::Int(text.chars().count() as i64)))
+        Ok(on_string(&args[0], |text| Datum::Int(text.chars().count() as i64)))
     }),
-    def("upper", 1, 1, rule::text, |args, _| Ok(on_text(&args[0], |text| Datum::Text(text.to_uppercase())))),
-    def("ucase", 1, 1, rule::text, |args, _| Ok(on_text(&args[0], |text| Datum::Text(text.to_uppercase())))),
-    def("lower", 1, 1, rule::text, |args, _| Ok(on_text(&args[0], |text| Datum::Text(text.to_lowercase())))),
-    def("lcase", 1, 1, rule::text, |args, _| Ok(on_text(&args[0], |text| Datum::Text(text.to_lowercase())))),
-    def("ltrim", 1, 1, rule::text, |args, _| {
-        Ok(on_text(&args[0], |text| Datum::Text(text.trim_start_matches(' ').into())))
+    def("upper", 1, 1, rule::string, |args, _| Ok(cased(&args[0], str::to_uppercase))),
+    def("ucase", 1, 1, rule::string, |args, _| Ok(cased(&args[0], str::to_uppercase))),
+    def("lower", 1, 1, rule::string, |args, _| Ok(cased(&args[0], str::to_lowercase))),
+    def("lcase", 1, 1, rule::string, |args, _| Ok(cased(&args[0], str::to_lowercase))),
+    def("ltrim", 1, 1, rule::string, |args, _| {
+        Ok(on_string(&args[0], |text| Datum::Text(text.trim_start_matches(' ').into())))
     }),
-    def("rtrim", 1, 1, rule::text, |args, _| {
-        Ok(on_text(&args[0], |text| Datum::Text(text.trim_end_matches(' ').into())))
+    def("rtrim", 1, 1, rule::string, |args, _| {
+        Ok(on_string(&args[0], |text| Datum::Text(text.trim_end_matches(' ').into())))
     }),
-    def("trim", 1, 2, rule::text, |args, _| Ok(trim(args, true, true))),
-    def("trim_leading", 2, 2, rule::text, |args, _| Ok(trim(args, true, false))),
-    def("trim_trailing", 2, 2, rule::text, |args, _| Ok(trim(args, false, true))),
-    def("reverse", 1, 1, rule::text, |args, _| Ok(on_text(&args[0], |text| Datum::Text(text.chars().rev().collect())))),
-    def("substring", 2, 3, rule::text, substring),
-    def("substr", 2, 3, rule::text, substring),
-    def("mid", 3, 3, rule::text, substring),
-    def("left", 2, 2, rule::text, |args, env| {
+    def("trim", 1, 2, rule::string, |args, _| Ok(trim(args, true, true))),
+    def("trim_leading", 2, 2, rule::string, |args, _| Ok(trim(args, true, false))),
+    def("trim_trailing", 2, 2, rule::string, |args, _| Ok(trim(args, false, true))),
+    def("reverse", 1, 1, rule::string, |args, _| {
+        Ok(on_string(&args[0], |text| Datum::Text(text.chars().rev().collect())))
+    }),
+    def("substring", 2, 3, rule::string, substring),
+    def("substr", 2, 3, rule::string, substring),
+    def("mid", 3, 3, rule::string, substring),
+    def("left", 2, 2, rule::string, |args, env| {
         Ok(with_count(args, env, |text, count| text.chars().take(count.max(0) as usize).collect()))
     }),
-    def("right", 2, 2, rule::text, |args, env| {
+    def("right", 2, 2, rule::string, |args, env| {
         Ok(with_count(args, env, |text, count| {
             let skip = text.chars().count().saturating_sub(count.max(0) as usize);
             text.chars().skip(skip).collect()
         }))
     }),
-    def("repeat", 2, 2, rule::text, |args, env| {
+    def("repeat", 2, 2, rule::string, |args, env| {
         let Some(count) = integer(&args[1], env) else { return Ok(Datum::Null) };
-        Ok(on_text(&args[0], |text| {
-            let count = count.max(0) as usize;
-            if text.len().saturating_mul(count) > MAX_RESULT {
-                return too_long("repeat", env);
-            }
-            Datum::Text(text.repeat(count))
-        }))
+        let count = count.max(0) as usize;
+        if byte_length(&args[0]).saturating_mul(count) > MAX_RESULT {
+            return Ok(too_long("repeat", env));
+        }
+        Ok(on_string(&args[0], |text| Datum::Text(text.repeat(count))))
     }),
     def("space", 1, 1, rule::text, |args, env| {
         Ok(match integer(&args[0], env) {
@@ -80,15 +83,16 @@ pub(super) const TABLE: &[Definition] = &[
             Some(count) => Datum::Text(" ".repeat(count.max(0) as usize)),
         })
     }),
-    def("lpad", 3, 3, rule::text, |args, env| pad(args, env, true)),
-    def("rpad", 3, 3, rule::text, |args, env| pad(args, env, false)),
-    def("replace", 3, 3, rule::text, |args, env| {
-        Ok(all_texts(args, |texts| match texts[1].is_empty() {
+    def("lpad", 3, 3, rule::string, |args, env| pad(args, env, true)),
+    def("rpad", 3, 3, rule::string, |args, env| pad(args, env, false)),
+    def("replace", 3, 3, rule::string, |args, env| {
+        let replaced = strings(args, |texts| match texts[1].is_empty() {
             true => Datum::Text(texts[0].clone()),
-            false => bounded(texts[0].replace(&texts[1], &texts[2]), "replace", env),
-        }))
+            false => Datum::Text(texts[0].replace(&texts[1], &texts[2])),
+        });
+        Ok(bounded(replaced, "replace", env))
     }),
-    def("instr", 2, 2, rule::int, |args, _| Ok(all_texts(args, |texts| Datum::Int(position(&texts[0], &texts[1], 1))))),
+    def("instr", 2, 2, rule::int, |args, _| Ok(strings(args, |texts| Datum::Int(position(&texts[0], &texts[1], 1))))),
     def("locate", 2, 3, rule::int, |args, env| {
         let from = match args.get(2) {
             None => Some(1),
@@ -96,19 +100,19 @@ pub(super) const TABLE: &[Definition] = &[
         };
         Ok(match from {
             None => Datum::Null,
-            Some(from) => all_texts(&args[..2], |texts| Datum::Int(position(&texts[1], &texts[0], from))),
+            Some(from) => strings(&args[..2], |texts| Datum::Int(position(&texts[1], &texts[0], from))),
         })
     }),
-    def("substring_index", 3, 3, rule::text, |args, env| {
+    def("substring_index", 3, 3, rule::string, |args, env| {
         let Some(count) = integer(&args[2], env) else { return Ok(Datum::Null) };
-        Ok(all_texts(&args[..2], |texts| Datum::Text(substring_index(&texts[0], &texts[1], count))))
+        Ok(strings(&args[..2], |texts| Datum::Text(substring_index(&texts[0], &texts[1], count))))
     }),
     def("ascii", 1, 1, rule::int, |args, _| {
         Ok(on_bytes(&args[0], |bytes| Datum::Int(bytes.first().map_or(0, |byte| i64::from(*byte)))))
     }),
-    def("char", 1, MANY, rule::text, |args, env| {
+    def("char", 1, MANY, rule::bytes, |args, env| {
         let codes = args.iter().filter_map(|value| integer(value, env));
-        Ok(Datum::Text(codes.filter_map(|code| char::from_u32(code as u32)).collect()))
+        Ok(Datum::Bytes(codes.flat_map(|code| octets_of(code as u32)).collect()))
     }),
     def("hex", 1, 1, rule::text, |args, _| {
         Ok(match &args[0] {
@@ -153,10 +157,10 @@ pub(super) const TABLE: &[Definition] = &[
         }))
     }),
     def("strcmp", 2, 2, rule::int, |args, _| {
-        Ok(all_texts(args, |texts| Datum::Int(texts[0].as_bytes().cmp(texts[1].as_bytes()) as i64)))
+        Ok(strings(args, |texts| Datum::Int(texts[0].as_bytes().cmp(texts[1].as_bytes()) as i64)))
     }),
     def("find_in_set", 2, 2, rule::int, |args, _| {
-        Ok(all_texts(args, |texts| {
+        Ok(strings(args, |texts| {
             let place = texts[1].split(',').position(|item| !texts[1].is_empty() && item == texts[0]);
             Datum::Int(place.map_or(0, |place| place as i64 + 1))
         }))
@@ -169,11 +173,11 @@ pub(super) const TABLE: &[Definition] = &[
         }
         Ok(Datum::Int(0))
     }),
-    def("elt", 2, MANY, rule::text, |args, env| {
+    def("elt", 2, MANY, rule::string, |args, env| {
         let place = integer(&args[0], env).and_then(|place| usize::try_from(place).ok()).filter(|place| *place > 0);
         Ok(match place.and_then(|place| args.get(place)) {
-            Some(value) if !value.is_null() => Datum::Text(value.to_string()),
-            _ => Datum::Null,
+            Some(value) => on_string(value, |text| Datum::Text(text.into())),
+            None => Datum::Null,
         })
     }),
     def("like", 2, 3, rule::boolean, |args, _| {
@@ -182,35 +186,36 @@ pub(super) const TABLE: &[Definition] = &[
             Some(Datum::Text(text)) => text.chars().next(),
             Some(_) => return Ok(Datum::Null),
         };
-        Ok(all_texts(&args[..2], |texts| Datum::Int(like(&texts[0], &texts[1], escape).into())))
+        Ok(strings(&args[..2], |texts| Datum::Int(like(&texts[0], &texts[1], escape).into())))
     }),
     def("regexp", 2, 2, rule::boolean, |args, _| {
         if args.iter().any(Datum::is_null) {
             return Ok(Datum::Null);
         }
-        let pattern = args[1].to_string();
-        Ok(Datum::Int(regex(&pattern)?.is_match(&args[0].to_string()).into()))
+        let texts = shown(args);
+        Ok(Datum::Int(regex(&texts[1])?.is_match(&texts[0]).into()))
     }),
     def("json_valid", 1, 1, rule::boolean, |args, _| {
-        Ok(on_text(&args[0], |text| Datum::Int(serde_json::from_str::<serde_json::Value>(text).is_ok().into())))
+        Ok(on_bytes(&args[0], |bytes| Datum::Int(serde_json::from_slice::<serde_json::Value>(bytes).is_ok().into())))
     }),
     def("json_unquote", 1, 1, rule::text, |args, _| {
-        Ok(on_text(&args[0], |text| match serde_json::from_str::<String>(text) {
-            Ok(inner) => Datum::Text(inner),
-            Err(_) => Datum::Text(text.into()),
-        }))
+        if args[0].is_null() {
+            return Ok(Datum::Null);
+        }
+        let text = json_text(&args[0])?;
+        Ok(Datum::Text(serde_json::from_str::<String>(&text).unwrap_or_else(|_| text.into_owned())))
     }),
     def("json_extract", 2, 2, rule::text, |args, _| {
         if args.iter().any(Datum::is_null) {
             return Ok(Datum::Null);
         }
-        json_extract(&args[0].to_string(), &args[1].to_string())
+        json_extract(json_text(&args[0])?.as_ref(), &args[1].to_string())
     }),
-    def("quote", 1, 1, rule::text, |args, _| {
-        Ok(Datum::Text(match &args[0] {
-            Datum::Null => "NULL".into(),
-            value => crate::parse::quote_text(&value.to_string()),
-        }))
+    def("quote", 1, 1, rule::string, |args, _| {
+        Ok(match &args[0] {
+            Datum::Null => Datum::Text("NULL".into()),
+            value => on_string(value, |text| Datum::Text(crate::parse::quote_text(text))),
+        })
     }),
 ];
 
@@ -229,12 +234,83 @@ fn on_bytes(value: &Datum, function: impl FnOnce(&[u8]) -> Datum) -> Datum {
     }
 }
 
-/// NULL if one is NULL.
-fn all_texts(args: &[Datum], function: impl FnOnce(&[String]) -> Datum) -> Datum {
+/// The same with a string of bytes as characters, and the result as bytes.
+fn on_string(value: &Datum, function: impl FnOnce(&str) -> Datum) -> Datum {
+    match value {
+        Datum::Bytes(bytes) => as_bytes(function(&as_characters(bytes))),
+        other => on_text(other, function),
+    }
+}
+
+/// Of several strings. NULL if one is NULL.
+fn strings(args: &[Datum], function: impl FnOnce(&[String]) -> Datum) -> Datum {
     if args.iter().any(Datum::is_null) {
         return Datum::Null;
     }
-    function(&args.iter().map(Datum::to_string).collect::<Vec<_>>())
+    let result = function(&shown(args));
+    if args.iter().any(is_bytes) { as_bytes(result) } else { result }
+}
+
+/// What a function sees of its strings: of bytes if one of them is.
+fn shown(args: &[Datum]) -> Vec<String> {
+    let of_bytes = args.iter().any(is_bytes);
+    let show = |value: &Datum| match value {
+        Datum::Bytes(bytes) => as_characters(bytes),
+        other if of_bytes => as_characters(other.to_string().as_bytes()),
+        other => other.to_string(),
+    };
+    args.iter().map(show).collect()
+}
+
+fn is_bytes(value: &Datum) -> bool {
+    matches!(value, Datum::Bytes(_))
+}
+
+fn as_characters(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| char::from(*byte)).collect()
+}
+
+/// Undoes `as_characters` in a result.
+fn as_bytes(result: Datum) -> Datum {
+    let byte = |character| u8::try_from(character).expect("a string that is shown as bytes has no other characters");
+    match result {
+        Datum::Text(text) => Datum::Bytes(text.chars().map(byte).collect()),
+        other => other,
+    }
+}
+
+/// Bytes have no case.
+fn cased(value: &Datum, function: impl FnOnce(&str) -> String) -> Datum {
+    match value {
+        Datum::Bytes(_) => value.clone(),
+        other => on_text(other, |text| Datum::Text(function(text))),
+    }
+}
+
+/// As CHAR() has it: no zeros before the first byte that is none.
+fn octets_of(code: u32) -> impl Iterator<Item = u8> {
+    let bytes = code.to_be_bytes();
+    bytes.into_iter().skip((code.leading_zeros() as usize / 8).min(3))
+}
+
+fn byte_length(value: &Datum) -> usize {
+    match value {
+        Datum::Null => 0,
+        Datum::Bytes(bytes) => bytes.len(),
+        Datum::Text(text) | Datum::Json(text) => text.len(),
+        other => other.to_string().len(),
+    }
+}
+
+/// JSON is text.
+fn json_text(value: &Datum) -> Result<Cow<'_, str>> {
+    match value {
+        Datum::Text(text) | Datum::Json(text) => Ok(Cow::Borrowed(text)),
+        Datum::Bytes(bytes) => std::str::from_utf8(bytes)
+            .map(Cow::Borrowed)
+            .map_err(|_| Error::new(3144, "Cannot create a JSON value from a string with CHARACTER SET 'binary'")),
+        other => Ok(Cow::Owned(other.to_string())),
+    }
 }
 
 fn integer(value: &Datum, env: &Env) -> Option<i64> {
@@ -248,7 +324,7 @@ fn integer(value: &Datum, env: &Env) -> Option<i64> {
 fn with_count(args: &[Datum], env: &Env, function: impl FnOnce(&str, i64) -> String) -> Datum {
     match integer(&args[1], env) {
         None => Datum::Null,
-        Some(count) => on_text(&args[0], |text| Datum::Text(function(text, count))),
+        Some(count) => on_string(&args[0], |text| Datum::Text(function(text, count))),
     }
 }
 
@@ -257,21 +333,18 @@ fn too_long(function: &str, env: &Env) -> Datum {
     Datum::Null
 }
 
-fn bounded(text: String, function: &str, env: &Env) -> Datum {
-    if text.len() > MAX_RESULT { too_long(function, env) } else { Datum::Text(text) }
+fn bounded(result: Datum, function: &str, env: &Env) -> Datum {
+    if byte_length(&result) > MAX_RESULT { too_long(function, env) } else { result }
 }
 
 fn trim(args: &[Datum], leading: bool, trailing: bool) -> Datum {
-    if args.iter().any(Datum::is_null) {
-        return Datum::Null;
-    }
-    let what = args.get(1).map_or(" ".to_string(), Datum::to_string);
-    on_text(&args[0], |text| {
+    strings(args, |texts| {
+        let (text, what) = (texts[0].as_str(), texts.get(1).map_or(" ", String::as_str));
         if what.is_empty() {
             return Datum::Text(text.into());
         }
-        let text = if leading { text.trim_start_matches(&what) } else { text };
-        Datum::Text(if trailing { text.trim_end_matches(what.as_str()) } else { text }.into())
+        let text = if leading { text.trim_start_matches(what) } else { text };
+        Datum::Text(if trailing { text.trim_end_matches(what) } else { text }.into())
     })
 }
 
@@ -282,7 +355,7 @@ fn substring(args: &[Datum], env: &Env) -> Result<Datum> {
     if count == Some(None) {
         return Ok(Datum::Null);
     }
-    Ok(on_text(&args[0], |text| {
+    Ok(on_string(&args[0], |text| {
         let size = text.chars().count() as i64;
         let start = if from > 0 { from - 1 } else { size + from };
         let count = count.flatten().unwrap_or(i64::MAX);
@@ -301,17 +374,18 @@ fn pad(args: &[Datum], env: &Env, left: bool) -> Result<Datum> {
     if length as usize > MAX_RESULT / 4 {
         return Ok(too_long(if left { "lpad" } else { "rpad" }, env));
     }
-    let (text, filler) = (args[0].to_string(), args[2].to_string());
-    let size = text.chars().count();
-    let missing = (length as usize).saturating_sub(size);
-    if missing == 0 {
-        return Ok(Datum::Text(text.chars().take(length as usize).collect()));
-    }
-    if filler.is_empty() {
-        return Ok(Datum::Text(String::new()));
-    }
-    let padding: String = filler.chars().cycle().take(missing).collect();
-    Ok(Datum::Text(if left { padding + &text } else { text + &padding }))
+    Ok(strings(&[args[0].clone(), args[2].clone()], |texts| {
+        let (text, filler) = (&texts[0], &texts[1]);
+        let missing = (length as usize).saturating_sub(text.chars().count());
+        if missing == 0 {
+            return Datum::Text(text.chars().take(length as usize).collect());
+        }
+        if filler.is_empty() {
+            return Datum::Text(String::new());
+        }
+        let padding: String = filler.chars().cycle().take(missing).collect();
+        Datum::Text(if left { padding + text } else { format!("{text}{padding}") })
+    }))
 }
 
 /// Character position of `part` in `text` at or after `from`, 0 if it is not there.

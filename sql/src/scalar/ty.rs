@@ -159,6 +159,10 @@ pub(super) mod rule {
     pub(crate) fn text(_: &[Ty], _: &[Option<Datum>]) -> Ty {
         Ty::Text
     }
+    /// Of bytes if an argument is.
+    pub(crate) fn string(types: &[Ty], _: &[Option<Datum>]) -> Ty {
+        if types.contains(&Ty::Bytes) { Ty::Bytes } else { Ty::Text }
+    }
     pub(crate) fn bytes(_: &[Ty], _: &[Option<Datum>]) -> Ty {
         Ty::Bytes
     }

@@ -106,7 +106,7 @@ async fn watch(connection: Connection, core: Arc<Core>, queue: Arc<Semaphore>, s
 pub(super) fn end(core: &Core, error: &ConnectionError) -> Closed {
     core.close(match error {
         ConnectionError::ApplicationClosed(close) => Closed::Peer(String::from_utf8_lossy(&close.reason).into_owned()),
-        ConnectionError::TimedOut => Closed::Silent(core.limits().idle),
+        ConnectionError::TimedOut => Closed::Silent(core.limits().link_idle),
         ConnectionError::TransportError(error) => Closed::BadBytes(error.to_string()),
         ConnectionError::LocallyClosed => Closed::Here("the process ends".into()),
         ConnectionError::VersionMismatch

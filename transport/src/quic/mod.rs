@@ -37,7 +37,7 @@ use crate::limits::{
 fn transport(limits: &Limits, trusted: bool) -> Arc<TransportConfig> {
     let (receive, streams) =
         if trusted { (SESSION_RECEIVE_BYTES, STREAMS_MAX) } else { (UNTRUSTED_RECEIVE_BYTES, UNTRUSTED_STREAMS_MAX) };
-    let idle = IdleTimeout::try_from(limits.idle).expect("an idle time is far below QUIC's 2^62 ms");
+    let idle = IdleTimeout::try_from(limits.link_idle).expect("an idle time is far below QUIC's 2^62 ms");
     let mut config = TransportConfig::default();
     config
         .max_idle_timeout(Some(idle))

@@ -12,7 +12,7 @@ use transport::session::{Stream, StreamReceiver};
 use types::PartitionId;
 
 use super::frames::{self, Said};
-use super::{Copy, CopyError};
+use super::{Copy, CopyError, Room};
 use crate::leaf::state::StateDirs;
 
 /// Where a copy goes.
@@ -27,6 +27,8 @@ pub struct Target {
     pub import: PathBuf,
     /// The leaf's states.
     pub env: Arc<StateEnv>,
+    /// What the disk has.
+    pub room: Room,
     /// Counts the bytes that come in.
     pub taken: Arc<AtomicU64>,
 }
@@ -47,6 +49,7 @@ pub async fn fetch(stream: &mut Stream, target: &Target) -> Result<Copy, CopyErr
     tracing::info!(partition = %target.partition, applied = %manifest.applied, bytes, "a copy comes in");
     let files = manifest.files.len() as u32;
     let mut import = block_in_place(|| Import::begin(&target.import, manifest.clone()))?;
+    let _claim = target.room.claim(missing(&manifest, &import))?;
     let (file, offset) = import.next().unwrap_or((files, 0));
     stream.sender.send(frames::next(file, offset)).await?;
     while import.next().is_some() {

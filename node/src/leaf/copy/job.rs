@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use catalog::event::Severity;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use types::{LinkId, Member};
@@ -11,6 +12,8 @@ use crate::leaf::partition::Event;
 
 /// Between two attempts.
 const PAUSE: Duration = Duration::from_millis(500);
+/// The same where the disk has no room: whoever is asked flushes its state for every attempt.
+const NO_ROOM_PAUSE: Duration = Duration::from_secs(10);
 
 /// Who has the state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,7 +68,7 @@ async fn run(
     mut told: watch::Receiver<Option<Word>>,
     own: mpsc::WeakSender<Event>,
 ) {
-    let mut said = String::new();
+    let (mut said, mut told_of_room) = (String::new(), false);
     loop {
         let from = *origin.borrow_and_update();
         let tried = tokio::select! {
@@ -75,6 +78,7 @@ async fn run(
                 Err(_) => return,
             },
         };
+        let no_room = matches!(tried, Err(CopyError::NoRoom { .. }));
         match tried {
             Ok(copy) => {
                 if let Some(own) = own.upgrade() {
@@ -88,11 +92,16 @@ async fn run(
                 if text != said {
                     tracing::warn!(partition = %target.partition, ?from, error = text, "no copy yet, it is tried again");
                 }
+                if no_room && !std::mem::replace(&mut told_of_room, true) {
+                    let text = format!("a copy does not come in: {text}");
+                    copies.shared.events.tell(Severity::Error, "disk", Some(target.partition), text);
+                }
                 said = text;
             }
         }
         // An origin that has changed is seen above.
-        let _ = tokio::time::timeout(PAUSE, origin.changed()).await;
+        let pause = if no_room { NO_ROOM_PAUSE } else { PAUSE };
+        let _ = tokio::time::timeout(pause, origin.changed()).await;
     }
 }
 

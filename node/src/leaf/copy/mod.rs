@@ -25,6 +25,7 @@
 mod fetch;
 mod frames;
 mod job;
+mod room;
 mod serve;
 mod throttle;
 mod word;
@@ -44,6 +45,7 @@ use transport::identity::Role;
 use transport::session::{Control, Incoming, Stream};
 use types::{LinkId, Member, PartitionId, Timestamp};
 
+use super::events::Events;
 use super::links::Links;
 use super::partition::{Event, PartitionHandle};
 use super::peers::{Partitions, Peers};
@@ -52,6 +54,7 @@ use throttle::Throttle;
 
 pub use fetch::{Target, fetch};
 pub use job::{Job, Origin};
+pub use room::Room;
 pub use serve::serve;
 pub use word::{Word, Words};
 
@@ -89,6 +92,14 @@ pub enum CopyError {
         /// What should have come.
         bytes: u64,
     },
+    /// It would take the room of the partitions that are served here.
+    #[error("it takes {bytes} bytes, and the disk has room for {room} beside its reserve: make room there")]
+    NoRoom {
+        /// What is still to come.
+        bytes: u64,
+        /// What may be written here.
+        room: u64,
+    },
     /// A frame that has no place here.
     #[error("the copy cannot be read: {0}; the two leaves may run different releases")]
     Frame(String),
@@ -121,6 +132,8 @@ struct Shared {
     peers: Peers,
     partitions: Partitions,
     links: Links,
+    room: Room,
+    events: Events,
     sending: Semaphore,
     taking: Semaphore,
     throttle: Throttle,
@@ -138,6 +151,8 @@ impl Copies {
         peers: Peers,
         partitions: Partitions,
         links: Links,
+        room: Room,
+        events: Events,
         bytes_per_second: u64,
     ) -> Copies {
         if let Err(error) = std::fs::remove_dir_all(dir)
@@ -148,8 +163,22 @@ impl Copies {
         let (sending, taking) = (Semaphore::new(SENT_MAX), Semaphore::new(TAKEN_MAX));
         let (exports, sent, taken) = Default::default();
         let (dir, throttle) = (dir.into(), Throttle::new(bytes_per_second));
-        let shared =
-            Shared { dir, env, log, peers, partitions, links, sending, taking, throttle, exports, sent, taken };
+        let shared = Shared {
+            dir,
+            env,
+            log,
+            peers,
+            partitions,
+            links,
+            room,
+            events,
+            sending,
+            taking,
+            throttle,
+            exports,
+            sent,
+            taken,
+        };
         Copies { shared: Arc::new(shared) }
     }
 
@@ -199,8 +228,9 @@ impl Copies {
 
     /// Where a copy of this partition goes.
     pub fn target(&self, partition: PartitionId, life: Life, dirs: StateDirs) -> Target {
-        let Shared { env, taken, .. } = &*self.shared;
-        Target { partition, life, dirs, import: self.import_dir(partition), env: env.clone(), taken: taken.clone() }
+        let Shared { env, room, taken, .. } = &*self.shared;
+        let (import, env, room, taken) = (self.import_dir(partition), env.clone(), room.clone(), taken.clone());
+        Target { partition, life, dirs, import, env, room, taken }
     }
 
     fn import_dir(&self, id: PartitionId) -> PathBuf {

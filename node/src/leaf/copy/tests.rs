@@ -19,7 +19,8 @@ use types::{
     Timestamp, TxnId, Write,
 };
 
-use super::{Copy, CopyError, Target, fetch, frames};
+use super::{Copy, CopyError, Room, Target, fetch, frames};
+use crate::leaf::rules::Rules;
 use crate::leaf::state::StateDirs;
 
 const ID: PartitionId = PartitionId { database: DatabaseId(5), ordinal: Ordinal(0) };
@@ -83,6 +84,7 @@ struct Try {
     dir: tempfile::TempDir,
     env: Arc<StateEnv>,
     export: Export,
+    rules: Arc<Rules>,
 }
 
 impl Try {
@@ -92,7 +94,7 @@ impl Try {
         let env = StateEnv::new(&config).unwrap();
         let state = source(&env, &dir.path().join("source"));
         let export = Export::create(&state, &dir.path().join("export"), Lsn(200)).unwrap();
-        Try { dir, env, export }
+        Try { dir, env, export, rules: Arc::new(Rules::new("leaf".into(), 1000)) }
     }
 
     fn partitions(&self) -> PathBuf {
@@ -106,6 +108,7 @@ impl Try {
             dirs: StateDirs::new(&self.partitions(), ID),
             import: self.dir.path().join("in"),
             env: self.env.clone(),
+            room: Room::new(self.rules.clone()),
             taken: Arc::new(AtomicU64::new(0)),
         }
     }
@@ -131,7 +134,8 @@ impl Try {
         let Stream { sender, mut receiver } = far;
         let server = async {
             sender.send(frames::manifest(self.export.manifest())).await.unwrap();
-            let next = receiver.recv().await.unwrap().expect("the fetcher says where to begin");
+            // It may not begin at all.
+            let Ok(Some(next)) = receiver.recv().await else { return };
             for frame in serve(&self.export, self.chunks(frames::decode_next(&next).unwrap())) {
                 // The fetcher may have turned away already.
                 let _ = sender.send(frame).await;
@@ -141,7 +145,12 @@ impl Try {
             }
             drop(sender);
         };
-        let (fetched, ()) = tokio::join!(fetch(&mut near, &target), server);
+        let fetching = async move {
+            let fetched = fetch(&mut near, &target).await;
+            drop(near);
+            fetched
+        };
+        let (fetched, ()) = tokio::join!(fetching, server);
         fetched
     }
 
@@ -275,5 +284,28 @@ async fn frames_that_have_no_place_are_refused() {
     };
     let error = tried.fails(behind, true).await;
     assert!(matches!(error, CopyError::Frame(_)), "{error}");
+    tried.succeeds().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_for_which_there_is_no_room_is_not_begun() {
+    let tried = Try::new();
+    let bytes = tried.export.manifest().size();
+    tried.rules.set_free(1000 + bytes - 1);
+    let refused = tried.fails(all, true).await;
+    assert!(matches!(refused, CopyError::NoRoom { bytes: of, room } if of == bytes && room == bytes - 1), "{refused}");
+    let taken: u64 = std::fs::read_dir(&tried.target().import)
+        .map_or(0, |files| files.map(|file| file.unwrap().metadata().unwrap().len()).sum());
+    assert!(taken < bytes / 2, "{taken} bytes came in");
+    // One that comes in already has its room to itself.
+    let room = Room::new(tried.rules.clone());
+    tried.rules.set_free(1000 + 10);
+    let first = room.claim(6).unwrap();
+    assert!(matches!(room.claim(5), Err(CopyError::NoRoom { bytes: 5, room: 4 })));
+    drop(first);
+    room.claim(10).unwrap();
+    tried.rules.set_free(999);
+    assert!(matches!(room.claim(1), Err(CopyError::NoRoom { bytes: 1, room: 0 })));
+    tried.rules.set_free(1000 + bytes + 250);
     tried.succeeds().await;
 }
