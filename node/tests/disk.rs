@@ -162,3 +162,37 @@ fn a_leaf_whose_disk_is_nearly_full_closes_what_it_holds_until_there_is_room() {
         assert_eq!(region.metric("east-leaf-1", "perennial_disk_full"), 1);
     }
 }
+
+/// It would take the room of what the leaf serves: it is not begun, people are told, and it comes when there is room.
+#[test]
+fn a_copy_for_which_a_disk_has_no_room_waits() {
+    let edit = |text: &str| text.replace("copy_records_min = 100000", "copy_records_min = 20");
+    let region = Playground::start_with(&["east"], 2, edit);
+    region.sql(0, "CREATE DATABASE app PARTITIONS 4 OPTIONS (redundancy = 1); CREATE TABLE app.t (id INT PRIMARY KEY)");
+    let rows: Vec<String> = (0..400).map(|id| format!("INSERT INTO app.t VALUES ({id})")).collect();
+    region.sql(0, &rows.join(";"));
+    let config = region.leaf_dir("east-leaf-1").join("../../config.toml");
+    let before = std::fs::read_to_string(&config).expect("it can be read");
+    let set = |text: &str| {
+        region.stop_node("east-leaf-1");
+        std::fs::write(&config, text).expect("it can be written");
+        region.start_node("east-leaf-1");
+    };
+    set(&before.replace("disk_reserve = \"512MiB\"", "disk_reserve = \"900000GiB\""));
+    region.sql(0, "ALTER DATABASE app SET OPTIONS (redundancy = 2)");
+    std::thread::scope(|scope| {
+        let restored = scope.spawn(|| region.sql(0, "RESTORE REDUNDANCY ON app"));
+        region.wait("people are told", || {
+            let told = told(&region, "disk");
+            told.contains("a copy does not come in: it takes") && told.contains("has room for 0 beside its reserve")
+        });
+        assert_eq!(region.metric("east-leaf-1", "perennial_copy_taken_bytes"), 0);
+        assert_eq!(region.sql(0, "SELECT COUNT(*) FROM app.t"), "400", "reads go on");
+        set(&before);
+        restored.join().expect("it ends when the copies are there");
+    });
+    region.wait_in_sync(0, 5);
+    assert!(region.metric("east-leaf-1", "perennial_copy_taken_bytes") > 0, "it was copied");
+    region.kill("east-leaf-0");
+    assert_eq!(region.sql(0, "SELECT COUNT(*) FROM app.t"), "400", "and has everything");
+}
