@@ -159,6 +159,8 @@ fn a_lost_region_comes_back_by_the_difference() {
     let refused = error(&pair, EAST, "INSERT INTO app.t VALUES (9000, 'a second primary')");
     assert!(refused.contains("1290"), "the guard: {refused}");
     assert_eq!(pair.sql(EAST, "SELECT COUNT(*) FROM app.t"), "2040", "reads go on");
+    let source = "SELECT state, lag_records, lag_bytes FROM information_schema.PERENNIAL_REPLICATION_STATUS WHERE role = 'source'";
+    assert_eq!(pair.sql(EAST, source), "broken\tNULL\tNULL", "it has fed nobody since it is back");
     let back = follow(&pair, EAST, WEST, true);
     assert_eq!(back[1], "log");
     assert_eq!(everything(&pair, EAST), everything(&pair, WEST));

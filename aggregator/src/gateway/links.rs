@@ -203,25 +203,26 @@ fn source_row(region: &Region, state: &State, name: String, id: LinkId, source: 
     let seen = region.links.state(id);
     let shipped = region.links.sent(id);
     let heard = |within: Duration| seen.heard.is_some_and(|at: Instant| at.elapsed() < within);
-    let (mut durable, mut end) = (0, 0);
+    // Where a stream has not begun since this region started nobody can tell how far the sink is.
+    let mut behind = Some(0);
     for (partition, _) in state.partitions_of(source.database) {
-        let safe = region.detector.primary(state, partition).map_or(0, |r| r.leading.map_or(0, |l| l.safe.0));
-        durable += region.links.sent_of(id, partition).map_or(0, |report| report.durable.0.min(safe));
-        end += safe;
+        let safe = region.detector.primary(state, partition).and_then(|replica| replica.leading).map(|led| led.safe.0);
+        let durable = region.links.sent_of(id, partition).map(|report| report.durable.0);
+        behind = behind.zip(safe.zip(durable)).map(|(sum, (safe, durable))| sum + safe.saturating_sub(durable));
     }
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     let lag =
         (seen.sink_cut > Timestamp::ZERO).then(|| (now.as_millis() as u64).saturating_sub(seen.sink_cut.millis()));
     let caught_up = lag.is_some_and(|lag| lag <= CAUGHT_UP.as_millis() as u64);
     let fork = fork(state, source);
-    let (word, advice) = match source.ended {
-        Some(_) => match &fork {
-            Some(fork) => ("broken", text(fork.advice.clone())),
-            None => ("broken", text("it follows no longer: it was promoted, dropped or follows another source")),
-        },
-        None if !heard(Duration::from_secs(3)) => ("connecting", text("the sink does not report: is its region up?")),
-        None if caught_up => ("caught up", Datum::Null),
-        None => ("streaming", Datum::Null),
+    let (word, advice) = match (source.ended, &fork) {
+        (_, Some(fork)) => ("broken", text(fork.advice.clone())),
+        (Some(_), None) => ("broken", text("it follows no longer: it was promoted, dropped or follows another source")),
+        (None, None) if !heard(Duration::from_secs(3)) => {
+            ("connecting", text("the sink does not report: is its region up?"))
+        }
+        (None, None) if caught_up => ("caught up", Datum::Null),
+        (None, None) => ("streaming", Datum::Null),
     };
     let mode = match source.mode {
         LinkMode::Async => "async",
@@ -232,7 +233,6 @@ fn source_row(region: &Region, state: &State, name: String, id: LinkId, source: 
     let full = state.databases[&source.database].full_copy.map_or(Datum::Null, |copy| count(copy.scaled(live)));
     let address = source.peer_address.clone().unwrap_or_default();
     let bytes_each = shipped.bytes.checked_div(shipped.records);
-    let behind = end - durable;
     vec![
         text(name),
         text("source"),
@@ -243,8 +243,8 @@ fn source_row(region: &Region, state: &State, name: String, id: LinkId, source: 
         Datum::Null,
         fork.map_or(Datum::Null, |fork| text(fork.cause)),
         lag.map_or(Datum::Null, count),
-        bytes_each.map_or(Datum::Null, |bytes| count(bytes * behind)),
-        count(behind),
+        bytes_each.zip(behind).map_or(Datum::Null, |(bytes, behind)| count(bytes * behind)),
+        behind.map_or(Datum::Null, count),
         time(seen.sink_cut),
         Datum::Null,
         Datum::Null,
@@ -264,7 +264,8 @@ fn source_row(region: &Region, state: &State, name: String, id: LinkId, source: 
 /// Who has claimed a database that a sink followed, and when, and what to type.
 fn fork(state: &State, source: &SourceLink) -> Option<Reason> {
     let database = state.databases.get(&source.database)?;
-    database.superseding().next()?;
+    // A claim is known before its sink's link is over. Another sink's stream goes on meanwhile.
+    database.superseding().find(|claim| source.ended.is_some() || claim.cluster == source.peer_cluster)?;
     Some(writable::reason(state, database, Holder::Guard))
 }
 
