@@ -44,6 +44,13 @@ pub(super) fn all() -> Vec<Scenario> {
             play: turned_before_copy,
             rule: Some((Planted::Replica(Rule::CopyUncompared), &["cut_is_consistent", "promotion_rows"])),
         },
+        Scenario {
+            name: "a damaged replica that is named just then takes no copy of what its sink's source has turned to",
+            scale: Scale::Regions,
+            options: |options| sized(options, &[1, 1, 3]),
+            play: damaged_when_named,
+            rule: Some((Planted::Replica(Rule::CopyByDamaged), &["cut_is_consistent", "promotion_rows"])),
+        },
     ]
 }
 
@@ -137,4 +144,33 @@ fn turned_before_copy(world: &mut World) {
     world.pass(130);
     come_back(world, 1, 0);
     world.pass(900);
+}
+
+/// W follows E, and V follows W. W is promoted, and V serves what W writes. W is ordered to follow E again, which never heard of
+/// the promotion: what V can have of W then is E's history, and its catalog waits. The primary of one of V's partitions loses its
+/// catalog, and another member is named; before that one knows it is found to be damaged, and the third one is away.
+fn damaged_when_named(world: &mut World) {
+    let (ordinal, id) = (Ordinal(0), world.partition(2, Ordinal(0)));
+    world.pass(300);
+    come_back(world, 1, 0);
+    come_back(world, 2, 1);
+    let served = |world: &World, after| world.cut_of(2).is_some_and(|cut| cut > after);
+    world.pass_until(600, |world| served(world, Timestamp::ZERO));
+    world.sever_for(0, 1, 450);
+    stop_replicating(world, 1);
+    let cut = world.cut_of(2).unwrap_or_default();
+    world.pass_until(200, |world| served(world, cut));
+    world.pass(250);
+    come_back(world, 1, 0);
+    world.pass(150);
+    let Some(first) = world.leader_of(2, ordinal) else { return };
+    world.block(vec![(Place::Node(first), Place::Catalog(2))], 1500);
+    let named = |world: &World| world.node_of(2, world.regions[2].catalog.partitions[&id].primary.node);
+    world.watch_until(400, |world| named(world) != first);
+    let second = named(world);
+    for third in world.peers(first).into_iter().filter(|node| *node != second) {
+        world.stop_for(third, false, 600);
+    }
+    world.rot(second, 1, true, 5);
+    world.pass(1500);
 }
