@@ -5,8 +5,8 @@ use types::{Ordinal, Timestamp};
 
 use super::Scenario;
 use super::regions::{come_back, sized, stop_replicating, wait_for_sink};
-use crate::options::{Keep, Planted, Scale};
-use crate::world::{Place, World};
+use crate::options::{Keep, MILLI, Planted, Scale};
+use crate::world::{Event, Place, World};
 
 pub(super) fn all() -> Vec<Scenario> {
     vec![
@@ -50,6 +50,16 @@ pub(super) fn all() -> Vec<Scenario> {
             options: |options| sized(options, &[1, 1, 3]),
             play: damaged_when_named,
             rule: Some((Planted::Replica(Rule::CopyByDamaged), &["cut_is_consistent", "promotion_rows"])),
+        },
+        Scenario {
+            name: "a late word that a sink's state is incomplete is contradicted",
+            scale: Scale::Regions,
+            options: |options| {
+                sized(options, &[1, 2]);
+                options.keep = Keep::Little;
+            },
+            play: late_word,
+            rule: Some((Planted::WordOnce, &["convergence"])),
         },
     ]
 }
@@ -173,4 +183,23 @@ fn damaged_when_named(world: &mut World) {
     }
     world.rot(second, 1, true, 5);
     world.pass(1500);
+}
+
+/// The log of a source does not reach back to what its sink has, which says that its state is incomplete, and complete when it
+/// has its copy. The first word was thought lost and said again: now it arrives.
+fn late_word(world: &mut World) {
+    let id = world.partition(1, Ordinal(0));
+    let copies = |world: &World| world.regions[1].catalog.partitions[&id].incomplete;
+    world.pass(300);
+    for _ in 0..3 {
+        world.sever_for(0, 1, 500);
+        world.pass(500);
+        world.watch_until(300, copies);
+        if copies(world) {
+            let reign = world.regions[1].catalog.partitions[&id].reign;
+            world.watch_until(400, |world| !copies(world));
+            world.after(5 * MILLI, Event::Word(1, id, reign, true));
+        }
+        world.pass(300);
+    }
 }
