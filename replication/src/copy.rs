@@ -12,7 +12,9 @@
 //!   knows to be incomplete, and nobody begins before it knows.
 //! - A copy of a source is taken only as the logs were compared: it holds the common point, and carries out no promotion
 //!   that was not known then and is not known now. The source may have turned to another history since. Where it does not
-//!   fit nothing has changed yet, and the logs are compared anew. What is whole takes no copy of a source uncompared.
+//!   fit nothing has changed yet, and the logs are compared anew.
+//! - So a process that finds its state incomplete asks no source: it has nothing that could be compared. It holds nothing,
+//!   says so, and another member is named, which it is copied from.
 //! - A copied log begins behind the copy. What followers acknowledged, and what this replica has matched, was about the
 //!   log before.
 //! - A follower with nothing at all is not fed a long history record by record: the feeder tells it that its log begins
@@ -102,6 +104,8 @@ impl Replica {
             Some(Origin::Source(_)) if whole && !self.options.has(Planted::CopyUncompared) => {
                 self.compare_anew(now, effects);
             }
+            // Whoever has what this set has served is waited for: the source may have turned to another history.
+            Some(Origin::Source(_)) if !whole && !self.options.has(Planted::CopyByDamaged) => {}
             Some(origin) => self.install(origin, Lsn::ZERO, effects),
             None => {}
         }
@@ -142,13 +146,14 @@ impl Replica {
         }
         self.repair = self.is_relied_on().then_some(Repair::Leaving);
         let received = self.log.received;
+        let common = self.log.lineage.common_point(self.log.end, &lineage, end);
         self.log = Log::new(lineage, end, end, self.options.tail_bytes_max);
         self.receive(received);
         self.cursors = Cursors { committed: end, applied: end, written: end, durable: end };
         if let Some(following) = self.following() {
             following.forget();
         }
-        self.keep_mark(end, effects);
+        self.keep_mark(common, effects);
         self.turn(now);
         self.after_repair(now, effects);
     }
@@ -174,13 +179,13 @@ impl Replica {
         matches!(self.repair, Some(Repair::Installing { .. } | Repair::Leaving))
     }
 
-    /// The log has forgotten the mark: it is kept again, as far as the copy reaches.
-    fn keep_mark(&mut self, end: Lsn, effects: &mut Vec<Effect>) {
+    /// The log has forgotten the mark: it is kept again, as far as the copy has what the log had.
+    fn keep_mark(&mut self, common: Lsn, effects: &mut Vec<Effect>) {
         if self.mark.ts == Timestamp::ZERO {
             return;
         }
-        if self.mark.lsn > end {
-            self.mark.lsn = end;
+        if self.mark.lsn > common {
+            self.mark.lsn = common;
             // The records that it counts on may be missing. The mark of a primary has fallen already to the cut that both
             // histories share.
             if !matches!(self.office, Office::Leading(_)) {

@@ -137,6 +137,8 @@ pub enum Planted {
     CopyForPromoted,
     /// A copy of a source is taken whatever history it is of.
     CopyUncompared,
+    /// A process that finds its state incomplete, and is named primary of a sink, takes a copy of the source.
+    CopyByDamaged,
     /// A reader at a view does not wait for registered transactions.
     ViewIgnoresRegistered,
     /// A reader does not wait for prepared transactions.

@@ -140,8 +140,8 @@ impl Host {
                 self.rewind = Some(to);
                 self.apply = self.apply.min(to);
             }
-            Effect::Install { .. } => {
-                self.disk.incomplete = true;
+            Effect::Install { link, .. } => {
+                self.disk.incomplete |= link.is_none();
                 self.installing = true;
             }
             Effect::StopCopy => {

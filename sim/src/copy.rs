@@ -9,13 +9,13 @@
 use catalog::Command;
 use replication::Input;
 use types::entry::Entry;
-use types::{Lineage, LinkId, Lsn, Member, PartitionId, Reign};
+use types::{Lineage, LinkId, Lsn, Member, PartitionId, Reign, SetVersion};
 
 use crate::disk::Aside;
-use crate::options::MILLI;
+use crate::options::{MILLI, Planted};
 use crate::say;
 use crate::state::Memory;
-use crate::world::{Local, Place, World};
+use crate::world::{Event, Local, Place, World};
 
 /// Who has the state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,8 +66,9 @@ struct Offer {
     stream: (Reign, u32),
 }
 
-/// What the catalog is told of a sink's primary: in which reign, and whether its state is incomplete.
-pub type Word = (Reign, bool);
+/// What the catalog is told of a sink's primary: in which reign, by which version of the set, and whether its state is
+/// incomplete.
+pub type Word = (Reign, SetVersion, bool);
 
 impl Copying {
     /// Whether the log has its last entry from the copy, and the replica does not know yet.
@@ -181,7 +182,7 @@ impl World {
 
     fn offer_copy(&self, index: usize, id: PartitionId, origin: Origin) -> Option<Offer> {
         let hosted = self.nodes[index].hosted(id)?;
-        if matches!(origin, Origin::Source(_)) && hosted.told.is_none_or(|(_, incomplete)| !incomplete) {
+        if matches!(origin, Origin::Source(_)) && hosted.told.is_none_or(|(_, _, incomplete)| !incomplete) {
             return None;
         }
         let from = self.giver(index, id, origin)?;
@@ -273,21 +274,29 @@ impl World {
 
     // ---- the catalog's knowledge
 
-    /// The primary of a sink tells the catalog whether its state is complete, one word after the other.
+    /// The primary of a sink tells the catalog whether its state is complete, one word after the other, and again with each
+    /// version of its set.
     pub(crate) fn say_complete(&mut self, index: usize, id: PartitionId) {
         let Some(hosted) = self.nodes[index].hosted(id) else { return };
         let from_link = hosted.copying.as_ref().is_some_and(Copying::is_from_link);
         let whole = hosted.replica.reign_led().is_some() && hosted.copying.is_none() && hosted.rewind.is_none();
-        let (Some(reign), true) = (hosted.leads_sink, from_link || whole) else { return };
-        let (word, told) = ((reign, from_link), hosted.told);
+        let (Some((reign, version)), true) = (hosted.leads_sink, from_link || whole) else { return };
+        let version = if self.options.has(Planted::WordOnce) { SetVersion::default() } else { version };
+        let (word, told) = ((reign, version, from_link), hosted.told);
         let region = self.nodes[index].region;
-        let reached = self.carries(Place::Node(index), Place::Catalog(region)) && !self.chance(self.options.lossy);
+        let carried = self.carries(Place::Node(index), Place::Catalog(region));
+        let reached = carried && !self.chance(self.options.lossy);
         if told == Some(word) {
             return;
         }
         // Until this is answered nobody knows what the catalog knows, and no copy of a source is begun.
         self.nodes[index].hosted_mut(id).expect("it was there above").told = None;
         if !reached {
+            // What is thought lost may only be late.
+            if carried {
+                let late = 20 + self.now / MILLI % 300;
+                self.after(late * MILLI, Event::Word(region, id, reign, from_link));
+            }
             return;
         }
         let taken = self.decide(region, &Command::MarkIncomplete { partition: id, reign, incomplete: from_link });
@@ -295,6 +304,13 @@ impl World {
         if taken.is_ok() && !self.chance(self.options.lossy) {
             let hosted = self.nodes[index].hosted_mut(id).expect("it was there above");
             hosted.told = Some(word);
+        }
+    }
+
+    /// A word that was under way for long.
+    pub(crate) fn on_late_word(&mut self, region: usize, partition: PartitionId, reign: Reign, incomplete: bool) {
+        if self.regions[region].reachable {
+            drop(self.decide(region, &Command::MarkIncomplete { partition, reign, incomplete }));
         }
     }
 }

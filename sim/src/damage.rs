@@ -146,7 +146,7 @@ impl World {
         let me = self.nodes[index].member();
         let leads_sink = view.primary == me && matches!(view.role, types::Role::Sink { .. });
         if let Some(hosted) = self.nodes[index].hosted_mut(view.partition) {
-            hosted.leads_sink = leads_sink.then_some(view.reign);
+            hosted.leads_sink = leads_sink.then_some((view.reign, view.version));
         }
     }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use replication::{FeedId, Input, Instant, Leases, Replica};
-use types::{Incarnation, Lsn, Member, NodeId, PartitionId, Reign};
+use types::{Incarnation, Lsn, Member, NodeId, PartitionId, Reign, SetVersion};
 
 use crate::copy::{Copying, Word};
 use crate::disk::{Disk, Journal, LogImage};
@@ -69,8 +69,8 @@ pub struct Hosted {
     pub held: Vec<Input>,
     /// Copies that were wanted since the process started.
     pub copies: u64,
-    /// The reign in which it is the primary of a sink, as the catalog said last.
-    pub leads_sink: Option<Reign>,
+    /// The reign in which it is the primary of a sink, and the version of its set, as the catalog said last.
+    pub leads_sink: Option<(Reign, SetVersion)>,
     /// What the catalog knows of its state, as the primary of a sink.
     pub told: Option<Word>,
     /// The sessions with sinks that were opened here.

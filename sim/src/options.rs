@@ -155,10 +155,12 @@ pub enum Planted {
     RewindNeedsSource,
     /// The pin of a link is the newest time that one of its streams has reported, not the one that all have.
     PinAhead,
+    /// A sink's primary tells the catalog once whether its state is complete, whatever happens to its set afterwards.
+    WordOnce,
 }
 
 /// Of the replicas: the ones that the simulator can meet.
-const RULES: [Rule; 54] = [
+const RULES: [Rule; 55] = [
     Rule::CandidateNotWaited,
     Rule::EarlyRemoval,
     Rule::LeaseFromReceipt,
@@ -205,6 +207,7 @@ const RULES: [Rule; 54] = [
     Rule::ResumeOpens,
     Rule::CopyForPromoted,
     Rule::CopyUncompared,
+    Rule::CopyByDamaged,
     Rule::SchemaUnchecked,
     Rule::ViewIgnoresRegistered,
     Rule::ReaderIgnoresPrepared,
@@ -246,6 +249,7 @@ impl Planted {
             Planted::PrefixCut,
             Planted::RewindNeedsSource,
             Planted::PinAhead,
+            Planted::WordOnce,
         ];
         RULES.into_iter().map(Planted::Replica).chain(own).collect()
     }

@@ -253,6 +253,8 @@ pub enum Event {
     Sessions,
     /// Somebody orders a region's partitions or leaves elsewhere, perhaps.
     Mover(usize),
+    /// What a sink's primary has said of its state arrives late at its catalog.
+    Word(usize, PartitionId, Reign, bool),
 }
 
 impl Event {
@@ -495,6 +497,7 @@ impl World {
             Event::Control(region) => self.on_control(region),
             Event::Sessions => self.on_sessions(),
             Event::Mover(region) => self.on_mover(region),
+            Event::Word(region, id, reign, incomplete) => self.on_late_word(region, id, reign, incomplete),
         }
     }
 

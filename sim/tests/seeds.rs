@@ -194,3 +194,10 @@ fn a_record_may_be_shipped_after_its_region_has_parted() {
 fn a_copy_is_of_the_history_that_was_compared() {
     holds(33_001_981, Scale::Regions);
 }
+
+/// The last reign, which was to carry out a recovery, had not started when all logs were alike: the check took the world for one
+/// at rest.
+#[test]
+fn a_recovery_is_carried_out_before_the_end() {
+    holds(41_011_367, Scale::Region);
+}

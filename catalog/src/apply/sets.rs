@@ -110,6 +110,15 @@ impl State {
     pub(super) fn mark_incomplete(&mut self, id: PartitionId, reign: Reign, incomplete: bool) -> Applying {
         let partition = self.expect_partition(id)?;
         expect_position(id, partition, reign, None)?;
+        // A word of the process before may be late. The set would shrink to one that is gone, and nobody could be named.
+        let (primary, present) = (partition.primary, self.member(partition.primary.node));
+        if present != Some(primary) {
+            return Err(Refusal::LookAgain {
+                object: format!("node {}", primary.node),
+                is: present.map_or("no process".into(), |present| format!("process {}", present.incarnation)),
+                based: format!("process {}", primary.incarnation),
+            });
+        }
         if partition.incomplete == incomplete {
             return ALREADY;
         }

@@ -16,7 +16,7 @@ use storage::log::{AppendError, Flush, NodeLog, ReadError};
 use storage::state::{PartitionState, StateError};
 use tokio::sync::{mpsc, oneshot, watch};
 use types::entry::Entry;
-use types::{LinkId, Lsn, Member, Ordinal, PartitionId, Promotion, Record, Reign, Role, TxnId, View};
+use types::{LinkId, Lsn, Member, Ordinal, PartitionId, Promotion, Record, Reign, Role, SetVersion, TxnId, View};
 
 use super::copy::{Copies, Copy, Job, Origin, Word, Words};
 use super::events::Events;
@@ -223,8 +223,8 @@ pub struct PartitionTask {
     words: Words,
     /// Its files cannot be believed: it does nothing more.
     is_damaged: bool,
-    /// The reign of the catalog's last word, if this replica was named the primary of a sink by it.
-    leads_sink: Option<Reign>,
+    /// Reign and version of the catalog's last word, if this replica was named the primary of a sink by it.
+    leads_sink: Option<(Reign, SetVersion)>,
 }
 
 impl PartitionTask {
@@ -465,7 +465,7 @@ impl PartitionTask {
         let nodes = view.members.iter().map(|member| member.node).collect();
         self.away.store(view.mode.sync_replication && view.replicas != nodes, Ordering::Relaxed);
         let leads = view.primary == self.replica.member() && matches!(view.role, Role::Sink { .. });
-        self.leads_sink = leads.then_some(view.reign);
+        self.leads_sink = leads.then_some((view.reign, view.version));
     }
 
     // ---- copies
@@ -483,8 +483,8 @@ impl PartitionTask {
                 self.job = Some(Job::start(copies, target, origin, told, own));
             }
         }
-        if let (true, Some(reign)) = (link.is_some(), self.leads_sink) {
-            self.words.want(Word { reign, incomplete: true });
+        if let (true, Some((reign, version))) = (link.is_some(), self.leads_sink) {
+            self.words.want(Word { reign, version, incomplete: true });
         }
     }
 
@@ -492,9 +492,9 @@ impl PartitionTask {
     fn say_complete(&self, status: &Status) {
         let from_link = self.job.as_ref().is_some_and(Job::is_from_link);
         match self.leads_sink {
-            Some(reign) if from_link => self.words.want(Word { reign, incomplete: true }),
-            Some(reign) if status.leading.is_some() && !status.repairing => {
-                self.words.want(Word { reign, incomplete: false });
+            Some((reign, version)) if from_link => self.words.want(Word { reign, version, incomplete: true }),
+            Some((reign, version)) if status.leading.is_some() && !status.repairing => {
+                self.words.want(Word { reign, version, incomplete: false });
             }
             _ => {}
         }

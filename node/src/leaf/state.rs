@@ -116,7 +116,10 @@ impl StateDirs {
         };
         if !whole {
             tracing::warn!(partition = %self.id, %begin, "the replica is incomplete: it needs a copy");
-            damage = damage.or(lost.then(|| "its part of the node log is lost".into()));
+            // Whatever has happened, it holds nothing: the catalog must not count on it.
+            let reason =
+                if lost { "its part of the node log is lost" } else { "its files lack what the log was trimmed of" };
+            damage.get_or_insert(reason.into());
         }
         Ok(Found { state, whole, damage: damage.filter(|_| !whole) })
     }
@@ -286,6 +289,7 @@ mod tests {
         disk.add(1, 5);
         assert_eq!(disk.open(Some(&log(8, 9))), ("5.-1-1".into(), 0, false), "a trimmed one cannot");
         assert_eq!(disk.open(Some(&log(8, 9))), ("5.-1-1".into(), 0, false), "nor at the next start");
+        assert!(disk.dirs().open(&disk.env, Some(&log(8, 9))).unwrap().damage.is_some(), "and it is said");
         let damaged = Summary { damaged: true, ..log(1, 8) };
         assert_eq!(disk.open(Some(&damaged)), ("5.-1-1".into(), 0, false), "a damaged log makes nothing");
         assert_eq!(disk.names(), ["5.-1", "5.-1-1"], "what may be the last copy stays");

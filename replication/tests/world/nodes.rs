@@ -42,7 +42,8 @@ impl World {
                 node.todo.rewind = Some(to);
                 node.todo.apply = node.todo.apply.min(to);
             }
-            Effect::Install { .. } => self.node(node)?.disk.incomplete = true,
+            // A crash in the middle of a copy of a source leaves what was compared.
+            Effect::Install { link, .. } => self.node(node)?.disk.incomplete |= link.is_none(),
             Effect::StopCopy => self.node(node)?.disk.incomplete = false,
             Effect::Timestamps { request, count } => self.node(node)?.todo.timestamps = Some((request, count)),
             Effect::Prepared { reign } => self.node(node)?.todo.prepared = Some(reign),

@@ -111,7 +111,12 @@ impl World {
                         hosted.log.end()
                     ));
                 }
-                let members = &region.catalog.partitions[&id].members;
+                let partition = &region.catalog.partitions[&id];
+                let (named, members) = (partition.primary.node == node.id, &partition.members);
+                // A promotion, or the cut of a recovery, is carried out by the start of a reign.
+                if named && hosted.replica.reign_led() != Some(partition.reign) {
+                    return Some(format!("{} {id} has not begun reign {}", self.label(index), partition.reign));
+                }
                 if self.options.mode.sync_replication && !members.contains(&node.member()) {
                     return Some(format!("{} is no member of {id}: {members:?}", self.label(index)));
                 }

@@ -5,8 +5,8 @@ use types::{Ordinal, Timestamp};
 
 use super::Scenario;
 use super::regions::{come_back, sized, stop_replicating, wait_for_sink};
-use crate::options::{Keep, Planted, Scale};
-use crate::world::{Place, World};
+use crate::options::{Keep, MILLI, Planted, Scale};
+use crate::world::{Event, Place, World};
 
 pub(super) fn all() -> Vec<Scenario> {
     vec![
@@ -43,6 +43,23 @@ pub(super) fn all() -> Vec<Scenario> {
             },
             play: turned_before_copy,
             rule: Some((Planted::Replica(Rule::CopyUncompared), &["cut_is_consistent", "promotion_rows"])),
+        },
+        Scenario {
+            name: "a damaged replica that is named just then takes no copy of what its sink's source has turned to",
+            scale: Scale::Regions,
+            options: |options| sized(options, &[1, 1, 3]),
+            play: damaged_when_named,
+            rule: Some((Planted::Replica(Rule::CopyByDamaged), &["cut_is_consistent", "promotion_rows"])),
+        },
+        Scenario {
+            name: "a late word that a sink's state is incomplete is contradicted",
+            scale: Scale::Regions,
+            options: |options| {
+                sized(options, &[1, 2]);
+                options.keep = Keep::Little;
+            },
+            play: late_word,
+            rule: Some((Planted::WordOnce, &["convergence"])),
         },
     ]
 }
@@ -137,4 +154,52 @@ fn turned_before_copy(world: &mut World) {
     world.pass(130);
     come_back(world, 1, 0);
     world.pass(900);
+}
+
+/// W follows E, and V follows W. W is promoted, and V serves what W writes. W is ordered to follow E again, which never heard of
+/// the promotion: what V can have of W then is E's history, and its catalog waits. The primary of one of V's partitions loses its
+/// catalog, and another member is named; before that one knows it is found to be damaged, and the third one is away.
+fn damaged_when_named(world: &mut World) {
+    let (ordinal, id) = (Ordinal(0), world.partition(2, Ordinal(0)));
+    world.pass(300);
+    come_back(world, 1, 0);
+    come_back(world, 2, 1);
+    let served = |world: &World, after| world.cut_of(2).is_some_and(|cut| cut > after);
+    world.pass_until(600, |world| served(world, Timestamp::ZERO));
+    world.sever_for(0, 1, 450);
+    stop_replicating(world, 1);
+    let cut = world.cut_of(2).unwrap_or_default();
+    world.pass_until(200, |world| served(world, cut));
+    world.pass(250);
+    come_back(world, 1, 0);
+    world.pass(150);
+    let Some(first) = world.leader_of(2, ordinal) else { return };
+    world.block(vec![(Place::Node(first), Place::Catalog(2))], 1500);
+    let named = |world: &World| world.node_of(2, world.regions[2].catalog.partitions[&id].primary.node);
+    world.watch_until(400, |world| named(world) != first);
+    let second = named(world);
+    for third in world.peers(first).into_iter().filter(|node| *node != second) {
+        world.stop_for(third, false, 600);
+    }
+    world.rot(second, 1, true, 5);
+    world.pass(1500);
+}
+
+/// The log of a source does not reach back to what its sink has, which says that its state is incomplete, and complete when it
+/// has its copy. The first word was thought lost and said again: now it arrives.
+fn late_word(world: &mut World) {
+    let id = world.partition(1, Ordinal(0));
+    let copies = |world: &World| world.regions[1].catalog.partitions[&id].incomplete;
+    world.pass(300);
+    for _ in 0..3 {
+        world.sever_for(0, 1, 500);
+        world.pass(500);
+        world.watch_until(300, copies);
+        if copies(world) {
+            let reign = world.regions[1].catalog.partitions[&id].reign;
+            world.watch_until(400, |world| !copies(world));
+            world.after(5 * MILLI, Event::Word(1, id, reign, true));
+        }
+        world.pass(300);
+    }
 }

@@ -1,15 +1,18 @@
 //! What the catalog is told of a sink's primary: whether its state is complete.
 //!
 //! A word is told until the catalog has answered, and only the newest that is wanted is told next: two of them are never
-//! under way at once, so they arrive in order. One that the catalog refuses, because another reign has begun, is told
-//! again until another one is wanted.
+//! under way at once. One that the catalog refuses, because another reign has begun, is told again until another one is
+//! wanted.
+//!
+//! A call that was given up may still be under way, and arrive after the word that followed it. Where the catalog believes
+//! it the set has another version from then on. So a word is told again with each version of the set.
 
 use std::time::Duration;
 
 use aggregator::protocol::{MasterAnswer, MasterRequest};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use types::{PartitionId, Reign};
+use types::{PartitionId, Reign, SetVersion};
 
 use crate::leaf::master::MasterClient;
 
@@ -21,6 +24,8 @@ const AGAIN: Duration = Duration::from_millis(500);
 pub struct Word {
     /// The reign.
     pub reign: Reign,
+    /// The version of the set that is known when it is said.
+    pub version: SetVersion,
     /// A copy is on its way; the state is good for nothing before it is there.
     pub incomplete: bool,
 }
@@ -68,7 +73,7 @@ async fn tell(
         let refused = match word {
             Some(word) if *answered.borrow() != Some(word) => {
                 answered.send_replace(None);
-                let Word { reign, incomplete } = word;
+                let Word { reign, incomplete, .. } = word;
                 match master.insist(&MasterRequest::MarkIncomplete { partition, reign, incomplete }).await {
                     MasterAnswer::Refused(refusal) => {
                         tracing::debug!(%partition, %refusal, "the catalog does not take a word");
