@@ -1,7 +1,8 @@
 //! The raft log of the catalog on disk: entries, hard state, snapshot, in one `redb` file.
 //!
 //! Every write is one transaction that is on disk when it returns. Entries are raft's own protobuf bytes; a snapshot is
-//! the catalog's state in the crate's codec, with index, term and voters.
+//! the catalog's state in the crate's codec, with index, term and voters. The file tells its format: the codec names no
+//! fields, and a state of another release would be read wrongly.
 
 use std::path::Path;
 
@@ -12,6 +13,9 @@ use thiserror::Error;
 
 const ENTRIES: TableDefinition<u64, &[u8]> = TableDefinition::new("entries");
 const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
+/// Counts changes of the catalog's commands and state, and of this file.
+const FORMAT: u32 = 2;
+const FORMAT_KEY: &str = "format";
 const HARD_STATE: &str = "hard_state";
 const SNAPSHOT_META: &str = "snapshot_meta";
 const SNAPSHOT: &str = "snapshot";
@@ -26,6 +30,14 @@ pub enum StoreError {
         path: String,
         /// What is wrong.
         reason: String,
+    },
+    /// Another release has written it.
+    #[error("catalog file {path} has format {found}, and this release reads {FORMAT}: start the release that wrote it")]
+    Format {
+        /// Which.
+        path: String,
+        /// 1 before files told their format.
+        found: u32,
     },
     /// The bytes are not what this version writes.
     #[error("catalog file {path}: {what} cannot be read: it was written by another version or is damaged")]
@@ -69,7 +81,7 @@ impl Store {
     fn load(&self) -> Result<Stored, StoreError> {
         let transaction = self.db.begin_write().map_err(|error| file(&self.path, error))?;
         transaction.open_table(ENTRIES).map_err(|error| file(&self.path, error))?;
-        transaction.open_table(META).map_err(|error| file(&self.path, error))?;
+        self.note_format(&transaction).map_err(|error| file(&self.path, error))?;
         transaction.commit().map_err(|error| file(&self.path, error))?;
         let transaction = self.db.begin_read().map_err(|error| file(&self.path, error))?;
         let meta = transaction.open_table(META).map_err(|error| file(&self.path, error))?;
@@ -77,6 +89,10 @@ impl Store {
             let value = meta.get(key).map_err(|error| file(&self.path, error))?;
             Ok(value.map(|value| value.value().to_vec()).unwrap_or_default())
         };
+        let found = get(FORMAT_KEY)?.try_into().map_or(1, u32::from_le_bytes);
+        if found != FORMAT {
+            return Err(StoreError::Format { path: self.path.clone(), found });
+        }
         let hard_state = HardState::decode(&*get(HARD_STATE)?).map_err(|_| self.content("hard state"))?;
         let snapshot_meta = SnapshotMetadata::decode(&*get(SNAPSHOT_META)?).map_err(|_| self.content("snapshot"))?;
         let snapshot = get(SNAPSHOT)?;
@@ -92,6 +108,15 @@ impl Store {
             entries.push(entry);
         }
         Ok(Stored { hard_state, entries, snapshot_meta, snapshot })
+    }
+
+    /// In a new file; one that has something keeps what it says.
+    fn note_format(&self, transaction: &redb::WriteTransaction) -> Result<(), redb::Error> {
+        let mut meta = transaction.open_table(META)?;
+        if meta.first()?.is_none() {
+            meta.insert(FORMAT_KEY, &FORMAT.to_le_bytes()[..])?;
+        }
+        Ok(())
     }
 
     /// Keeps new entries, which replace those at and above their first index, and the hard state.
@@ -159,4 +184,26 @@ fn file(path: &str, error: impl std::fmt::Display) -> StoreError {
 pub fn sole_voter(node: u64) -> SnapshotMetadata {
     let conf_state = ConfState { voters: vec![node], ..ConfState::default() };
     SnapshotMetadata { conf_state: Some(conf_state), index: 1, term: 1 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_of_another_release_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("catalog.redb");
+        let (store, _) = Store::open(&path).unwrap();
+        store.save(&[], &HardState { term: 3, ..HardState::default() }).unwrap();
+        drop(store);
+        let (store, stored) = Store::open(&path).unwrap();
+        assert_eq!(stored.hard_state.term, 3);
+        let older = store.db.begin_write().unwrap();
+        older.open_table(META).unwrap().remove(FORMAT_KEY).unwrap();
+        older.commit().unwrap();
+        drop(store);
+        let refused = Store::open(&path).err().expect("it tells no format").to_string();
+        assert!(refused.contains("format 1") && refused.contains("reads 2"), "{refused}");
+    }
 }
