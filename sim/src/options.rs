@@ -107,6 +107,8 @@ pub enum Planted {
     LongestByLsn,
     /// The catalog forgets which epochs were given up.
     GivenUpForgotten,
+    /// What an order gives up is given up, although the process that it named was told nothing.
+    OrdersStand,
     /// ASYNC DURABILITY: a restarted process is still a member.
     RestartedMember,
     /// Members are named by node only.
@@ -222,6 +224,7 @@ impl Planted {
             Planted::NoCas,
             Planted::LongestByLsn,
             Planted::GivenUpForgotten,
+            Planted::OrdersStand,
             Planted::RestartedMember,
             Planted::NoIncarnation,
             Planted::AsideCommitsOnly,

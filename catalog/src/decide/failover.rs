@@ -206,7 +206,10 @@ fn judge(state: &State, id: PartitionId, partition: &Partition, heard: &Heard, n
         .filter_map(|node| heard.process(*node))
         .filter(|member| heard.hears(*member, now, timeout) && whole(member))
         .collect();
-    if others.is_empty() { Verdict::Wait } else { longest(id, partition, &others, heard, Loss::Order, answered) }
+    // Who ends before it is told of its reign has given up nothing.
+    let instead = partition.given_up_before.is_some() && heard.never_told(primary, partition.reign_revision);
+    let loss = if instead { Loss::Instead } else { Loss::Order };
+    if others.is_empty() { Verdict::Wait } else { longest(id, partition, &others, heard, loss, answered) }
 }
 
 /// A member whose replica is damaged acknowledges nothing any more, although its process lives: it is taken out.
@@ -261,14 +264,14 @@ fn longest(
         return Verdict::Ask(missing);
     }
     let length = |report: &&Report| {
-        let of_history = |end: &&LogEnd| !partition.has_given_up(end.epoch_number);
+        let of_history = |end: &&LogEnd| !partition.has_given_up(end.epoch_number, loss);
         let kept = report.epochs.iter().rev().find(of_history).copied().unwrap_or_default();
         let has_no_other = kept == report.end && kept.lsn > Lsn::ZERO;
         (kept, has_no_other, report.end, std::cmp::Reverse(report.member))
     };
     let best = members.iter().filter_map(known).max_by_key(length);
     // One that holds nothing is being copied to, or was never fed: the old primary is waited for.
-    let best = best.filter(|report| report.end.lsn > Lsn::ZERO || loss != Loss::Order);
+    let best = best.filter(|report| report.end.lsn > Lsn::ZERO || !loss.is_order());
     best.map_or(Verdict::Wait, |report| Verdict::Longest(report.clone(), loss))
 }
 
