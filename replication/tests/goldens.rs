@@ -118,6 +118,7 @@ const PLANTED: &[Planted] = &[
     Planted::ResumeOpens,
     Planted::CopyForPromoted,
     Planted::CopyUncompared,
+    Planted::CopyForWaited,
     Planted::SchemaUnchecked,
     Planted::ViewIgnoresRegistered,
     Planted::ReaderIgnoresPrepared,

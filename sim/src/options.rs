@@ -160,7 +160,7 @@ pub enum Planted {
 }
 
 /// Of the replicas: the ones that the simulator can meet.
-const RULES: [Rule; 54] = [
+const RULES: [Rule; 55] = [
     Rule::CandidateNotWaited,
     Rule::EarlyRemoval,
     Rule::LeaseFromReceipt,
@@ -207,6 +207,7 @@ const RULES: [Rule; 54] = [
     Rule::ResumeOpens,
     Rule::CopyForPromoted,
     Rule::CopyUncompared,
+    Rule::CopyForWaited,
     Rule::SchemaUnchecked,
     Rule::ViewIgnoresRegistered,
     Rule::ReaderIgnoresPrepared,

@@ -3,7 +3,7 @@
 use super::Scenario;
 use crate::options::{Fault, Options, Planted, Scale};
 use crate::world::{Packet, Place, World};
-use replication::Planted as Rule;
+use replication::{Planted as Rule, SetChange};
 use types::{Lsn, Mode};
 
 pub(super) fn all() -> Vec<Scenario> {
@@ -110,6 +110,13 @@ fn copies() -> Vec<Scenario> {
             options: |options| sized(options, 3, true, true),
             play: late_acks,
             rule: Some((Planted::Replica(Rule::OldLives), held)),
+        },
+        Scenario {
+            name: "who was proposed has no copy before it is known what came of that",
+            scale: Scale::Region,
+            options: |options| sized(options, 2, true, true),
+            play: proposed_life,
+            rule: Some((Planted::Replica(Rule::CopyForWaited), &["acked_write_survives"])),
         },
     ]
 }
@@ -307,6 +314,35 @@ fn late_acks(world: &mut World) {
         });
         world.block(vec![(Place::Node(first), Place::Node(second))], 150);
         world.pass(800);
+    }
+}
+
+/// A replica that was taken out has caught up, and is proposed. The proposal is late. Meanwhile the replica is found to be
+/// damaged, and could have a copy that ends below what was committed with its acknowledgements. The primary dies, and the
+/// proposal arrives.
+fn proposed_life(world: &mut World) {
+    for _ in 0..4 {
+        world.pass(300);
+        let (first, id) = (primary(world), world.partition(0, types::Ordinal(0)));
+        let second = world.peers(first)[0];
+        world.block(vec![(Place::Node(first), Place::Node(second))], 500);
+        let is_proposal = |_: Place, packet: &Packet| matches!(packet, Packet::Propose { partition, change: SetChange::Add(_), .. } if *partition == id);
+        world.watch_until(1500, |world| world.is_under_way(is_proposal));
+        let committed = |world: &World| world.nodes[first].replica(id).map(|replica| replica.cursors().committed);
+        let counted = committed(world);
+        world.watch_without(20, is_proposal, |world| committed(world) > counted);
+        world.rot(second, 1, true, 5);
+        let has_copy = |world: &World| {
+            let hosted = world.nodes[second].hosted(id);
+            hosted.is_some_and(|hosted| {
+                !hosted.replica.status().repairing || hosted.copying.as_ref().is_some_and(|copying| copying.is_taken())
+            })
+        };
+        world.watch_without(250, is_proposal, has_copy);
+        world.block(vec![(Place::Node(first), Place::Node(second))], 300);
+        world.watch_without(20, is_proposal, |_| false);
+        world.stop_for(first, false, 1000);
+        world.pass(1500);
     }
 }
 
