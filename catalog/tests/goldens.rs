@@ -133,6 +133,11 @@ impl World {
                 here.heard.proved_gone(parse_member(args.word(0)?)?);
                 return Ok(String::new());
             }
+            "damaged" => {
+                let id = support::partition(here.database(&args)?, 0);
+                here.heard.damaged(parse_member(args.word(1)?)?, [id].into(), here.now);
+                return Ok(String::new());
+            }
             "report" => return here.report(&args),
             "wanted" => return Ok(here.wanted()),
             "decide" => return here.decide(),

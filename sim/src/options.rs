@@ -139,6 +139,8 @@ pub enum Planted {
     TornTailKept,
     /// A damaged replica is not reported.
     DamageUntold,
+    /// A damaged primary is waited for as long as its process lives, also where another log has everything.
+    DamagedAwaited,
     /// A process that was killed is taken for a machine that lost power.
     KillIsPowerLoss,
     /// A machine that lost power is taken for a process that was killed.
@@ -241,6 +243,7 @@ impl Planted {
             Planted::SyncRetried,
             Planted::TornTailKept,
             Planted::DamageUntold,
+            Planted::DamagedAwaited,
             Planted::KillIsPowerLoss,
             Planted::PowerUnnoticed,
             Planted::UncutRecovery,

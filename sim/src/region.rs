@@ -374,6 +374,14 @@ impl World {
             Command::RecoverToCut(recover) => &recover.named[..],
             _ => &[],
         };
+        let catalog = &self.regions[index].catalog;
+        let lives = |member: &Member| catalog.member(member.node) == Some(*member);
+        let awaited = |naming: &NamePrimary| {
+            naming.loss == Loss::Kept && catalog.partitions[&naming.partition].members.iter().any(lives)
+        };
+        if self.options.has(Planted::DamagedAwaited) && namings.iter().any(awaited) {
+            return;
+        }
         for naming in namings.iter().filter(|naming| naming.loss != Loss::None) {
             self.check_longest(index, naming);
             self.check_loss(index, naming);

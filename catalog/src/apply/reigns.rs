@@ -72,7 +72,8 @@ impl State {
             },
             Loss::Recovery | Loss::Kept => {
                 let present = |member: &&Member| self.member(member.node) == Some(**member);
-                if let Some(member) = partition.members.iter().find(present) {
+                let loses = name.loss == Loss::Recovery;
+                if let Some(member) = partition.members.iter().find(present).filter(|_| loses) {
                     return correct(format!("{member} of its set may still live: wait for it or order the loss"));
                 }
                 match stranger(&partition.members.iter().map(|member| member.node).collect()) {

@@ -66,7 +66,8 @@ pub enum Loss {
     Order,
     /// What no disk held when the last process of the set ended.
     Recovery,
-    /// Nothing: no process of the set lives, but the machine of the one that is named has kept its power since.
+    /// Nothing: no process of the set lives, or none that has anything, but the machine of the one that is named has kept its
+    /// power since.
     Kept,
     /// As by an order, instead of the one by which the present reign was granted: the process that it named has ended, and
     /// nobody had told it.

@@ -6,7 +6,8 @@
 //! | other members of the set | one of them is named, with the others as its set: nothing is lost |
 //! | nobody; SYNC DURABILITY | wait: a restarted process takes its old place with what is on its disk |
 //! | nobody, and newer processes of *all* members report; ASYNC DURABILITY; the machine of a member has kept its power since that was a member | its log goes on: nothing is lost |
-//! | the same, and all machines have lost power | the longest log goes on; a writable database that keeps marks goes on from a consistent cut |
+//! | the primary, and says that its replica is damaged; of all others newer processes; ASYNC DURABILITY; a machine has kept its power | as before: that log goes on |
+//! | newer processes of all, and all machines have lost power | the longest log goes on; a writable database that keeps marks goes on from a consistent cut |
 //! | no member; ASYNC REPLICATION, `async_failover_after` since the last answer to the primary | the longest log of the living secondaries goes on |
 //!
 //! What was acknowledged was handed to the operating system of every member's machine. So the log of a machine that has
@@ -184,14 +185,19 @@ fn judge(state: &State, id: PartitionId, partition: &Partition, heard: &Heard, n
     if !living.is_empty() {
         return Verdict::Living(living);
     }
-    let mut restarted = restarted(partition, heard);
+    let mut restarted = restarted(id, partition, heard);
     // What a damaged one has lost is lost; it has no end to report.
     if let Some(restarted) = &mut restarted {
         restarted.retain(whole);
     }
     let restarted = restarted.filter(|restarted| !restarted.is_empty());
     if let Some(restarted) = restarted.filter(|_| !partition.on_disk) {
-        return longest_of_restarted(id, partition, &restarted, heard);
+        let lives = |member: &Member| heard.process(member.node) == Some(*member);
+        return match longest_of_restarted(id, partition, &restarted, heard) {
+            // Nobody's word is taken for a loss while a member lives. A log that has everything needs none.
+            Verdict::Longest(_, Loss::Recovery) if partition.members.iter().any(lives) => Verdict::Wait,
+            verdict => verdict,
+        };
     }
     let after = database.options.async_failover_after_millis.map(|millis| millis.saturating_mul(MILLI));
     let answered = damaged.unwrap_or_else(|| heard.last_answer(primary));
@@ -220,11 +226,15 @@ fn damaged_member(id: PartitionId, partition: &Partition, heard: &Heard) -> Opti
     Some(Command::ProposeSet { partition: id, reign, version, change })
 }
 
-/// The present processes of all members' nodes, if each is newer than the member: then no process of the set lives.
-fn restarted(partition: &Partition, heard: &Heard) -> Option<Vec<Member>> {
+/// The present processes of all members' nodes, if each is newer than the member: then no process of the set lives. One that
+/// says itself that its replica is damaged holds nothing, and is left out.
+fn restarted(id: PartitionId, partition: &Partition, heard: &Heard) -> Option<Vec<Member>> {
     let mut present: BTreeMap<NodeId, Member> = BTreeMap::new();
     for member in &partition.members {
         let process = heard.process(member.node)?;
+        if process == *member && heard.damaged_since(id, process).is_some() {
+            continue;
+        }
         if process.incarnation <= member.incarnation {
             return None;
         }

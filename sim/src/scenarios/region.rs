@@ -165,6 +165,13 @@ fn recoveries() -> Vec<Scenario> {
             play: idle_partition,
             rule: Some((Planted::Replica(Rule::IdleMarks), whole)),
         },
+        Scenario {
+            name: "a damaged primary that lives is not waited for where another machine has everything",
+            scale: Scale::Region,
+            options: |options| sized(options, 2, true, false),
+            play: damaged_primary,
+            rule: Some((Planted::DamagedAwaited, &["convergence"])),
+        },
     ]
 }
 
@@ -343,6 +350,28 @@ fn proposed_life(world: &mut World) {
         world.watch_without(20, is_proposal, |_| false);
         world.stop_for(first, false, 1000);
         world.pass(1500);
+    }
+}
+
+/// The process of a member is replaced, and its primary, which does not reach the catalog just then, is found to be damaged before
+/// the member is taken out. The process of the primary goes on.
+fn damaged_primary(world: &mut World) {
+    for _ in 0..2 {
+        world.pass(600);
+        let (first, id) = (primary(world), world.partition(0, types::Ordinal(0)));
+        let second = world.peers(first)[0];
+        world.block(vec![(Place::Node(first), Place::Catalog(0))], 120);
+        world.stop_for(second, false, 5);
+        let is_known = |world: &World| {
+            let member = world.nodes[second].member();
+            world.nodes[second].process.is_some() && world.regions[0].heard.process(member.node) == Some(member)
+        };
+        world.pass_until(100, is_known);
+        world.pass_until(10, |world| world.nodes[first].hosted(id).is_some_and(|hosted| hosted.timestamps.is_empty()));
+        world.nodes[first].disks.get_mut(&id).expect("it leads").rots = true;
+        world.find_rot(first, id);
+        world.reopen(first, id);
+        world.pass(900);
     }
 }
 
