@@ -6,6 +6,8 @@ use std::ops::Range;
 use serde::{Deserialize, Serialize};
 use types::{Epoch, Member, NodeId, Reign, Revision, SetVersion, Timestamp};
 
+use crate::command::Loss;
+
 /// The name under which the primary of a writable database appends. Minted for one reign.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Grant {
@@ -55,6 +57,8 @@ pub struct Partition {
     pub losses: u64,
     /// Numbers of the epochs that are no part of its history any more: another log went on without them. In order, apart.
     pub given_up: Vec<Range<u64>>,
+    /// Which these were before the order that has granted this reign, if one has: a reign that never begins gives up nothing.
+    pub given_up_before: Option<Vec<Range<u64>>>,
     /// Every member has on disk what was committed, so a restarted process is a member. False with ASYNC DURABILITY,
     /// and after a change to SYNC until the primary confirms that all is on disk.
     pub on_disk: bool,
@@ -78,8 +82,9 @@ impl Partition {
         self.given_up.retain(|range| !range.is_empty());
     }
 
-    /// Whether an epoch is no part of its history any more.
-    pub fn has_given_up(&self, epoch: u64) -> bool {
-        self.given_up.iter().any(|range| range.contains(&epoch))
+    /// Whether an epoch is no part of its history any more, for a choice that gives up so much.
+    pub fn has_given_up(&self, epoch: u64, loss: Loss) -> bool {
+        let before = self.given_up_before.as_ref().filter(|_| loss == Loss::Instead);
+        before.unwrap_or(&self.given_up).iter().any(|range| range.contains(&epoch))
     }
 }

@@ -20,7 +20,7 @@ use goldenscript::Argument;
 use perennial_catalog as catalog;
 use types::{
     ClusterId, DatabaseId, Fence, Incarnation, LinkId, LogEnd, Lsn, Mark, Member, Mode, NodeId, Promotion, PromotionId,
-    Reign, Role, SetVersion, StartKind, Timestamp,
+    Reign, Revision, Role, SetVersion, StartKind, Timestamp,
 };
 
 const MILLI: u64 = 1_000_000;
@@ -109,7 +109,7 @@ impl World {
     fn region(&mut self, name: &str) -> &mut Region {
         self.regions.entry(name.into()).or_insert_with(|| Region {
             state: State::new(cluster_of(name)),
-            heard: Heard::new(0),
+            heard: Heard::new(0).elected_at(Revision(0)),
             now: 0,
         })
     }
@@ -125,12 +125,17 @@ impl World {
                 return Ok(String::new());
             }
             "elect" => {
-                here.heard = Heard::new(here.now);
+                here.heard = Heard::new(here.now).elected_at(here.state.revision);
                 return Ok(String::new());
             }
             "hear" => return here.hear(&args),
             "gone" => {
                 here.heard.proved_gone(parse_member(args.word(0)?)?);
+                return Ok(String::new());
+            }
+            "damaged" => {
+                let id = support::partition(here.database(&args)?, 0);
+                here.heard.damaged(parse_member(args.word(1)?)?, [id].into(), here.now);
                 return Ok(String::new());
             }
             "report" => return here.report(&args),
@@ -188,6 +193,7 @@ impl Region {
             let member = parse_member(word)?;
             self.heard.heartbeat(member, self.now);
             self.heard.answered(member, self.now);
+            self.heard.told(member, self.state.revision);
         }
         Ok(String::new())
     }

@@ -8,6 +8,8 @@
 //! - No copy is begun before the replica has seen itself outside of the set: the copy may end below what it acknowledged as
 //!   a member, and the catalog may name a member for having that. What lacks a copy is known as such after a restart, too;
 //!   what has one is not. If it is a member once more when its copy is there, it goes on saying that it lacks one.
+//! - Nor does a primary give one to whom it waits for: a candidate that was found to be damaged after it was proposed may be
+//!   added yet.
 //! - A primary whose database is promoted before its copy was begun keeps what it has: the catalog promotes nothing that it
 //!   knows to be incomplete, and nobody begins before it knows.
 //! - A copy of a source is taken only as the logs were compared: it holds the common point, and carries out no promotion
@@ -20,7 +22,7 @@
 //! - A follower with nothing at all is not fed a long history record by record: the feeder tells it that its log begins
 //!   further on, and the follower draws the same conclusion as from a log that was trimmed.
 
-use types::{Lineage, LinkId, Lsn, Member, Promotion, Role, StartKind, Timestamp, View};
+use types::{Lineage, LinkId, Lsn, Member, NodeId, Promotion, Role, StartKind, Timestamp, View};
 
 use crate::log::Log;
 use crate::replica::{Office, Repair};
@@ -74,6 +76,16 @@ impl Replica {
     /// Whether the copy under way is one of a source, for a log and state that were compared with its own.
     fn is_compared(&self) -> bool {
         matches!(self.repair, Some(Repair::Installing { asked: Some(Origin::Source(_)), whole: true }))
+    }
+
+    /// Whether a replica of the region that asks for a copy of this one may have it: not while a process of its node is waited
+    /// for. The copy may end below what was acknowledged before, and the catalog may count on that: of a member, of the process
+    /// that has taken a member's place, and of a candidate while nobody knows whether its proposal came in time.
+    pub fn gives_to(&self, to: NodeId) -> bool {
+        let Office::Leading(leading) = &self.office else { return false };
+        let is_waited_for = leading.waited().iter().any(|member| member.node == to);
+        // Each of the two rules keeps a member from a copy.
+        !is_waited_for || self.options.has(Planted::CopyForWaited) || self.options.has(Planted::MemberByCopy)
     }
 
     /// The copy did not fit.

@@ -127,7 +127,7 @@ pub enum Planted {
     SchemaUnchecked,
     /// A member that needs a copy stays in its set.
     MemberAwaitsCopy,
-    /// A member is whole as soon as it has its copy.
+    /// A member has a copy, and is whole as soon as it has that.
     MemberByCopy,
     /// What a replica said before it was opened anew counts after it, and who asks for a copy is not asked what it has.
     OldLives,
@@ -139,6 +139,8 @@ pub enum Planted {
     CopyUncompared,
     /// A process that finds its state incomplete, and is named primary of a sink, takes a copy of the source.
     CopyByDamaged,
+    /// A copy is given to a replica that is waited for.
+    CopyForWaited,
     /// A reader at a view does not wait for registered transactions.
     ViewIgnoresRegistered,
     /// A reader does not wait for prepared transactions.

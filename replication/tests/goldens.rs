@@ -119,6 +119,7 @@ const PLANTED: &[Planted] = &[
     Planted::CopyForPromoted,
     Planted::CopyUncompared,
     Planted::CopyByDamaged,
+    Planted::CopyForWaited,
     Planted::SchemaUnchecked,
     Planted::ViewIgnoresRegistered,
     Planted::ReaderIgnoresPrepared,

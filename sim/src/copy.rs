@@ -1,6 +1,7 @@
 //! Copies of state between replicas, as their hosts make them.
 //!
-//! - Only a primary that serves, and holds every member's lease, is copied from, and only what is safe.
+//! - Only a primary that serves, and holds every member's lease, is copied from, and only what is safe; in a region it gives
+//!   nothing to whom it waits for.
 //! - The copy is laid beside the old state. What the old one holds and the copy does not is set aside; then the entry
 //!   `Installed`, synced, is the moment at which the copy takes its place.
 //! - At the primary of a sink the catalog knows first that the state is incomplete, and last that it is complete.
@@ -132,7 +133,7 @@ impl World {
         let Some(arrives) = arrives else {
             let there = self.partition(self.nodes[offer.from].region, id.ordinal);
             // Another reign, or another turn of its log: what was exported may be another history.
-            if self.gives(offer.from, there) != Some(offer.stream) {
+            if self.gives(offer.from, there) != Some(offer.stream) || !self.may_have(index, id, offer.from) {
                 return self.set_stage(index, id, Stage::Asking);
             }
             let safe = self.nodes[offer.from].replica(there).and_then(|replica| replica.status().leading);
@@ -172,6 +173,12 @@ impl World {
         may.then(|| Some((replica.reign_led()?, leading.turn)))?
     }
 
+    /// Whether the one that it asks gives it a copy: in its own region not to whom it waits for.
+    fn may_have(&self, index: usize, id: PartitionId, from: usize) -> bool {
+        let other_region = self.nodes[index].region != self.nodes[from].region;
+        other_region || self.nodes[from].replica(id).is_some_and(|replica| replica.gives_to(self.nodes[index].id))
+    }
+
     /// The question for a copy reaches the primary's replica before anything is given.
     fn ask_copy(&mut self, index: usize, id: PartitionId, origin: Origin) {
         let Some(from) = self.giver(index, id, origin).filter(|_| matches!(origin, Origin::Primary(_))) else { return };
@@ -187,7 +194,7 @@ impl World {
         }
         let from = self.giver(index, id, origin)?;
         let there = self.partition(self.nodes[from].region, id.ordinal);
-        let stream = self.gives(from, there)?;
+        let stream = self.gives(from, there).filter(|_| self.may_have(index, id, from))?;
         let given = self.nodes[from].hosted(there)?;
         let state = given.state.clone();
         let lineage = state.lineage(&given.log.summary.lineage);

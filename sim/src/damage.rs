@@ -111,7 +111,7 @@ impl World {
     }
 
     /// A replica is opened anew in a process that runs: it knows that it holds nothing.
-    fn reopen(&mut self, index: usize, id: PartitionId) {
+    pub(crate) fn reopen(&mut self, index: usize, id: PartitionId) {
         let Some(old) = self.nodes[index].process.as_mut().and_then(|process| process.hosted.remove(&id)) else {
             return;
         };

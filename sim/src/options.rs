@@ -107,6 +107,8 @@ pub enum Planted {
     LongestByLsn,
     /// The catalog forgets which epochs were given up.
     GivenUpForgotten,
+    /// What an order gives up is given up, although the process that it named was told nothing.
+    OrdersStand,
     /// ASYNC DURABILITY: a restarted process is still a member.
     RestartedMember,
     /// Members are named by node only.
@@ -137,6 +139,8 @@ pub enum Planted {
     TornTailKept,
     /// A damaged replica is not reported.
     DamageUntold,
+    /// A damaged primary is waited for as long as its process lives, also where another log has everything.
+    DamagedAwaited,
     /// A process that was killed is taken for a machine that lost power.
     KillIsPowerLoss,
     /// A machine that lost power is taken for a process that was killed.
@@ -160,7 +164,7 @@ pub enum Planted {
 }
 
 /// Of the replicas: the ones that the simulator can meet.
-const RULES: [Rule; 55] = [
+const RULES: [Rule; 56] = [
     Rule::CandidateNotWaited,
     Rule::EarlyRemoval,
     Rule::LeaseFromReceipt,
@@ -208,6 +212,7 @@ const RULES: [Rule; 55] = [
     Rule::CopyForPromoted,
     Rule::CopyUncompared,
     Rule::CopyByDamaged,
+    Rule::CopyForWaited,
     Rule::SchemaUnchecked,
     Rule::ViewIgnoresRegistered,
     Rule::ReaderIgnoresPrepared,
@@ -225,6 +230,7 @@ impl Planted {
             Planted::NoCas,
             Planted::LongestByLsn,
             Planted::GivenUpForgotten,
+            Planted::OrdersStand,
             Planted::RestartedMember,
             Planted::NoIncarnation,
             Planted::AsideCommitsOnly,
@@ -240,6 +246,7 @@ impl Planted {
             Planted::SyncRetried,
             Planted::TornTailKept,
             Planted::DamageUntold,
+            Planted::DamagedAwaited,
             Planted::KillIsPowerLoss,
             Planted::PowerUnnoticed,
             Planted::UncutRecovery,

@@ -11,7 +11,7 @@ use catalog::event::UnixMillis;
 use catalog::node::{Addresses, Roles};
 use catalog::outcome::{Answer, Outcome, Refusal};
 use rand::Rng;
-use types::{ClusterId, DatabaseId, Incarnation, Member, NodeId, PartitionId, Timestamp};
+use types::{ClusterId, DatabaseId, Incarnation, Member, NodeId, PartitionId, Revision, Timestamp};
 
 use crate::disk::{Disk, Journal};
 use crate::node::Node;
@@ -34,6 +34,10 @@ pub struct Region {
     pub said: std::collections::BTreeMap<NodeId, (Member, crate::moves::Told)>,
     /// By node: the newest report that this leader has heard.
     reported: std::collections::BTreeMap<NodeId, (Member, replication::Instant)>,
+    /// What its catalog had decided when this leader was elected.
+    pub elected_at: Revision,
+    /// Up to where any leader has told a process what was decided.
+    pub answered: std::collections::BTreeMap<Member, Revision>,
     /// How long what moves takes, under this leader.
     pub moves: catalog::decide::moves::Memory,
     /// Whether its nodes reach it.
@@ -90,9 +94,11 @@ impl World {
             first_node,
             leaves,
             catalog,
-            heard: Heard::new(0),
+            heard: Heard::new(0).elected_at(Revision(0)),
             said: Default::default(),
             reported: Default::default(),
+            elected_at: Revision(0),
+            answered: Default::default(),
             moves: Default::default(),
             reachable: true,
             last_timestamp: Timestamp::ZERO,
@@ -235,6 +241,8 @@ impl World {
         let gone = region.heard.gone().iter().copied().chain(older).collect();
         let finals = final_times(&region.catalog);
         let revision = region.catalog.revision;
+        region.heard.told(member, revision);
+        region.answered.insert(member, revision);
         if self.options.has(Planted::EpochReused) {
             views.iter_mut().for_each(|view| self.rename_epoch(index, member, view));
         }
@@ -366,6 +374,14 @@ impl World {
             Command::RecoverToCut(recover) => &recover.named[..],
             _ => &[],
         };
+        let catalog = &self.regions[index].catalog;
+        let lives = |member: &Member| catalog.member(member.node) == Some(*member);
+        let awaited = |naming: &NamePrimary| {
+            naming.loss == Loss::Kept && catalog.partitions[&naming.partition].members.iter().any(lives)
+        };
+        if self.options.has(Planted::DamagedAwaited) && namings.iter().any(awaited) {
+            return;
+        }
         for naming in namings.iter().filter(|naming| naming.loss != Loss::None) {
             self.check_longest(index, naming);
             self.check_loss(index, naming);
@@ -377,6 +393,10 @@ impl World {
             return;
         }
         namings.iter().filter(|naming| naming.loss != Loss::None).for_each(|naming| self.note_going_on(index, naming));
+        if self.options.has(Planted::OrdersStand) {
+            let Region { heard, catalog, .. } = &mut self.regions[index];
+            namings.iter().for_each(|naming| heard.told(naming.primary, catalog.revision));
+        }
         match command {
             Command::NamePrimary(naming) => {
                 let named: Vec<_> = naming.members.iter().copied().collect();
@@ -401,7 +421,9 @@ impl World {
     /// Another leader: it has heard nobody.
     pub fn new_leader(&mut self, index: usize) {
         let elected = if self.options.has(Planted::ElectionIgnored) { 0 } else { self.now };
-        self.regions[index].heard = Heard::new(elected);
+        let decided = self.regions[index].catalog.revision;
+        self.regions[index].heard = Heard::new(elected).elected_at(decided);
+        self.regions[index].elected_at = decided;
         self.regions[index].said.clear();
         self.regions[index].reported.clear();
         self.regions[index].moves = Default::default();

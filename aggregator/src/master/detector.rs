@@ -186,7 +186,7 @@ impl Detector {
         self.fronts.clear();
         // At once, as a report is heard: what one office has taken of a report is not missing in the next, which asks for all.
         let (mut heard, mut leaves) = (self.heard.lock(), self.leaves.lock());
-        *heard = Heard::new(self.now());
+        *heard = Heard::new(self.now()).elected_at(self.catalog.state().revision);
         leaves.clear();
         self.links.clear();
         true
@@ -245,7 +245,8 @@ impl Detector {
         if !is_known(&state, report.member) {
             return Ok(None);
         }
-        let (node, sent, obeyed) = (report.member.node, report.sent, report.revision);
+        let (member, sent, obeyed) = (report.member, report.sent, report.revision);
+        let node = member.node;
         let is_new = report.round.master != self.office.lock().round.master;
         let removed = report.removed.clone();
         let told: Vec<PartitionId> = report.replicas.iter().map(|replica| replica.partition).collect();
@@ -262,6 +263,11 @@ impl Detector {
         let state = self.catalog.state();
         let nodes_changed = self.peerage.lock().look(&state);
         let mut orders = orders(&state, node, obeyed, is_new, nodes_changed);
+        self.heard.lock().told(member, orders.revision);
+        // A later master may have named somebody by now, and counts on it that nobody else tells of that.
+        if self.catalog.status().leads != Some(term) {
+            return Err(CatalogError::Moved);
+        }
         (orders.sent, orders.tell_all) = (sent, tell_all);
         orders.routes = self.links.routes(&state, node);
         orders.pins = self.pins(&state);

@@ -247,6 +247,8 @@ impl Driver {
             self.node.read_index(self.reads.begin());
         }
         while self.node.has_ready() {
+            // Whoever sees in the state what another master has decided sees before that this one is none.
+            self.tell_status();
             let mut ready = self.node.ready();
             self.send(ready.take_messages());
             self.persist(&mut ready)?;
@@ -264,12 +266,11 @@ impl Driver {
             self.node.advance_apply();
         }
         self.watch_office();
+        self.tell_status();
         if let Some(term) = self.leads {
             self.reads.finish(self.log.applied().index, term);
         }
-        self.compact_if_due()?;
-        self.tell_status();
-        Ok(())
+        self.compact_if_due()
     }
 
     fn persist(&mut self, ready: &mut Ready) -> Result<(), StoreError> {
@@ -415,7 +416,7 @@ impl Driver {
             node: NodeId(raft.id),
             term: raft.term,
             leader: Some(raft.leader_id).filter(|id| *id > 0).map(NodeId),
-            leads: self.leads.filter(|_| raft.state == StateRole::Leader),
+            leads: self.leads.filter(|term| raft.state == StateRole::Leader && raft.term == *term),
             applied: self.log.applied().index,
             members: self.members(),
         };

@@ -127,6 +127,7 @@ impl State {
             grant,
             losses: 0,
             given_up: vec![],
+            given_up_before: None,
             on_disk: create.mode.sync_durability,
             handover: None,
             incomplete: false,

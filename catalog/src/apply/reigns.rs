@@ -63,13 +63,17 @@ impl State {
                 Some(member) => correct(format!("{member} is not in its set: naming it would lose data")),
                 None => Ok(()),
             },
-            Loss::Order => match stranger(&partition.replicas) {
+            Loss::Instead if partition.given_up_before.is_none() => {
+                correct("its reign was granted by no order: name a primary by one".into())
+            }
+            Loss::Order | Loss::Instead => match stranger(&partition.replicas) {
                 Some(member) => correct(format!("{member} holds no copy of it")),
                 None => Ok(()),
             },
             Loss::Recovery | Loss::Kept => {
                 let present = |member: &&Member| self.member(member.node) == Some(**member);
-                if let Some(member) = partition.members.iter().find(present) {
+                let loses = name.loss == Loss::Recovery;
+                if let Some(member) = partition.members.iter().find(present).filter(|_| loses) {
                     return correct(format!("{member} of its set may still live: wait for it or order the loss"));
                 }
                 match stranger(&partition.members.iter().map(|member| member.node).collect()) {
@@ -94,6 +98,7 @@ impl State {
         let old = self.partitions[&id].primary;
         let planned = name.primary != old && self.partitions[&id].handover.is_some_and(|h| h.to == name.primary.node);
         let sync = self.databases[&id.database].mode.sync_replication;
+        let before = self.partitions[&id].given_up_before.clone().filter(|_| name.loss == Loss::Instead);
         self.begin_reign(id, name.primary, name.members.clone(), name.nonce);
         let partition = self.partitions.get_mut(&id).expect("it was checked above");
         let (severity, kind, text) = match name.loss {
@@ -104,7 +109,7 @@ impl State {
                 "failover",
                 "no process of the set was left, its machine kept its power: nothing is lost",
             ),
-            Loss::Order => {
+            Loss::Order | Loss::Instead => {
                 (Severity::Error, "loss", "by standing order: what the old primary alone held is lost to it")
             }
             Loss::Recovery => (Severity::Error, "loss", "no process of the set was left: what no disk held is lost"),
@@ -114,6 +119,8 @@ impl State {
             partition.losses += 1;
         }
         if let Some(grant) = partition.grant.filter(|_| name.loss != Loss::None) {
+            partition.given_up = before.unwrap_or_else(|| std::mem::take(&mut partition.given_up));
+            partition.given_up_before = name.loss.is_order().then(|| partition.given_up.clone());
             partition.give_up(name.received_epoch, grant.epoch.number);
         }
         let reign = partition.reign;
@@ -141,6 +148,7 @@ impl State {
             partition.members = members;
             partition.grant = grant;
             partition.handover = None;
+            partition.given_up_before = None;
             if !writable {
                 // Its epochs are another region's from now on, with numbers of their own.
                 partition.given_up.clear();

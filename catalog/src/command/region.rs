@@ -66,14 +66,23 @@ pub enum Loss {
     Order,
     /// What no disk held when the last process of the set ended.
     Recovery,
-    /// Nothing: no process of the set lives, but the machine of the one that is named has kept its power since.
+    /// Nothing: no process of the set lives, or none that has anything, but the machine of the one that is named has kept its
+    /// power since.
     Kept,
+    /// As by an order, instead of the one by which the present reign was granted: the process that it named has ended, and
+    /// nobody had told it.
+    Instead,
 }
 
 impl Loss {
     /// Whether something may be given up.
     pub fn gives_up(self) -> bool {
-        matches!(self, Loss::Order | Loss::Recovery)
+        self.is_order() || self == Loss::Recovery
+    }
+
+    /// Whether it is by a standing order, or a person's.
+    pub fn is_order(self) -> bool {
+        matches!(self, Loss::Order | Loss::Instead)
     }
 }
 

@@ -6,7 +6,8 @@
 //! | other members of the set | one of them is named, with the others as its set: nothing is lost |
 //! | nobody; SYNC DURABILITY | wait: a restarted process takes its old place with what is on its disk |
 //! | nobody, and newer processes of *all* members report; ASYNC DURABILITY; the machine of a member has kept its power since that was a member | its log goes on: nothing is lost |
-//! | the same, and all machines have lost power | the longest log goes on; a writable database that keeps marks goes on from a consistent cut |
+//! | the primary, and says that its replica is damaged; of all others newer processes; ASYNC DURABILITY; a machine has kept its power | as before: that log goes on |
+//! | newer processes of all, and all machines have lost power | the longest log goes on; a writable database that keeps marks goes on from a consistent cut |
 //! | no member; ASYNC REPLICATION, `async_failover_after` since the last answer to the primary | the longest log of the living secondaries goes on |
 //!
 //! What was acknowledged was handed to the operating system of every member's machine. So the log of a machine that has
@@ -184,14 +185,19 @@ fn judge(state: &State, id: PartitionId, partition: &Partition, heard: &Heard, n
     if !living.is_empty() {
         return Verdict::Living(living);
     }
-    let mut restarted = restarted(partition, heard);
+    let mut restarted = restarted(id, partition, heard);
     // What a damaged one has lost is lost; it has no end to report.
     if let Some(restarted) = &mut restarted {
         restarted.retain(whole);
     }
     let restarted = restarted.filter(|restarted| !restarted.is_empty());
     if let Some(restarted) = restarted.filter(|_| !partition.on_disk) {
-        return longest_of_restarted(id, partition, &restarted, heard);
+        let lives = |member: &Member| heard.process(member.node) == Some(*member);
+        return match longest_of_restarted(id, partition, &restarted, heard) {
+            // Nobody's word is taken for a loss while a member lives. A log that has everything needs none.
+            Verdict::Longest(_, Loss::Recovery) if partition.members.iter().any(lives) => Verdict::Wait,
+            verdict => verdict,
+        };
     }
     let after = database.options.async_failover_after_millis.map(|millis| millis.saturating_mul(MILLI));
     let answered = damaged.unwrap_or_else(|| heard.last_answer(primary));
@@ -206,7 +212,10 @@ fn judge(state: &State, id: PartitionId, partition: &Partition, heard: &Heard, n
         .filter_map(|node| heard.process(*node))
         .filter(|member| heard.hears(*member, now, timeout) && whole(member))
         .collect();
-    if others.is_empty() { Verdict::Wait } else { longest(id, partition, &others, heard, Loss::Order, answered) }
+    // Who ends before it is told of its reign has given up nothing.
+    let instead = partition.given_up_before.is_some() && heard.never_told(primary, partition.reign_revision);
+    let loss = if instead { Loss::Instead } else { Loss::Order };
+    if others.is_empty() { Verdict::Wait } else { longest(id, partition, &others, heard, loss, answered) }
 }
 
 /// A member whose replica is damaged acknowledges nothing any more, although its process lives: it is taken out.
@@ -217,11 +226,15 @@ fn damaged_member(id: PartitionId, partition: &Partition, heard: &Heard) -> Opti
     Some(Command::ProposeSet { partition: id, reign, version, change })
 }
 
-/// The present processes of all members' nodes, if each is newer than the member: then no process of the set lives.
-fn restarted(partition: &Partition, heard: &Heard) -> Option<Vec<Member>> {
+/// The present processes of all members' nodes, if each is newer than the member: then no process of the set lives. One that
+/// says itself that its replica is damaged holds nothing, and is left out.
+fn restarted(id: PartitionId, partition: &Partition, heard: &Heard) -> Option<Vec<Member>> {
     let mut present: BTreeMap<NodeId, Member> = BTreeMap::new();
     for member in &partition.members {
         let process = heard.process(member.node)?;
+        if process == *member && heard.damaged_since(id, process).is_some() {
+            continue;
+        }
         if process.incarnation <= member.incarnation {
             return None;
         }
@@ -261,14 +274,14 @@ fn longest(
         return Verdict::Ask(missing);
     }
     let length = |report: &&Report| {
-        let of_history = |end: &&LogEnd| !partition.has_given_up(end.epoch_number);
+        let of_history = |end: &&LogEnd| !partition.has_given_up(end.epoch_number, loss);
         let kept = report.epochs.iter().rev().find(of_history).copied().unwrap_or_default();
         let has_no_other = kept == report.end && kept.lsn > Lsn::ZERO;
         (kept, has_no_other, report.end, std::cmp::Reverse(report.member))
     };
     let best = members.iter().filter_map(known).max_by_key(length);
     // One that holds nothing is being copied to, or was never fed: the old primary is waited for.
-    let best = best.filter(|report| report.end.lsn > Lsn::ZERO || loss != Loss::Order);
+    let best = best.filter(|report| report.end.lsn > Lsn::ZERO || !loss.is_order());
     best.map_or(Verdict::Wait, |report| Verdict::Longest(report.clone(), loss))
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use types::{Incarnation, LogEnd, Mark, Member, NodeId, PartitionId};
+use types::{Incarnation, LogEnd, Mark, Member, NodeId, PartitionId, Revision};
 
 use crate::state::RECEIVED_MAX;
 
@@ -34,6 +34,10 @@ struct Process {
 #[derive(Clone, Debug, Default)]
 pub struct Heard {
     elected: u64,
+    /// Nobody but this leader has told anybody what was decided above this.
+    decided: Option<Revision>,
+    /// By node: the process that was told last, and up to where.
+    told: BTreeMap<NodeId, (Incarnation, Revision)>,
     nodes: BTreeMap<NodeId, Process>,
     gone: BTreeSet<Member>,
     answered: BTreeMap<NodeId, Process>,
@@ -47,6 +51,25 @@ impl Heard {
     /// A leader elected now has heard nobody.
     pub fn new(elected: u64) -> Heard {
         Heard { elected, ..Heard::default() }
+    }
+
+    /// The catalog was at this revision when it was elected. Unless that is said, an earlier leader may have told all.
+    #[must_use]
+    pub fn elected_at(self, decided: Revision) -> Heard {
+        Heard { decided: Some(decided), ..self }
+    }
+
+    /// A process is told what the catalog has decided up to here. Noted before the answer is sent.
+    pub fn told(&mut self, member: Member, decided: Revision) {
+        let told = self.told.entry(member.node).or_insert((member.incarnation, decided));
+        *told = (*told).max((member.incarnation, decided));
+    }
+
+    /// Whether a process has ended before anybody told it what was decided at `decided`. In doubt it was told: by an earlier
+    /// leader, or before a later process of its node was.
+    pub fn never_told(&self, member: Member, decided: Revision) -> bool {
+        let told = self.told.get(&member.node).is_some_and(|told| *told >= (member.incarnation, decided));
+        self.is_gone(member) && self.decided.is_some_and(|before| before < decided) && !told
     }
 
     /// A heartbeat of a process arrived. Every older process of its node is gone.

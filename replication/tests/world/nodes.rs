@@ -94,7 +94,11 @@ impl World {
             }
             Command::AskCopy { node, to } => {
                 let (by, life) = (self.member(*node)?, self.node(*node)?.life);
-                self.step(*to, Input::CopyAsked { by, life })
+                self.step(*to, Input::CopyAsked { by, life })?;
+                if !self.node(*to)?.replica.gives_to(by.node) {
+                    self.say(format_args!("  {by} is waited for: it gets none"));
+                }
+                Ok(())
             }
             other => Err(format!("{other:?} is not about the network").into()),
         }

@@ -46,10 +46,14 @@ pub struct Head {
     /// By epoch, in earlier lives, too: the last record that a secondary has ever had on disk.
     on_disk: BTreeMap<Epoch, Lsn>,
     given_up: Vec<GivenUp>,
-    /// The last log that the catalog has let go on after a loss, by the ends of its epochs, and the number of the epoch that it
-    /// granted. Its reign may not have started yet.
-    going_on: Option<(Vec<LogEnd>, u64)>,
+    /// The last log that the catalog has let go on after a loss. Its reign may not have started yet.
+    going_on: Option<GoingOn>,
+    /// The same before it: that counts if nobody was told of the last one.
+    went_on: Option<GoingOn>,
 }
+
+/// A log that goes on after a loss, by the ends of its epochs, and the number of the epoch that was granted.
+pub type GoingOn = (Vec<LogEnd>, u64);
 
 /// A recovery, which announced a loss.
 #[derive(Debug)]
@@ -116,9 +120,14 @@ impl Head {
         })
     }
 
-    /// The catalog lets a log go on after a loss, with an epoch of this number.
-    pub fn let_go_on(&mut self, ends: Vec<LogEnd>, granted: u64) {
-        self.going_on = Some((ends, granted));
+    /// The catalog lets a log go on after a loss.
+    pub fn let_go_on(&mut self, log: GoingOn) {
+        self.went_on = self.going_on.replace(log);
+    }
+
+    /// The one whom the catalog has named last has ended, and nobody had told it.
+    pub fn goes_not_on(&mut self) {
+        self.going_on = self.went_on.take();
     }
 
     /// Whether a record is of the history, as the catalog has announced it: an older one that the log which was let go on lacks
@@ -182,7 +191,7 @@ impl World {
                 format!("shown {epoch}@{lsn} is missing when {} starts reign {reign} of {id}", self.label(index));
             self.fail(NAME, text);
         }
-        if let Some((epoch, lsn)) = unshipped.first().filter(|_| !losses.contains(&Loss::Order)) {
+        if let Some((epoch, lsn)) = unshipped.first().filter(|_| !losses.iter().any(|loss| loss.is_order())) {
             let text =
                 format!("shipped {epoch}@{lsn} is missing when {} starts reign {reign} of {id}", self.label(index));
             self.fail(NAME, text);

@@ -12,12 +12,26 @@ pub const NAME: &str = "longest_log";
 
 impl World {
     pub(crate) fn check_longest(&mut self, region: usize, naming: &NamePrimary) {
+        if naming.loss.is_order() && self.was_order_void(region, naming.partition) {
+            self.checks.heads.entry((region, naming.partition.ordinal)).or_default().goes_not_on();
+        }
         let result = check(self, region, naming);
         self.judge(NAME, result);
     }
 }
 
 impl World {
+    /// Whether the present reign was granted by an order under this leader of the catalog, to a process of which that knows that
+    /// it has ended, and which nobody has told: nothing follows from it.
+    fn was_order_void(&self, region: usize, id: PartitionId) -> bool {
+        let held = &self.regions[region];
+        let partition = &held.catalog.partitions[&id];
+        let by_order =
+            self.checks.announced.get(&(region, id.ordinal, partition.reign)).is_some_and(|loss| loss.is_order());
+        let told = held.answered.get(&partition.primary).is_some_and(|told| *told >= partition.reign_revision);
+        by_order && !told && partition.reign_revision > held.elected_at && held.heard.is_gone(partition.primary)
+    }
+
     /// The catalog has named a primary after a loss: the history is its log. Its process may have ended by then, and the catalog
     /// has not noticed: then it is the log that the process has reported, for by this the catalog gives up what others hold.
     pub(crate) fn note_going_on(&mut self, region: usize, naming: &NamePrimary) {
@@ -36,7 +50,7 @@ impl World {
         };
         if let Some((grant, ends)) = grant.zip(ends) {
             let head = self.checks.heads.entry((region, id.ordinal)).or_default();
-            head.let_go_on(ends, grant.epoch.number);
+            head.let_go_on((ends, grant.epoch.number));
         }
     }
 }
@@ -46,14 +60,16 @@ fn check(world: &World, region: usize, naming: &NamePrimary) -> Result<(), Strin
     let partition = &held.catalog.partitions[&naming.partition];
     // After a standing order any living secondary may go on, after a recovery the members alone.
     let nodes: Vec<NodeId> = match naming.loss {
-        Loss::Order => partition.replicas.iter().copied().filter(|node| *node != partition.primary.node).collect(),
+        Loss::Order | Loss::Instead => {
+            partition.replicas.iter().copied().filter(|node| *node != partition.primary.node).collect()
+        }
         _ => partition.members.iter().map(|member| member.node).collect(),
     };
     let processes: Vec<Member> = nodes
         .into_iter()
         .filter_map(|node| held.heard.process(node))
         .filter(|process| held.heard.damaged_since(naming.partition, *process).is_none())
-        .filter(|process| naming.loss != Loss::Order || held.heard.hears(*process, world.now, FAILURE * MILLI))
+        .filter(|process| !naming.loss.is_order() || held.heard.hears(*process, world.now, FAILURE * MILLI))
         .collect();
     let Some(kept) = keeps(world, region, naming.partition, naming.primary) else { return Ok(()) };
     for other in processes {

@@ -20,6 +20,13 @@ pub(super) fn all() -> Vec<Scenario> {
             rule: Some((Planted::GivenUpForgotten, &["longest_log"])),
         },
         Scenario {
+            name: "an order whose process ends before it is told gives up nothing",
+            scale: Scale::Region,
+            options: |options| sized(options, 4, false, true),
+            play: untold_order,
+            rule: Some((Planted::OrdersStand, &["longest_log"])),
+        },
+        Scenario {
             name: "who joins a new reign has on disk what has left the region in the one before",
             scale: Scale::Region,
             options: |options| {
@@ -71,6 +78,28 @@ fn given_up(world: &mut World) {
     let named = primary(world);
     world.isolate(named, 2000);
     world.pass(700);
+}
+
+/// ASYNC REPLICATION. The primary dies with the end of its log, and a secondary that lacks it leads. When it is cut off another
+/// one is named, which has nothing of its reign, and ends before it is told, as a peer sees. Both earlier primaries come back.
+fn untold_order(world: &mut World) {
+    world.pass(300);
+    let (old, place) = (primary(world), Place::Node);
+    let [one, other, witness] = world.peers(old)[..] else { panic!("four leaves") };
+    world.block([old, one].map(|node| (place(node), place(witness))).to_vec(), 4000);
+    world.pass(100);
+    world.block([old, one].map(|node| (place(node), place(other))).to_vec(), 4000);
+    world.pass(100);
+    world.block(vec![(place(old), place(one))], 1000);
+    world.pass(100);
+    world.stop(old, false);
+    world.watch_until(900, |world| primary(world) == one);
+    world.pass(200);
+    world.isolate(one, 500);
+    world.watch_until(700, |world| primary(world) == other);
+    world.stop_for(other, false, 4000);
+    world.start(old);
+    world.pass(1500);
 }
 
 /// A replica that is out of its set takes the new reign of another one than it was fed by before, and does not get onto its

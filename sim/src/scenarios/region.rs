@@ -3,7 +3,7 @@
 use super::Scenario;
 use crate::options::{Fault, Options, Planted, Scale};
 use crate::world::{Packet, Place, World};
-use replication::Planted as Rule;
+use replication::{Planted as Rule, SetChange};
 use types::{Lsn, Mode};
 
 pub(super) fn all() -> Vec<Scenario> {
@@ -111,6 +111,13 @@ fn copies() -> Vec<Scenario> {
             play: late_acks,
             rule: Some((Planted::Replica(Rule::OldLives), held)),
         },
+        Scenario {
+            name: "who was proposed has no copy before it is known what came of that",
+            scale: Scale::Region,
+            options: |options| sized(options, 2, true, true),
+            play: proposed_life,
+            rule: Some((Planted::Replica(Rule::CopyForWaited), &["acked_write_survives"])),
+        },
     ]
 }
 
@@ -157,6 +164,13 @@ fn recoveries() -> Vec<Scenario> {
             },
             play: idle_partition,
             rule: Some((Planted::Replica(Rule::IdleMarks), whole)),
+        },
+        Scenario {
+            name: "a damaged primary that lives is not waited for where another machine has everything",
+            scale: Scale::Region,
+            options: |options| sized(options, 2, true, false),
+            play: damaged_primary,
+            rule: Some((Planted::DamagedAwaited, &["convergence"])),
         },
     ]
 }
@@ -307,6 +321,57 @@ fn late_acks(world: &mut World) {
         });
         world.block(vec![(Place::Node(first), Place::Node(second))], 150);
         world.pass(800);
+    }
+}
+
+/// A replica that was taken out has caught up, and is proposed. The proposal is late. Meanwhile the replica is found to be
+/// damaged, and could have a copy that ends below what was committed with its acknowledgements. The primary dies, and the
+/// proposal arrives.
+fn proposed_life(world: &mut World) {
+    for _ in 0..4 {
+        world.pass(300);
+        let (first, id) = (primary(world), world.partition(0, types::Ordinal(0)));
+        let second = world.peers(first)[0];
+        world.block(vec![(Place::Node(first), Place::Node(second))], 500);
+        let is_proposal = |_: Place, packet: &Packet| matches!(packet, Packet::Propose { partition, change: SetChange::Add(_), .. } if *partition == id);
+        world.watch_until(1500, |world| world.is_under_way(is_proposal));
+        let committed = |world: &World| world.nodes[first].replica(id).map(|replica| replica.cursors().committed);
+        let counted = committed(world);
+        world.watch_without(20, is_proposal, |world| committed(world) > counted);
+        world.rot(second, 1, true, 5);
+        let has_copy = |world: &World| {
+            let hosted = world.nodes[second].hosted(id);
+            hosted.is_some_and(|hosted| {
+                !hosted.replica.status().repairing || hosted.copying.as_ref().is_some_and(|copying| copying.is_taken())
+            })
+        };
+        world.watch_without(250, is_proposal, has_copy);
+        world.block(vec![(Place::Node(first), Place::Node(second))], 300);
+        world.watch_without(20, is_proposal, |_| false);
+        world.stop_for(first, false, 1000);
+        world.pass(1500);
+    }
+}
+
+/// The process of a member is replaced, and its primary, which does not reach the catalog just then, is found to be damaged before
+/// the member is taken out. The process of the primary goes on.
+fn damaged_primary(world: &mut World) {
+    for _ in 0..2 {
+        world.pass(600);
+        let (first, id) = (primary(world), world.partition(0, types::Ordinal(0)));
+        let second = world.peers(first)[0];
+        world.block(vec![(Place::Node(first), Place::Catalog(0))], 120);
+        world.stop_for(second, false, 5);
+        let is_known = |world: &World| {
+            let member = world.nodes[second].member();
+            world.nodes[second].process.is_some() && world.regions[0].heard.process(member.node) == Some(member)
+        };
+        world.pass_until(100, is_known);
+        world.pass_until(10, |world| world.nodes[first].hosted(id).is_some_and(|hosted| hosted.timestamps.is_empty()));
+        world.nodes[first].disks.get_mut(&id).expect("it leads").rots = true;
+        world.find_rot(first, id);
+        world.reopen(first, id);
+        world.pass(900);
     }
 }
 

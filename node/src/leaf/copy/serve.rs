@@ -9,7 +9,7 @@ use storage::snapshot::Export;
 use transport::frame::Frame;
 use transport::identity::Role;
 use transport::session::Stream;
-use types::{Lsn, PartitionId, Reign};
+use types::{Lsn, NodeId, PartitionId, Reign};
 
 use super::{Copies, CopyError, PartitionHandle, frames};
 use crate::leaf::history;
@@ -75,11 +75,13 @@ async fn send(
     let refused = |reason: &str| CopyError::Refused(reason.into());
     let turn =
         copies.shared.sending.try_acquire().map_err(|_| refused("as many copies as may be are under way here"))?;
-    let stream_of = may_give(handle).await?;
+    let peer = stream.sender.peer();
+    let to = (peer.role != Role::Link).then(|| peer.member().node);
+    let stream_of = may_give(handle, to).await?;
     let outgoing = export(id, handle, copies).await?;
     let applied = outgoing.export().manifest().applied;
     wait_safe(handle, stream_of, applied).await?;
-    if may_give(handle).await? != stream_of {
+    if may_give(handle, to).await? != stream_of {
         return Err(refused("the primary was named anew, or has rewound meanwhile"));
     }
     let manifest = outgoing.export().manifest();
@@ -119,14 +121,22 @@ async fn post(stream: &Stream, frame: Frame) -> Result<(), CopyError> {
 }
 
 /// Names the history of which this replica may be copied from: it serves, a sink has joined its source, and nobody else was
-/// named. After a rewind in the same reign, a position is one of another history.
-async fn may_give(handle: &PartitionHandle) -> Result<(Reign, u32), CopyError> {
-    let status = handle.status.borrow().clone();
-    let Some(turn) = gives(&status) else {
-        return Err(CopyError::Refused("this replica is not a primary that serves".into()));
-    };
+/// named. After a rewind in the same reign, a position is one of another history. A replica of the region gets nothing while
+/// it is waited for (`Replica::gives_to`): when this is asked again, the primary has heard that it holds nothing.
+async fn may_give(handle: &PartitionHandle, to: Option<NodeId>) -> Result<(Reign, u32), CopyError> {
+    let refused = |reason: &str| CopyError::Refused(reason.into());
+    let no_primary = || refused("this replica is not a primary that serves");
+    gives(&handle.status.borrow()).ok_or_else(no_primary)?;
     if !handle.may_read().await {
-        return Err(CopyError::Refused("the primary's leases have lapsed".into()));
+        return Err(refused("the primary's leases have lapsed"));
+    }
+    let status = handle.status.borrow().clone();
+    let turn = gives(&status).ok_or_else(no_primary)?;
+    let mut waited = status.leading.iter().flat_map(|leading| &leading.waited);
+    if waited.any(|member| Some(member.node) == to) {
+        return Err(refused(
+            "the set may count on what this replica had before: it is waited for until it is known to be out",
+        ));
     }
     Ok((status.reign, turn))
 }
