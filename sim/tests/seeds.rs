@@ -194,3 +194,10 @@ fn a_record_may_be_shipped_after_its_region_has_parted() {
 fn a_copy_is_of_the_history_that_was_compared() {
     holds(33_001_981, Scale::Regions);
 }
+
+/// A partition had carried out a recovery that gave up the decision of a transaction. Another one, which had not heard of the
+/// recovery, asked for the decision, aborted its part, and was expected to show it.
+#[test]
+fn what_its_first_participant_has_given_up_is_expected_of_no_reader() {
+    holds(43_007_618, Scale::Region);
+}
