@@ -201,3 +201,10 @@ fn a_copy_is_of_the_history_that_was_compared() {
 fn a_recovery_is_carried_out_before_the_end() {
     holds(41_011_367, Scale::Region);
 }
+
+/// A partition had carried out a recovery that gave up the decision of a transaction. Another one, which had not heard of the
+/// recovery, asked for the decision, aborted its part, and was expected to show it.
+#[test]
+fn what_its_first_participant_has_given_up_is_expected_of_no_reader() {
+    holds(43_007_618, Scale::Region);
+}

@@ -139,16 +139,22 @@ impl Head {
         })
     }
 
-    /// What a cut has given up is in the log, and expected of no reader.
-    fn give_up(&mut self) {
+    /// What a cut has given up is in the log, and expected of no reader. Whose it is, if that was not known.
+    fn give_up(&mut self) -> Vec<TxnId> {
         let cuts = self.lineage.entries().iter().filter_map(|entry| match entry.kind {
             StartKind::Promotion { cut, .. } => Some((entry.start_lsn, cut)),
             StartKind::Failover => None,
         });
+        let mut given_up = vec![];
         for (start, cut) in cuts {
-            let dead = |((_, lsn), shown): &(&Name, &mut Shown)| *lsn < start && shown.ts > cut;
-            self.shown.iter_mut().filter(dead).for_each(|(_, shown)| shown.keys.clear());
+            let dead =
+                |((_, lsn), shown): &(&Name, &mut Shown)| *lsn < start && shown.ts > cut && !shown.keys.is_empty();
+            for (_, shown) in self.shown.iter_mut().filter(dead) {
+                shown.keys.clear();
+                given_up.push(shown.txn);
+            }
         }
+        given_up
     }
 
     /// Whether the reign's log held this record when it started.
@@ -175,7 +181,7 @@ impl World {
         let cut = matches!(lineage.last().map(|entry| entry.kind), Some(StartKind::Promotion { .. }));
         let recovered = !losses.is_empty() && losses.iter().all(|loss| *loss == Loss::Recovery);
         head.go_on(lineage, end, recovered);
-        head.give_up();
+        let dead = head.give_up();
         head.epoch = epoch.number;
         head.reign = reign;
         let missing = |names: Vec<Name>, head: &Head| -> Vec<Name> {
@@ -202,6 +208,8 @@ impl World {
         if cut {
             self.checks.reads.forget(region, id.ordinal);
             self.forget_aborted(id, key);
+            // Other partitions carry the cut out later, and may abort before what their first participant has given up.
+            self.forget_lost(region, id, &dead);
         }
         self.checks.recoveries.lost.extend(gone.iter().copied());
         self.checks.lost += gone.len() as u64;
