@@ -2,7 +2,7 @@
 //!
 //! What is heard is volatile, and belongs to one office: a new master has heard nobody, and counts silence from its
 //! election. Heartbeats are answered after a majority has said that this aggregator is still the master, for an answer is a
-//! lease. One that proves a primary gone is answered after the next look at what has failed, so that its answer names
+//! lease. For the same reason a primary that is about to be replaced gets no answer before that is decided. One that proves a primary gone is answered after the next look at what has failed, so that its answer names
 //! the next one. Decisions are pure functions over the catalog and over what was heard (`catalog::decide`); this file only feeds
 //! them and proposes what they return, in the office in which it was heard.
 
@@ -22,7 +22,7 @@ use ::catalog::{Command, State};
 use futures::future::join_all;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
-use types::{DatabaseId, Lsn, Member, NodeId, PartitionId, Revision, SetVersion, Timestamp};
+use types::{DatabaseId, Lsn, Member, NodeId, PartitionId, Reign, Revision, SetVersion, Timestamp};
 
 use super::catalog::{Catalog, CatalogError};
 use super::fronts::Fronts;
@@ -92,6 +92,9 @@ pub struct Detector {
     started: Instant,
     pub(super) heard: Mutex<Heard>,
     pub(super) leaves: Mutex<BTreeMap<NodeId, Arc<LeafState>>>,
+    /// Primaries that commands under way replace, and their reigns. They are noted while `heard` is locked: who is heard
+    /// later is not taken for silent, or sees it.
+    replacing: Mutex<BTreeMap<PartitionId, (Member, Reign)>>,
     /// How long what moves takes.
     pub(super) moves: Mutex<Memory>,
     office: Mutex<Office>,
@@ -140,6 +143,7 @@ impl Detector {
         let (heard, served, started) = (Mutex::new(Heard::new(0)), Served::default(), Instant::now());
         let (leaves, watched, moves) = (Mutex::default(), Mutex::default(), Mutex::default());
         let (peerage, pins, ends_wanted) = (Mutex::default(), Mutex::default(), Mutex::default());
+        let replacing = Mutex::default();
         let (links, fronts) = (Arc::default(), Arc::default());
         let office = Mutex::new(Office { term: 0, since: started, round: Round::default() });
         Arc::new(Detector {
@@ -155,6 +159,7 @@ impl Detector {
             started,
             heard,
             leaves,
+            replacing,
             moves,
             office,
             news: News::default(),
@@ -182,6 +187,7 @@ impl Detector {
         *self.peerage.lock() = Peerage::default();
         *self.pins.lock() = None;
         self.ends_wanted.lock().clear();
+        self.replacing.lock().clear();
         self.served.clear();
         self.fronts.clear();
         // At once, as a report is heard: what one office has taken of a report is not missing in the next, which asks for all.
@@ -261,6 +267,9 @@ impl Detector {
         }
         self.raise_epochs(term).await;
         let state = self.catalog.state();
+        if self.is_being_replaced(&state, member) {
+            return Err(CatalogError::Refused("what it leads is given to others right now".into()));
+        }
         let nodes_changed = self.peerage.lock().look(&state);
         let mut orders = orders(&state, node, obeyed, is_new, nodes_changed);
         self.heard.lock().told(member, orders.revision);
@@ -561,6 +570,7 @@ impl Detector {
             let (mut commands, wanted) = {
                 let (heard, now, timeout) = (self.heard.lock(), self.now(), self.failure_nanos());
                 let commands = failover::decide(&state, &heard, now, timeout, &mut rand::random::<u64>);
+                self.note_replaced(&state, &commands);
                 (commands, failover::reports_wanted(&state, &heard, now, timeout))
             };
             self.want_ends(wanted);
@@ -570,15 +580,40 @@ impl Detector {
             commands.extend(self.confirmed(&state));
             commands.extend(self.moving(&state));
             commands.extend(self.news(&state, term));
-            for together in commands.chunks(DECIDED_AT_ONCE) {
-                // In their order, and in one write: a leaf that is lost led hundreds of partitions.
-                let decided = join_all(together.iter().map(|command| self.decide(term, command))).await;
-                if decided.contains(&false) {
-                    break;
-                }
-            }
+            self.decide_all(term, &commands).await;
             self.looks.send_modify(|looks| looks.ended = looks.begun);
         }
+    }
+
+    async fn decide_all(&self, term: u64, commands: &[Command]) {
+        for together in commands.chunks(DECIDED_AT_ONCE) {
+            // In their order, and in one write: a leaf that is lost led hundreds of partitions.
+            let decided = join_all(together.iter().map(|command| self.decide(term, command))).await;
+            if decided.contains(&false) {
+                return;
+            }
+        }
+        // What an earlier look has left in doubt stands before these in the log.
+        if !commands.is_empty() {
+            self.replacing.lock().clear();
+        }
+    }
+
+    /// These commands are under way from now on.
+    pub(super) fn note_replaced(&self, state: &State, commands: &[Command]) {
+        let replaced = |command| {
+            let id = named(command)?;
+            let partition = state.partitions.get(&id)?;
+            Some((id, (partition.primary, partition.reign)))
+        };
+        self.replacing.lock().extend(commands.iter().filter_map(replaced));
+    }
+
+    /// Whether the catalog may name others any moment for what a process leads.
+    fn is_being_replaced(&self, state: &State, member: Member) -> bool {
+        let mut replacing = self.replacing.lock();
+        replacing.retain(|id, (_, reign)| state.partitions.get(id).is_some_and(|now| now.reign == *reign));
+        replacing.values().any(|(primary, _)| *primary == member)
     }
 
     async fn decide(&self, term: u64, command: &Command) -> bool {

@@ -131,13 +131,25 @@ fn is_process_with(pid: u32, wanted: &[u8]) -> bool {
     let Ok(command) = fs::read(format!("/proc/{pid}/cmdline")) else { return false };
     // Whoever started it goes on before the kernel has laid its arguments. Threads of the kernel have no program either.
     let begins = || command.is_empty() && fs::read_link(format!("/proc/{pid}/exe")).is_ok();
+    // Nor before the kernel has parted the child from the memory of whoever started it: then it shows those arguments.
+    let is_forked =
+        || parent(pid) == Some(std::process::id()) && fs::read("/proc/self/cmdline").is_ok_and(|own| own == command);
     let mentions = || command.split(|byte| *byte == 0).any(|argument| argument == wanted);
-    (mentions() || begins()) && !is_zombie(pid)
+    (mentions() || begins() || is_forked()) && !is_zombie(pid)
 }
 
 fn is_zombie(pid: u32) -> bool {
+    behind_name(pid).first().is_some_and(|state| state == "Z")
+}
+
+fn parent(pid: u32) -> Option<u32> {
+    behind_name(pid).get(1)?.parse().ok()
+}
+
+/// What the kernel says of a process behind its name: state, parent, …
+fn behind_name(pid: u32) -> Vec<String> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('Z'))
+    stat.rsplit(')').next().unwrap_or_default().split_whitespace().map(str::to_string).collect()
 }
 
 /// Asks a process to end; wakes it if it is suspended.

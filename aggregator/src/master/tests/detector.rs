@@ -32,7 +32,11 @@ async fn two_leaves(catalog: &Catalog) {
 }
 
 async fn report(detector: &Detector, member: Member, gone: &[Member]) -> Orders {
-    let report = Report {
+    detector.on_report(heartbeat(member, gone)).await.expect("it is the master").expect("the leaf is known")
+}
+
+fn heartbeat(member: Member, gone: &[Member]) -> Report {
+    Report {
         member,
         sent: 1,
         revision: Revision::default(),
@@ -46,8 +50,35 @@ async fn report(detector: &Detector, member: Member, gone: &[Member]) -> Orders 
         disk_full: false,
         sync_p99_us: None,
         round: Round::default(),
-    };
-    detector.on_report(report).await.expect("it is the master").expect("the leaf is known")
+    }
+}
+
+/// An answer is a lease: a primary that was silent would have one while the next one begins.
+#[tokio::test]
+async fn a_primary_that_is_about_to_be_replaced_is_not_answered() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let catalog = open(dir.path());
+    two_leaves(&catalog).await;
+    let detector = Detector::new(catalog.clone(), DetectorOptions::default());
+    let [silent, heir] = LEAVES;
+    for leaf in LEAVES {
+        report(&detector, leaf, &[]).await;
+    }
+    let state = catalog.state();
+    let mut heard = detector.heard.lock().clone();
+    heard.proved_gone(silent);
+    let (now, timeout) = (detector.now(), 1_500_000_000);
+    let commands = ::catalog::decide::failover::decide(&state, &heard, now, timeout, &mut || 7);
+    assert_eq!(commands.len(), 2, "{commands:?}");
+    detector.note_replaced(&state, &commands);
+    let refused = detector.on_report(heartbeat(silent, &[])).await.err().expect("it gets no answer").to_string();
+    assert!(refused.contains("given to others"), "{refused}");
+    assert_eq!(report(&detector, heir, &[]).await.views.len(), 2, "others do");
+    for command in commands {
+        catalog.propose(command).await.expect("the catalog decides").expect("it is allowed");
+    }
+    let views = report(&detector, silent, &[]).await.views;
+    assert!(views.len() == 2 && views.iter().all(|view| view.primary == heir), "then it hears who leads: {views:?}");
 }
 
 #[tokio::test]
