@@ -429,8 +429,9 @@ impl Transaction {
             }
             if all_told {
                 let request = LeafRequest::Txn { partition: first, request: TxnRequest::Forget { txns: vec![txn] } };
-                if let Err(error) = region.leaves.ask(first, &request, STEP_TIME, false).await {
-                    tracing::debug!(%txn, %error, "a decision is kept longer than it is needed");
+                let answer = region.leaves.ask(first, &request, STEP_TIME, false).await;
+                if !matches!(answer, Ok(LeafAnswer::Txn(Answer::Finished))) {
+                    tracing::debug!(%txn, ?answer, "a decision is kept longer than it is needed");
                 }
             }
         });

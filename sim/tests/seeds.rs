@@ -208,3 +208,12 @@ fn a_recovery_is_carried_out_before_the_end() {
 fn what_its_first_participant_has_given_up_is_expected_of_no_reader() {
     holds(43_007_618, Scale::Region);
 }
+
+/// ASYNC REPLICATION: a partition was handed over to a copy that held all that was there when all was quiet. Before it heard of
+/// that its primary forgot a decision under the seal, by a record that was safe, and that the next reign did not have.
+#[test]
+fn nothing_is_forgotten_while_a_partition_is_handed_over() {
+    for seed in [6_048_488, 6_090_734] {
+        holds(seed, Scale::Region);
+    }
+}

@@ -519,6 +519,10 @@ impl Txns {
         if txns.is_empty() {
             return Some(Answer::Finished);
         }
+        // Whoever is named behind the seal has what was there when all was quiet: nothing may follow that is not needed.
+        if self.sealed() {
+            return Some(Answer::Refused(Refusal::Fenced));
+        }
         let lsn = context.log.mint(self.epoch, Body::Forget { txns }, context.effects);
         self.answer_at(lsn, ticket, Answer::Finished);
         None
