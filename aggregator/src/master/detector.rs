@@ -2,9 +2,11 @@
 //!
 //! What is heard is volatile, and belongs to one office: a new master has heard nobody, and counts silence from its
 //! election. Heartbeats are answered after a majority has said that this aggregator is still the master, for an answer is a
-//! lease. For the same reason a primary that is about to be replaced gets no answer before that is decided. One that proves a primary gone is answered after the next look at what has failed, so that its answer names
-//! the next one. Decisions are pure functions over the catalog and over what was heard (`catalog::decide`); this file only feeds
-//! them and proposes what they return, in the office in which it was heard.
+//! lease. For the same reason a primary that is about to be replaced gets no answer before that is decided. One that proves a
+//! primary gone is answered after the next look at what has failed, so that its answer names the next one.
+//!
+//! Decisions are pure functions over the catalog and over what was heard (`catalog::decide`); this file only feeds them and
+//! proposes what they return, in the office in which it was heard.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

@@ -78,19 +78,25 @@ impl State {
         if self.nodes[&member.node].is_aside() {
             return correct(format!("node {} is detached or being removed: nobody waits for its copies", member.node));
         }
-        let present = self.member(member.node);
-        if present != Some(member) {
-            return Err(Refusal::LookAgain {
-                object: format!("node {}", member.node),
-                is: present.map_or("no process".into(), |present| format!("process {}", present.incarnation)),
-                based: format!("process {}", member.incarnation),
-            });
-        }
+        self.check_present(member)?;
         let other = partition.members.iter().find(|other| other.node == member.node && **other != member);
         if let Some(other) = other {
             return correct(format!("{other} of the same node is in the set: remove it before {member} joins"));
         }
         Ok(())
+    }
+
+    /// Whether this is still the process of its node.
+    fn check_present(&self, member: Member) -> Result<(), Refusal> {
+        let present = self.member(member.node);
+        if present == Some(member) {
+            return Ok(());
+        }
+        Err(Refusal::LookAgain {
+            object: format!("node {}", member.node),
+            is: present.map_or("no process".into(), |present| format!("process {}", present.incarnation)),
+            based: format!("process {}", member.incarnation),
+        })
     }
 
     pub(super) fn confirm_durable(&mut self, id: PartitionId, reign: Reign, version: SetVersion) -> Applying {
@@ -111,14 +117,7 @@ impl State {
         let partition = self.expect_partition(id)?;
         expect_position(id, partition, reign, None)?;
         // A word of the process before may be late. The set would shrink to one that is gone, and nobody could be named.
-        let (primary, present) = (partition.primary, self.member(partition.primary.node));
-        if present != Some(primary) {
-            return Err(Refusal::LookAgain {
-                object: format!("node {}", primary.node),
-                is: present.map_or("no process".into(), |present| format!("process {}", present.incarnation)),
-                based: format!("process {}", primary.incarnation),
-            });
-        }
+        self.check_present(partition.primary)?;
         if partition.incomplete == incomplete {
             return ALREADY;
         }
