@@ -233,12 +233,13 @@ mod tests {
 
     #[test]
     fn a_share_of_the_frames_is_lost() {
-        let (delay, frames) = (Duration::ZERO, 400);
+        // Nobody reads before all are sent: the kernel keeps 277 of them for one that does not.
+        let (delay, frames) = (Duration::ZERO, 200);
         let (relay, [one, other]) = relay(Quality { delay, jitter: delay, loss: 0.25 });
         let came = send(&one, &other, frames);
         assert!(came.is_sorted());
         let passed = relay.stop();
         assert_eq!(came.len() as u64, passed.frames - passed.lost - 1, "all but the last are numbers");
-        assert!((50..150).contains(&passed.lost), "{passed:?}");
+        assert!((25..75).contains(&passed.lost), "{passed:?}");
     }
 }
