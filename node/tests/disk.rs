@@ -39,7 +39,7 @@ fn build_shim(dir: &Path) -> String {
 fn start(variable: &str, at: &Path) -> Playground {
     let edit = |text: &str| {
         // io_uring syncs past the C library.
-        text.replace("io_uring = true", "io_uring = false").replace("slow_timeout = \"5s\"", "slow_timeout = \"1s\"")
+        text.replace("io_uring = true", "io_uring = false").replace("slow_timeout = \"5s\"", "slow_timeout = \"2s\"")
     };
     let region = Playground::start_with(&["east"], 2, edit);
     let shim = build_shim(at.parent().expect("it is a file in a folder"));
@@ -55,6 +55,8 @@ fn start(variable: &str, at: &Path) -> Playground {
 fn under_writes(region: &Playground, act: impl FnOnce(&dyn Fn(u64))) -> String {
     let (written, stop) = (AtomicU64::new(0), AtomicBool::new(false));
     std::thread::scope(|scope| {
+        // Also when `act` panics: the scope ends only with its threads.
+        let _stop = StopAtEnd(&stop);
         scope.spawn(|| {
             while !stop.load(Ordering::SeqCst) {
                 let id = written.load(Ordering::SeqCst);
@@ -71,9 +73,16 @@ fn under_writes(region: &Playground, act: impl FnOnce(&dyn Fn(u64))) -> String {
         some(20);
         act(&some);
         some(20);
-        stop.store(true, Ordering::SeqCst);
     });
     written.into_inner().to_string()
+}
+
+struct StopAtEnd<'a>(&'a AtomicBool);
+
+impl Drop for StopAtEnd<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
 }
 
 fn told(region: &Playground, event: &str) -> String {
@@ -112,10 +121,17 @@ fn others_take_over_from_a_leaf_whose_disk_hangs() {
         region.sql(0, &format!("SELECT COUNT(*) FROM information_schema.PERENNIAL_PARTITIONS WHERE {by}"))
     };
     assert_ne!(led(), "0", "it leads something");
+    let taken_out = || {
+        let out = format!("event = 'in-sync' AND detail LIKE 'leaf {address} was taken out of %'");
+        let count = format!("SELECT COUNT(*) FROM information_schema.PERENNIAL_CLUSTER_EVENTS WHERE {out}");
+        region.sql(0, &count).parse::<u64>().expect("a count")
+    };
+    let before = taken_out();
     let rows = under_writes(&region, |some| {
         std::fs::write(&hangs, "").expect("the directory can be written");
         region.wait("others lead", || led() == "0");
-        some(20);
+        some(100);
+        assert!(taken_out() <= before + 5, "each set has lost it once, and has not taken it in again");
         assert!(region.pid(LEAF).is_some(), "it has not ended");
         std::fs::remove_file(&hangs).expect("it is there");
     });

@@ -87,6 +87,8 @@ pub struct Leases {
     /// Every incarnation up to this one is gone.
     gone: BTreeMap<NodeId, Incarnation>,
     heard: BTreeMap<NodeId, Instant>,
+    /// Up to here it listened to nobody.
+    deaf_until: Instant,
     reigns: BTreeMap<PartitionId, Known>,
     revision: Revision,
 }
@@ -104,6 +106,7 @@ impl Leases {
             newest: BTreeMap::new(),
             gone: BTreeMap::new(),
             heard: BTreeMap::new(),
+            deaf_until: Instant::default(),
             reigns: BTreeMap::new(),
             revision: Revision::default(),
         }
@@ -205,9 +208,14 @@ impl Leases {
         self.newest.get(&node).map(|incarnation| Member { node, incarnation: *incarnation })
     }
 
-    /// When a node was last heard.
+    /// Up to now this process has listened to nobody: nobody's silence before tells anything.
+    pub fn deaf(&mut self, now: Instant) {
+        self.deaf_until = self.deaf_until.max(now);
+    }
+
+    /// When a node was last heard, or could first have been after this process had not listened.
     pub fn heard(&self, node: NodeId) -> Option<Instant> {
-        self.heard.get(&node).copied()
+        self.heard.get(&node).map(|at| self.deaf_until.max(*at))
     }
 
     /// A reign became known, from the catalog or from its primary's frames. Older reigns get no grant from here on.

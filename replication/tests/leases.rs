@@ -423,3 +423,19 @@ fn counted_part_covers_the_drift() {
     assert_eq!(counted, Duration::from_millis(225));
     assert!(counted * 1045 / 955 < options.lease);
 }
+
+/// Whoever did not listen has heard nobody, and knows of nobody's silence.
+#[test]
+fn nobody_is_silent_to_the_deaf() {
+    let (me, peer) = (process_of(1, 1), process_of(2, 1));
+    let at = |millis: u64| Instant(millis * 1_000_000);
+    let mut leases = Leases::new(me, ReplicaOptions::default(), at(0), true);
+    leases.deaf(at(5));
+    assert_eq!(leases.heard(peer.node), None, "it has never been heard");
+    leases.note(at(10), peer);
+    leases.deaf(at(900));
+    leases.deaf(at(800));
+    assert_eq!(leases.heard(peer.node), Some(at(900)));
+    leases.note(at(950), peer);
+    assert_eq!(leases.heard(peer.node), Some(at(950)));
+}

@@ -141,7 +141,6 @@ fn say_stall(leaf: &Leaf, turn: stall::Turn) {
         stall::Turn::GoesOn => (Severity::Info, "goes on"),
     };
     let text = format!("the disk of leaf {address} {what}");
-    tracing::warn!("{text}");
     leaf.shared.events.tell(severity, "disk", None, text);
 }
 
@@ -238,6 +237,9 @@ async fn tick(leaf: Leaf) {
         }
         if let Some(turn) = leaf.shared.stall.look(leaf.shared.log.counts(), clock::now()) {
             say_stall(&leaf, turn);
+        }
+        if leaf.shared.stall.hangs() {
+            leaf.shared.leases.lock().deaf(clock::now());
         }
         leaf.shared.peers.send_heartbeats();
         tell(&leaf, |_| Some(Input::Tick));

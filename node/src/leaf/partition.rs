@@ -418,6 +418,8 @@ impl PartitionTask {
                 Err(error) => self.failed(&error),
             },
             Effect::Inquire { txn, first } => self.inquire(txn, first),
+            // Who is slow or silent to this leaf may be the one that takes over from it.
+            Effect::Propose { .. } if self.shared.stall.hangs() => {}
             Effect::Propose { reign, version, change } => {
                 let (master, hurry, id) = (self.shared.master.clone(), self.shared.hurry.clone(), self.id);
                 tokio::spawn(async move {

@@ -1,9 +1,10 @@
 //! A disk that hangs, and neither answers nor fails.
 //!
 //! A leaf whose log has got nothing onto its disk for `slow_timeout`, although something waits, says nothing any more: it
-//! sends no heartbeat, answers none, and reports nothing to the master. To the others it is a leaf that stands still:
-//! primaries take it out of their sets, and others take over what it leads. When its disk goes on, so does the leaf. Should
-//! the disks of all leaves hang, nobody is left to take over, and all go on as they were.
+//! sends other leaves no heartbeat, no grant and no frame, and reports nothing to the master. To the others it is a leaf that stands still:
+//! primaries take it out of their sets, and others take over what it leads. It takes nobody out of its own sets meanwhile,
+//! for it does not listen to those who are to take over. When its disk goes on, so does the leaf. Should the disks of all
+//! leaves hang, nobody is left to take over, and all go on as they were.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
