@@ -28,7 +28,7 @@ pub struct Session {
     /// System variables that differ from their defaults.
     variables: BTreeMap<String, Datum>,
     /// How long statements wait for others where the session has not said so, in seconds.
-    wait: i64,
+    usual_wait: Option<i64>,
     /// `@name`.
     pub user_variables: BTreeMap<String, Datum>,
     /// The first AUTO_INCREMENT value of the last INSERT that made one.
@@ -126,7 +126,7 @@ impl Session {
             host: host.into(),
             database: None,
             variables: BTreeMap::new(),
-            wait: 50,
+            usual_wait: None,
             user_variables: BTreeMap::new(),
             last_insert_id: 0,
             row_count: 0,
@@ -172,12 +172,12 @@ impl Session {
 
     /// What the variables of waits tell as long as the session has not set them: whole seconds, one or more.
     pub fn set_usual_wait(&mut self, wait: Duration) {
-        self.wait = i64::try_from(wait.as_millis().div_ceil(1000)).unwrap_or(i64::MAX).max(1);
+        self.usual_wait = Some(i64::try_from(wait.as_millis().div_ceil(1000)).unwrap_or(i64::MAX).max(1));
     }
 
     fn default(&self, (name, value): (&str, &str)) -> Datum {
-        match name {
-            "innodb_lock_wait_timeout" | "lock_wait_timeout" => Datum::Int(self.wait),
+        match (name, self.usual_wait) {
+            ("innodb_lock_wait_timeout" | "lock_wait_timeout", Some(wait)) => Datum::Int(wait),
             _ => default_value(value),
         }
     }

@@ -89,12 +89,11 @@ async fn run(
             }
             Err(error) => {
                 let text = error.to_string();
-                if text != said {
-                    tracing::warn!(partition = %target.partition, ?from, error = text, "no copy yet, it is tried again");
-                }
                 if no_room && !std::mem::replace(&mut told_of_room, true) {
                     let text = format!("a copy does not come in: {text}");
                     copies.shared.events.tell(Severity::Error, "disk", Some(target.partition), text);
+                } else if text != said {
+                    tracing::warn!(partition = %target.partition, ?from, error = text, "no copy yet, it is tried again");
                 }
                 said = text;
             }
