@@ -302,6 +302,8 @@ impl Replica {
         self.advance_mark(effects);
         if self.may_answer(now) {
             self.with_txns(now, effects, |txns, context| txns.on_committed(context));
+        } else if !self.options.has(Planted::CommitUnleased) {
+            return;
         }
         let request = self.requests + 1;
         let Office::Leading(leading) = &mut self.office else { return };

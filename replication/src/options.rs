@@ -155,6 +155,10 @@ pub enum Planted {
     RequiredAtOnce,
     /// Definitions of another history may be required.
     AnyHistory,
+    /// ASYNC REPLICATION: a primary without the catalog's lease logs commits, and only answers later.
+    CommitUnleased,
+    /// Decisions are forgotten under a seal.
+    ForgetUnderSeal,
 }
 
 /// Settings that contradict each other.

@@ -128,6 +128,8 @@ const PLANTED: &[Planted] = &[
     Planted::CutPerPartition,
     Planted::RequiredAtOnce,
     Planted::AnyHistory,
+    Planted::CommitUnleased,
+    Planted::ForgetUnderSeal,
 ];
 
 /// A folder that nobody runs would claim what nobody checks.

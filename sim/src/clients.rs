@@ -208,10 +208,14 @@ impl World {
         }
     }
 
-    /// Who believes itself a writable primary, of one partition or of any.
+    /// Who believes itself a writable primary, of one partition or of any. A node that was removed may never hear that it is
+    /// none, and is asked only by those who have not heard of that.
     fn leaders(&self, of: Option<PartitionId>) -> Vec<(usize, PartitionId)> {
         let mut found = vec![];
         for (index, node) in self.nodes.iter().enumerate() {
+            if self.healing && self.regions[node.region].catalog.nodes[&node.id].removed {
+                continue;
+            }
             for (id, hosted) in node.process.iter().flat_map(|process| &process.hosted) {
                 if of.is_none_or(|of| of == *id) && hosted.replica.mints().is_some() {
                     found.push((index, *id));

@@ -161,10 +161,12 @@ pub enum Planted {
     PinAhead,
     /// A sink's primary tells the catalog once whether its state is complete, whatever happens to its set afterwards.
     WordOnce,
+    /// The catalog answers a primary although a command that names another one is under way.
+    ReplacedAnswered,
 }
 
 /// Of the replicas: the ones that the simulator can meet.
-const RULES: [Rule; 56] = [
+const RULES: [Rule; 58] = [
     Rule::CandidateNotWaited,
     Rule::EarlyRemoval,
     Rule::LeaseFromReceipt,
@@ -221,6 +223,8 @@ const RULES: [Rule; 56] = [
     Rule::CutPerPartition,
     Rule::RequiredAtOnce,
     Rule::AnyHistory,
+    Rule::CommitUnleased,
+    Rule::ForgetUnderSeal,
 ];
 
 impl Planted {
@@ -257,6 +261,7 @@ impl Planted {
             Planted::RewindNeedsSource,
             Planted::PinAhead,
             Planted::WordOnce,
+            Planted::ReplacedAnswered,
         ];
         RULES.into_iter().map(Planted::Replica).chain(own).collect()
     }
@@ -311,6 +316,8 @@ pub struct Options {
     pub definitions: bool,
     /// Partitions have two copies, and move; leaves come and go.
     pub moves: bool,
+    /// Milliseconds that pass at most until what the catalog's leader proposes after a failure is decided; 0: it is at once.
+    pub decision_max: u64,
     /// Regions tell each other who has claimed the database.
     pub guard: bool,
     /// Persons give orders at random: promotions, other sources, fences.
@@ -368,6 +375,7 @@ impl Options {
             definitions: more.random_bool(0.4),
             guard: more.random_bool(0.5),
             moves: scale == Scale::Region && latest.random_bool(0.4),
+            decision_max: *[0, 0, 5, 60].choose(&mut latest).expect("not empty"),
             orders: true,
             planted,
             passed_over: &[],
@@ -423,7 +431,7 @@ impl fmt::Display for Options {
         write!(
             f,
             "seed {} {:?} leaves {:?} partitions {} {} REPLICATION {} DURABILITY lossy {}/1000 slow {}/1000 faults {:?} \
-             every {} ms control every {} ms wide {}% keep {:?} copies above {} definitions {} guard {} moves {} planted {:?}",
+             every {} ms control every {} ms wide {}% keep {:?} copies above {} definitions {} guard {} moves {} decided within {} ms planted {:?}",
             self.seed,
             self.scale,
             self.leaves,
@@ -441,6 +449,7 @@ impl fmt::Display for Options {
             self.definitions,
             self.guard,
             self.moves,
+            self.decision_max,
             self.planted
         )
     }

@@ -40,6 +40,8 @@ pub struct Region {
     pub answered: std::collections::BTreeMap<Member, Revision>,
     /// How long what moves takes, under this leader.
     pub moves: catalog::decide::moves::Memory,
+    /// What this leader has proposed after a look for failures, and a majority has not written yet.
+    pub under_way: Vec<Command>,
     /// Whether its nodes reach it.
     pub reachable: bool,
     /// The last timestamp handed out.
@@ -100,6 +102,7 @@ impl World {
             elected_at: Revision(0),
             answered: Default::default(),
             moves: Default::default(),
+            under_way: vec![],
             reachable: true,
             last_timestamp: Timestamp::ZERO,
             skew,
@@ -231,6 +234,11 @@ impl World {
         gone.iter().for_each(|gone| region.heard.proved_gone(*gone));
         region.heard.heartbeat(member, now);
         region.heard.answered(member, now);
+        // An answer is a lease, and the next primary counts on it that there is none.
+        if region.is_being_replaced(member) && !self.options.has(Planted::ReplacedAnswered) {
+            return;
+        }
+        let region = &mut self.regions[index];
         let mut views = region.catalog.views_since(member.node, types::Revision(0));
         let older = region
             .catalog
@@ -302,19 +310,40 @@ impl World {
         if !self.regions[index].reachable {
             return;
         }
+        // What it has proposed is waited for.
+        if self.regions[index].under_way.is_empty() {
+            self.look_for_failures(index);
+        }
+        let writable = !self.regions[index].catalog.databases[&self.regions[index].database].is_sink();
+        let marks = self.options.scale == Scale::Regions || !self.options.mode.sync_durability;
+        if writable && marks {
+            let ts = self.timestamps(index, 1);
+            let (first, leaves) = (self.regions[index].first_node, self.regions[index].leaves);
+            for node in first..first + leaves {
+                self.send(Place::Catalog(index), Place::Node(node), Packet::Publish { ts });
+            }
+        }
+    }
+
+    fn look_for_failures(&mut self, index: usize) {
         let (now, timeout) = (self.now, FAILURE * MILLI);
         let rng = &mut self.rng;
         let region = &self.regions[index];
         check_suspects(region, now, timeout);
-        let commands = failover::decide(&region.catalog, &region.heard, now, timeout, &mut || rng.random());
-        for command in commands {
-            match command {
-                Command::RecoverToCut(recover) if self.options.has(Planted::UncutRecovery) => {
-                    let alone = recover.named.into_iter().map(Command::NamePrimary);
-                    alone.for_each(|naming| self.name_primary(index, &naming));
-                }
-                command => self.name_primary(index, &command),
-            }
+        let mut commands = failover::decide(&region.catalog, &region.heard, now, timeout, &mut || rng.random());
+        if self.options.has(Planted::UncutRecovery) {
+            let apart = |command| match command {
+                Command::RecoverToCut(recover) => recover.named.into_iter().map(Command::NamePrimary).collect(),
+                command => vec![command],
+            };
+            commands = commands.into_iter().flat_map(apart).collect();
+        }
+        if commands.is_empty() || self.options.decision_max == 0 {
+            commands.iter().for_each(|command| self.name_primary(index, command));
+        } else {
+            let delay = self.between(0, self.options.decision_max * 1000) * 1000;
+            self.regions[index].under_way = commands;
+            self.after(delay, Event::Decided(index));
         }
         self.renew_epochs(index);
         self.lead_moves(index);
@@ -324,13 +353,15 @@ impl World {
             let node = self.node_of(index, to.node);
             self.send(Place::Catalog(index), Place::Node(node), Packet::LogEndWanted { to, partition });
         }
-        let writable = !self.regions[index].catalog.databases[&self.regions[index].database].is_sink();
-        let marks = self.options.scale == Scale::Regions || !self.options.mode.sync_durability;
-        if writable && marks {
-            let ts = self.timestamps(index, 1);
-            let (first, leaves) = (self.regions[index].first_node, self.regions[index].leaves);
-            for node in first..first + leaves {
-                self.send(Place::Catalog(index), Place::Node(node), Packet::Publish { ts });
+    }
+
+    /// A majority has written what the leader has proposed. Meanwhile the catalog may have changed.
+    pub(crate) fn write_proposals(&mut self, index: usize) {
+        for command in std::mem::take(&mut self.regions[index].under_way) {
+            if namings(&command).iter().all(|naming| self.regions[index].takes(naming)) {
+                self.name_primary(index, &command);
+            } else {
+                drop(self.decide(index, &command));
             }
         }
     }
@@ -369,11 +400,7 @@ impl World {
     }
 
     pub(crate) fn name_primary(&mut self, index: usize, command: &Command) {
-        let namings = match command {
-            Command::NamePrimary(naming) => std::slice::from_ref(naming),
-            Command::RecoverToCut(recover) => &recover.named[..],
-            _ => &[],
-        };
+        let namings = namings(command);
         let catalog = &self.regions[index].catalog;
         let lives = |member: &Member| catalog.member(member.node) == Some(*member);
         let awaited = |naming: &NamePrimary| {
@@ -418,8 +445,14 @@ impl World {
         }
     }
 
-    /// Another leader: it has heard nobody.
+    /// Another leader: it has heard nobody. What the one before has proposed is in its log, or is lost.
     pub fn new_leader(&mut self, index: usize) {
+        if !self.regions[index].under_way.is_empty() {
+            if self.chance(500) {
+                self.write_proposals(index);
+            }
+            self.regions[index].under_way.clear();
+        }
         let elected = if self.options.has(Planted::ElectionIgnored) { 0 } else { self.now };
         let decided = self.regions[index].catalog.revision;
         self.regions[index].heard = Heard::new(elected).elected_at(decided);
@@ -427,6 +460,29 @@ impl World {
         self.regions[index].said.clear();
         self.regions[index].reported.clear();
         self.regions[index].moves = Default::default();
+    }
+}
+
+impl Region {
+    /// Whether the catalog may name others any moment for what a process leads.
+    fn is_being_replaced(&self, member: Member) -> bool {
+        let current = |naming: &&NamePrimary| self.takes(naming);
+        let mut replaced = self.under_way.iter().flat_map(namings).filter(current);
+        replaced.any(|naming| self.catalog.partitions[&naming.partition].primary == member)
+    }
+
+    /// Whether a naming is about the partition as it is now.
+    fn takes(&self, naming: &NamePrimary) -> bool {
+        let partition = self.catalog.partitions.get(&naming.partition);
+        partition.is_some_and(|now| (now.reign, now.version) == (naming.reign, naming.version))
+    }
+}
+
+fn namings(command: &Command) -> &[NamePrimary] {
+    match command {
+        Command::NamePrimary(naming) => std::slice::from_ref(naming),
+        Command::RecoverToCut(recover) => &recover.named,
+        _ => &[],
     }
 }
 

@@ -233,6 +233,8 @@ pub enum Event {
     Disk(usize, u64, u64),
     /// A region's catalog leader looks around.
     Leader(usize),
+    /// What it has proposed is decided.
+    Decided(usize),
     /// A client does something.
     Client(crate::clients::Act),
     /// A fault.
@@ -487,6 +489,7 @@ impl World {
             Event::Arrive(from, to, packet) => self.arrive(from, to, packet),
             Event::Disk(node, start, to) => self.on_disk(node, start, to),
             Event::Leader(region) => self.on_leader(region),
+            Event::Decided(region) => self.write_proposals(region),
             Event::Client(act) => self.on_client(act),
             Event::Strike(strike) => self.on_strike(strike),
             Event::Start(node) => self.start(node),
@@ -581,12 +584,21 @@ impl World {
 
     /// Packets that are on their way arrive at this time, unless they arrive later anyhow.
     pub(crate) fn hold_back(&mut self, until: u64, is_meant: impl Fn(Place, &Packet) -> bool) {
-        let held = |event: &Event| event.packet().is_some_and(|(to, packet)| is_meant(to, packet));
-        let early = self.queue.iter().filter(|((at, _), event)| *at < until && held(event));
-        let early: Vec<(u64, u64)> = early.map(|(key, _)| *key).collect();
-        for key in early {
+        self.redate(until, |at, to, packet| at < until && is_meant(to, packet));
+    }
+
+    /// Packets that are on their way arrive now.
+    pub(crate) fn let_go(&mut self, is_meant: impl Fn(Place, &Packet) -> bool) {
+        self.redate(self.now, |_, to, packet| is_meant(to, packet));
+    }
+
+    fn redate(&mut self, to: u64, is_meant: impl Fn(u64, Place, &Packet) -> bool) {
+        let meant = |at: u64, event: &Event| event.packet().is_some_and(|(place, packet)| is_meant(at, place, packet));
+        let meant = self.queue.iter().filter(|((at, _), event)| meant(*at, event));
+        let keys: Vec<(u64, u64)> = meant.map(|(key, _)| *key).collect();
+        for key in keys {
             let event = self.queue.remove(&key).expect("it was just found");
-            self.queue.insert((until, key.1), event);
+            self.queue.insert((to, key.1), event);
         }
     }
 

@@ -79,6 +79,7 @@ impl Hunt {
         options.keep = self.keep.unwrap_or(options.keep);
         options.definitions = self.definitions.unwrap_or(options.definitions);
         options.moves = self.moves;
+        options.decision_max = 0;
     }
 
     fn run(&self) {

@@ -97,7 +97,6 @@ impl State {
         let id = name.partition;
         let old = self.partitions[&id].primary;
         let planned = name.primary != old && self.partitions[&id].handover.is_some_and(|h| h.to == name.primary.node);
-        let sync = self.databases[&id.database].mode.sync_replication;
         let before = self.partitions[&id].given_up_before.clone().filter(|_| name.loss == Loss::Instead);
         self.begin_reign(id, name.primary, name.members.clone(), name.nonce);
         let partition = self.partitions.get_mut(&id).expect("it was checked above");
@@ -114,8 +113,7 @@ impl State {
             }
             Loss::Recovery => (Severity::Error, "loss", "no process of the set was left: what no disk held is lost"),
         };
-        // After a seal the old primary alone may have noted that decisions need not be kept: it may drop that.
-        if name.loss.gives_up() || planned && !sync {
+        if name.loss.gives_up() {
             partition.losses += 1;
         }
         if let Some(grant) = partition.grant.filter(|_| name.loss != Loss::None) {

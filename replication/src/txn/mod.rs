@@ -75,6 +75,8 @@ pub(crate) struct Txns {
     registered: Vec<TxnId>,
     asked: Vec<TxnId>,
     request: u64,
+    /// Decisions that wait for the catalog's lease.
+    unleased: Vec<(Ticket, TxnId, Timestamp)>,
     /// Outcomes that are in the log and perhaps not yet in the state.
     outcomes: BTreeMap<TxnId, (Lsn, Option<Timestamp>)>,
     /// Questions that wait for a look into the state.
@@ -88,7 +90,7 @@ pub(crate) struct Txns {
 /// What a request needs from the replica.
 pub(crate) struct Context<'a> {
     pub now: Instant,
-    /// Whether this primary may tell anybody what is committed.
+    /// Whether this primary may tell anybody what is committed, and so commit anything: nobody else can have been named.
     pub may_answer: bool,
     pub log: &'a mut Log,
     pub committed: Lsn,
@@ -127,6 +129,7 @@ impl Txns {
             registered: vec![],
             asked: vec![],
             request: 0,
+            unleased: vec![],
             outcomes: BTreeMap::new(),
             lookups: BTreeMap::new(),
             answers: BTreeMap::new(),
@@ -212,6 +215,7 @@ impl Txns {
     pub fn cancel(&mut self, ticket: Ticket) {
         self.locks.cancel(ticket);
         self.settles.retain(|settle| settle.ticket != ticket);
+        self.unleased.retain(|(waiting, ..)| *waiting != ticket);
     }
 
     fn lock(&mut self, ticket: Ticket, txn: TxnId, touch: Touch, stamp: Revision, keys: Vec<Bytes>) -> Option<Answer> {
@@ -332,13 +336,18 @@ impl Txns {
         Some(self.asked.len() as u32)
     }
 
-    /// Commits what the timestamps were asked for.
+    /// Commits what the timestamps were asked for, unless somebody else may have been named meanwhile: then they are asked for
+    /// again under the next lease.
     pub fn on_timestamps(&mut self, request: u64, first: Timestamp, count: u32, context: &mut Context) {
         if request != self.request {
             return;
         }
         let asked: Vec<TxnId> = self.asked.drain(..(count as usize).min(self.asked.len())).collect();
         self.latest = self.latest.max(Timestamp(first.0 + u64::from(count).max(1) - 1));
+        if !self.may_commit(context) {
+            self.registered.splice(..0, asked);
+            return;
+        }
         for (index, txn) in asked.into_iter().enumerate() {
             let ts = Timestamp(first.0 + index as u64);
             let Some(known) = self.txns.get_mut(&txn) else { continue };
@@ -404,6 +413,10 @@ impl Txns {
                 return Some(Answer::Refused(Refusal::Stale));
             }
             if let Some(ts) = decision {
+                if !self.may_commit(context) {
+                    self.unleased.push((ticket, txn, ts));
+                    return None;
+                }
                 self.latest = self.latest.max(ts);
             }
             let lsn = self.end(txn, self.ordinal, decision, context);
@@ -411,6 +424,12 @@ impl Txns {
             return None;
         }
         self.inquire(ticket, txn, context)
+    }
+
+    /// A log of which a part has no lease may be the history again, by another standing order; what was written behind the lease
+    /// was planned with definitions that did not hold any more.
+    fn may_commit(&self, context: &Context) -> bool {
+        context.may_answer || self.options.has(Planted::CommitUnleased)
     }
 
     fn inquire(&mut self, ticket: Ticket, txn: TxnId, context: &mut Context) -> Option<Answer> {
@@ -520,7 +539,7 @@ impl Txns {
             return Some(Answer::Finished);
         }
         // Whoever is named behind the seal has what was there when all was quiet: nothing may follow that is not needed.
-        if self.sealed() {
+        if self.sealed() && !self.options.has(Planted::ForgetUnderSeal) {
             return Some(Answer::Refused(Refusal::Fenced));
         }
         let lsn = context.log.mint(self.epoch, Body::Forget { txns }, context.effects);
@@ -587,8 +606,13 @@ impl Txns {
         None
     }
 
-    /// Answers what is committed.
+    /// Answers what is committed, and decides what has waited for the lease under which this is called.
     pub fn on_committed(&mut self, context: &mut Context) {
+        for (ticket, txn, ts) in std::mem::take(&mut self.unleased) {
+            if let Some(answer) = self.decide(ticket, txn, Some(ts), context) {
+                context.answer(ticket, answer);
+            }
+        }
         let waiting = self.answers.split_off(&context.committed.next());
         for (ticket, answer) in std::mem::replace(&mut self.answers, waiting).into_values().flatten() {
             context.answer(ticket, answer);
@@ -663,6 +687,7 @@ impl Txns {
         let registered = self.registered.iter().chain(&self.asked).filter_map(|txn| self.txns.get(txn)?.commit_ticket);
         let rest = registered
             .chain(self.settles.iter().map(|settle| settle.ticket))
+            .chain(self.unleased.iter().map(|(ticket, ..)| *ticket))
             .chain(self.lookups.values().flatten().copied())
             .chain(self.locks.drain());
         rest.for_each(|ticket| say(ticket, Answer::Refused(Refusal::NotPrimary)));

@@ -1,14 +1,14 @@
 //! Histories inside a region around a loss (`protocol.md` sections 5, 6, 8, 9 and 17): what went before it, who goes on,
 //! and what those who come back believe.
 
-use replication::{Message, Planted as Rule};
-use types::Ordinal;
+use replication::{Message, Planted as Rule, TxnRequest};
+use types::{Ordinal, PartitionId};
 
 use super::Scenario;
 use super::region::{primary, sized};
 use crate::options::{MILLI, Planted, Scale};
 use crate::run::ASSERTION;
-use crate::world::{Place, World};
+use crate::world::{Packet, Place, World};
 
 pub(super) fn all() -> Vec<Scenario> {
     vec![
@@ -54,6 +54,17 @@ pub(super) fn all() -> Vec<Scenario> {
             },
             play: old_definitions,
             rule: Some((Planted::Replica(Rule::AnyHistory), &["definitions"])),
+        },
+        Scenario {
+            name: "a primary that others may have replaced commits nothing that could come back with its log",
+            scale: Scale::Region,
+            options: |options| {
+                sized(options, 3, false, true);
+                options.definitions = true;
+                options.wide = 0;
+            },
+            play: late_timestamps,
+            rule: Some((Planted::Replica(Rule::CommitUnleased), &["definitions"])),
         },
     ]
 }
@@ -188,4 +199,41 @@ fn old_definitions(world: &mut World) {
     world.block(teller.iter().map(|node| (Place::Node(*node), Place::Catalog(0))).collect(), 700);
     world.pass(900);
     world.clients.only_partition = None;
+}
+
+/// ASYNC REPLICATION. Transactions wait for their timestamps at a primary that sees nobody any more. Another one is named, and the
+/// definitions change. That is cut off when the first is back; the timestamps come before the catalog's word, and then the first
+/// is named again, with what it has in its log. The primary of the meta partition lives, and lacks the end of the others' logs.
+fn late_timestamps(world: &mut World) {
+    let (id, meta) = (world.partition(0, Ordinal(0)), world.partition(0, Ordinal::META));
+    let (old, teller, place) = (primary(world), world.primary_for_client(0, meta), Place::Node);
+    let next = world.peers(old).into_iter().find(|peer| *peer != teller).expect("three leaves");
+    world.pass(60);
+    world.block([old, next].map(|node| (place(node), place(teller))).to_vec(), 5000);
+    world.pass(240);
+    world.isolate(old, 2000);
+    world.watch_until(700, |world| primary(world) == next && leads(world, next, id));
+    let (before, end) = (world.counter(teller, meta), world.now + 1400 * MILLI);
+    let is_news = |to, packet: &Packet| {
+        to == place(old) && matches!(packet, Packet::Request { request: TxnRequest::Require { .. }, .. })
+    };
+    while world.now < end && world.counter(teller, meta) == before {
+        world.change_definitions(0);
+        for _ in 0..1000 {
+            world.hold_back(end, is_news);
+            world.run_until(world.now + MILLI / 20);
+        }
+    }
+    world.clients.only_partition = Some(id.ordinal);
+    world.watch_until(2000, |world| !world.blocked.contains_key(&(place(old), Place::Catalog(0))));
+    world.isolate(next, 1500);
+    let is_word = |to, packet: &Packet| to == place(old) && matches!(packet, Packet::Catalog { .. });
+    world.watch_without(60, is_word, |_| false);
+    world.pass(900);
+    world.clients.only_partition = None;
+}
+
+/// Whether it is a primary that serves.
+fn leads(world: &World, node: usize, id: PartitionId) -> bool {
+    world.nodes[node].replica(id).is_some_and(|replica| replica.is_serving())
 }

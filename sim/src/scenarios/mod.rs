@@ -52,6 +52,7 @@ impl Scenario {
             options.guard = false;
             options.definitions = false;
             options.moves = false;
+            options.decision_max = 0;
             (options.keep, options.copy_records_min) = (Keep::All, u64::MAX);
             (self.options)(options);
         };

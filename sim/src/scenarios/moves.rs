@@ -1,12 +1,15 @@
 //! Histories of partitions that move (`docs/protocol.md`, section 16).
 
+use std::collections::BTreeMap;
+
 use catalog::command::LeafChange;
 use catalog::decide::balance::Aim;
-use types::{Mode, NodeId};
+use replication::{Planted as Rule, TxnRequest};
+use types::{Member, Mode, NodeId, PartitionId};
 
 use super::Scenario;
 use crate::options::{Options, Planted, Scale};
-use crate::world::World;
+use crate::world::{Packet, Place, World};
 
 pub(super) fn all() -> Vec<Scenario> {
     vec![
@@ -38,6 +41,16 @@ pub(super) fn all() -> Vec<Scenario> {
             options: |options| sized(options, 3, true),
             play: hand_overs,
             rule: Some((Planted::HandOverBusy, &["hand_over_quiet"])),
+        },
+        Scenario {
+            name: "a decision that is to be forgotten late is not forgotten behind a hand-over",
+            scale: Scale::Region,
+            options: |options| {
+                sized(options, 3, false);
+                options.wide = 100;
+            },
+            play: late_forgets,
+            rule: Some((Planted::Replica(Rule::ForgetUnderSeal), &["acked_write_survives"])),
         },
     ]
 }
@@ -81,4 +94,33 @@ fn hand_overs(world: &mut World) {
         world.order_other_primaries(0);
         world.pass(300);
     }
+}
+
+/// Coordinators say late that a decision is needed no longer: the next primary knows by then that it is one, and the old one
+/// does not.
+fn late_forgets(world: &mut World) {
+    world.pass(300);
+    for _ in 0..6 {
+        let before = primaries(world);
+        world.order_other_primaries(0);
+        let is_forget =
+            |_, packet: &Packet| matches!(packet, Packet::Request { request: TxnRequest::Forget { .. }, .. });
+        world.watch_without(400, is_forget, |world| primaries(world) != before);
+        let now = primaries(world);
+        let Some((id, old)) = before.iter().find(|(id, old)| now[*id] != **old) else { continue };
+        let (old, next) = (world.node_of(0, old.node), world.node_of(0, now[id].node));
+        let is_late = |to, packet: &Packet| {
+            is_forget(to, packet) || to == Place::Node(old) && matches!(packet, Packet::Catalog { .. })
+        };
+        let reign = world.regions[0].catalog.partitions[id].reign;
+        world.watch_without(100, is_late, |world| {
+            world.nodes[next].replica(*id).is_some_and(|replica| replica.status().reign == reign)
+        });
+        world.let_go(is_forget);
+        world.pass(300);
+    }
+}
+
+fn primaries(world: &World) -> BTreeMap<PartitionId, Member> {
+    world.regions[0].catalog.partitions.iter().map(|(id, partition)| (*id, partition.primary)).collect()
 }

@@ -61,6 +61,16 @@ fn named() -> Vec<Scenario> {
             play: elected_under_leases,
             rule: Some((Planted::ElectionIgnored, stale)),
         },
+        Scenario {
+            name: "a primary that is heard while another one is being named for it is not answered",
+            scale: Scale::Region,
+            options: |options| {
+                sized(options, 2, false, true);
+                options.decision_max = 100;
+            },
+            play: heard_again,
+            rule: Some((Planted::ReplacedAnswered, stale)),
+        },
     ]
 }
 
@@ -103,6 +113,24 @@ fn replaced() -> Vec<Scenario> {
             rule: Some((Planted::EpochReused, &["one_acker_per_epoch"])),
         },
     ]
+}
+
+/// ASYNC REPLICATION: a primary sees the catalog again just when that gives up on it, and does not hear what it decides.
+fn heard_again(world: &mut World) {
+    world.pass(300);
+    for _ in 0..5 {
+        let link = (Place::Node(primary(world)), Place::Catalog(0));
+        for _ in 0..400 {
+            if !world.regions[0].under_way.is_empty() {
+                break;
+            }
+            world.block(vec![link], 2);
+            world.pass(2);
+        }
+        world.watch_until(100, |world| world.regions[0].under_way.is_empty());
+        world.block(vec![link], 500);
+        world.pass(700);
+    }
 }
 
 /// ASYNC REPLICATION: two secondaries that do not reach each other lead one after the other, and the second one has nothing of
