@@ -366,10 +366,13 @@ impl Transaction {
             let request = LeafRequest::Txn { partition: *partition, request };
             async move { (*partition, self.region.leaves.ask(*partition, &request, PREPARE_TIME, false).await) }
         });
-        let mut failure = None;
+        let (mut failure, mut served) = (None, None);
         for (partition, answer) in join_all(prepares).await {
             failure = failure.or(match answer {
-                Ok(LeafAnswer::Txn(Answer::Prepared)) => None,
+                Ok(LeafAnswer::Txn(Answer::Prepared { history })) if *served.get_or_insert(history) != history => {
+                    Some(rolled_back("not all of its partitions have gone back to what was recovered after a loss yet"))
+                }
+                Ok(LeafAnswer::Txn(Answer::Prepared { .. })) => None,
                 Ok(LeafAnswer::Txn(Answer::Refused(refusal))) => {
                     Some(not_committed(&self.region, partition, &LeafRefusal::Protocol(refusal)))
                 }

@@ -22,7 +22,7 @@
 //! - A follower with nothing at all is not fed a long history record by record: the feeder tells it that its log begins
 //!   further on, and the follower draws the same conclusion as from a log that was trimmed.
 
-use types::{Lineage, LinkId, Lsn, Member, NodeId, Promotion, Role, StartKind, Timestamp, View};
+use types::{Lineage, LinkId, Lsn, Member, NodeId, Role, StartKind, Timestamp, View, is_named};
 
 use crate::log::Log;
 use crate::replica::{Office, Repair};
@@ -66,9 +66,7 @@ impl Replica {
         let known = self.view.as_ref().map_or(&[][..], |view| &view.promotions);
         let learnt = lineage.entries().iter().all(|entry| match entry.kind {
             StartKind::Failover => true,
-            StartKind::Promotion { id, cut } => {
-                known.contains(&Promotion { id, cut }) || offered.entries().contains(entry)
-            }
+            StartKind::Promotion { id, .. } => is_named(id, known) || offered.entries().contains(entry),
         });
         holds && learnt || self.options.has(Planted::CopyUncompared)
     }

@@ -149,6 +149,8 @@ pub enum Planted {
     TouchUnchecked,
     /// The start of a promoted partition is not above the timestamps that were received.
     StartLocal,
+    /// A log that has carried out none of several promotions carries out the last one, and knows nothing of the others.
+    LastCutAlone,
     /// Each partition carries a promotion out at its own mark.
     CutPerPartition,
     /// New definitions are required at once, whatever is still committing with older ones.

@@ -411,22 +411,22 @@ impl Replica {
         if start_ts <= received && !self.options.has(Planted::StartLocal) {
             return self.ask_start(effects);
         }
-        // The catalog names the database's last promotion; only the log tells whether this partition has carried it out.
-        let carried_out = self.log.lineage.entries().iter().any(|entry| entry.kind == start);
-        let start = if carried_out { StartKind::Failover } else { start };
-        let kind = match start {
-            StartKind::Failover if self.options.has(Planted::FailoverAborts) => {
-                StartKind::Promotion { id: types::PromotionId(u128::from(epoch.nonce)), cut: start_ts }
-            }
-            StartKind::Promotion { id, .. } if self.options.has(Planted::CutPerPartition) => {
-                StartKind::Promotion { id, cut: self.mark.ts }
-            }
-            kind => kind,
-        };
         if let StartKind::Promotion { id, cut } = start {
             let named = view.promotions.last();
             assert_eq!(named, Some(&Promotion { id, cut }), "the view's last promotion is the one that starts");
         }
+        // The catalog names the database's promotions; only the log tells which of them this partition has carried out.
+        let kind = match self.log.lineage.due(&view.promotions).filter(|_| start != StartKind::Failover) {
+            None if self.options.has(Planted::FailoverAborts) => {
+                StartKind::Promotion { id: types::PromotionId(u128::from(epoch.nonce)), cut: start_ts }
+            }
+            None => StartKind::Failover,
+            Some(_) if self.options.has(Planted::LastCutAlone) => start,
+            Some(Promotion { id, .. }) if self.options.has(Planted::CutPerPartition) => {
+                StartKind::Promotion { id, cut: self.mark.ts }
+            }
+            Some(Promotion { id, cut }) => StartKind::Promotion { id, cut },
+        };
         let leading = Leading::new(&view, self.me, self.log.end.next(), Some(epoch), now);
         self.lead(leading);
         self.log.mint(epoch, types::Body::EpochStart { start_ts, kind }, effects);

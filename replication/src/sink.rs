@@ -8,7 +8,7 @@
 //!   promotions that the catalog knows.
 //! - What is reported back is durable on the whole in-sync set.
 
-use types::{Body, Epoch, Lineage, LinkId, Lsn, Promotion, Role, StartKind, Timestamp};
+use types::{Body, Epoch, Lineage, LinkId, Lsn, Role, StartKind, Timestamp, is_named};
 
 use crate::replica::Office;
 use crate::{Ack, Append, Effect, Instant, Message, Planted, Replica, Resume};
@@ -164,8 +164,8 @@ impl Replica {
             // when the lists were compared.
             let entry = record.lineage_entry();
             let offered = |upstream: &Upstream| entry.is_some_and(|entry| upstream.offered.entries().contains(&entry));
-            if let Body::EpochStart { kind: StartKind::Promotion { id, cut }, .. } = record.body
-                && !known.contains(&Promotion { id, cut })
+            if let Body::EpochStart { kind: StartKind::Promotion { id, .. }, .. } = record.body
+                && !is_named(id, &known)
                 && !self.upstream().is_some_and(|upstream| offered(upstream))
             {
                 return self.reopen_seldom(now, effects);

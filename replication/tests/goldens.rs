@@ -129,6 +129,7 @@ const PLANTED: &[Planted] = &[
     Planted::RequiredAtOnce,
     Planted::AnyHistory,
     Planted::CommitUnleased,
+    Planted::LastCutAlone,
     Planted::ForgetUnderSeal,
 ];
 

@@ -10,7 +10,9 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use rand::Rng;
 use replication::{Answer, Input, Ticket, Touch, TxnRequest};
-use types::{Body, Epoch, Ordinal, PartitionId, Promotion, Reign, Revision, SchemaVersion, Timestamp, TxnId, Write};
+use types::{
+    Body, Epoch, Ordinal, PartitionId, Promotion, PromotionId, Reign, Revision, SchemaVersion, Timestamp, TxnId, Write,
+};
 
 use crate::checks::acked_write_survives::Shown;
 use crate::checks::no_fork::Deed;
@@ -58,7 +60,7 @@ pub struct Part {
     count: u32,
     /// Statements to go.
     pub(crate) statements: u32,
-    prepared: bool,
+    prepared: Option<PromotionId>,
     finished: bool,
 }
 
@@ -263,7 +265,7 @@ impl World {
     }
 
     pub(crate) fn part(&self, ordinal: Ordinal, node: usize, key: Bytes, statements: u32) -> Part {
-        let (epoch, count, prepared, finished) = (None, 0, false, false);
+        let (epoch, count, prepared, finished) = (None, 0, None, false);
         Part { ordinal, keys: vec![key], node, epoch, count, statements, prepared, finished }
     }
 
@@ -458,7 +460,7 @@ impl World {
         match &answer {
             Answer::Committed { ts, .. } => self.acknowledged(index, id, txn, *ts),
             Answer::Decided { decision: Some(ts) } => self.acknowledged(index, id, txn, *ts),
-            Answer::Prepared => self.prepared(index, id, txn),
+            Answer::Prepared { .. } => self.prepared(index, id, txn),
             _ => {}
         }
         let lost = !self.healing && self.chance(self.options.lossy / 2);
@@ -490,16 +492,22 @@ impl World {
                 held.parts[at].statements -= 1;
                 self.after(MILLI, Event::Client(Act::Step(txn)));
             }
-            (Stage::Preparing, Answer::Prepared) => {
-                held.parts[at].prepared = true;
-                let early = held.parts[0].prepared && self.options.planted == Some(Planted::DecidedEarly);
-                if early || held.parts.iter().all(|part| part.prepared) {
+            (Stage::Preparing, Answer::Prepared { history }) => {
+                held.parts[at].prepared = Some(history);
+                let mut others = held.parts.iter().filter_map(|part| part.prepared);
+                if others.any(|other| other != history) && self.options.planted != Some(Planted::HistoriesMixed) {
+                    return self.give_up(txn);
+                }
+                let early = held.parts[0].prepared.is_some() && self.options.planted == Some(Planted::DecidedEarly);
+                if early || held.parts.iter().all(|part| part.prepared.is_some()) {
                     held.stage = Stage::Deciding;
                     self.after(MILLI, Event::Client(Act::Step(txn)));
                 }
             }
             // It has decided early.
-            (Stage::Deciding | Stage::Finishing, Answer::Prepared) => held.parts[at].prepared = true,
+            (Stage::Deciding | Stage::Finishing, Answer::Prepared { history }) => {
+                held.parts[at].prepared = Some(history);
+            }
             (Stage::Deciding, Answer::Decided { decision }) => self.finish(txn, decision),
             (Stage::Finishing, Answer::Finished) => {
                 held.parts[at].finished = true;

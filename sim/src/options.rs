@@ -153,6 +153,8 @@ pub enum Planted {
     HandOverUnsealed,
     /// A coordinator decides when its first participant has prepared, whatever the others say.
     DecidedEarly,
+    /// A coordinator decides although its participants serve different histories.
+    HistoriesMixed,
     /// A promotion keeps of a log what comes before the first commit above its cut.
     PrefixCut,
     /// A rewind stops when its source is out of sight, and nobody takes it up again.
@@ -166,7 +168,7 @@ pub enum Planted {
 }
 
 /// Of the replicas: the ones that the simulator can meet.
-const RULES: [Rule; 58] = [
+const RULES: [Rule; 59] = [
     Rule::CandidateNotWaited,
     Rule::EarlyRemoval,
     Rule::LeaseFromReceipt,
@@ -224,6 +226,7 @@ const RULES: [Rule; 58] = [
     Rule::RequiredAtOnce,
     Rule::AnyHistory,
     Rule::CommitUnleased,
+    Rule::LastCutAlone,
     Rule::ForgetUnderSeal,
 ];
 
@@ -257,6 +260,7 @@ impl Planted {
             Planted::HandOverBusy,
             Planted::HandOverUnsealed,
             Planted::DecidedEarly,
+            Planted::HistoriesMixed,
             Planted::PrefixCut,
             Planted::RewindNeedsSource,
             Planted::PinAhead,

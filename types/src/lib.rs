@@ -23,7 +23,7 @@ pub use ids::{
 };
 pub use lineage::{Lineage, LineageEntry, StartKind};
 pub use position::{ClusterId, Epoch, Lsn, PromotionId, Timestamp};
-pub use promotion::{Mark, Promotion, parting_cut};
+pub use promotion::{Mark, Promotion, is_named, parting_cut};
 pub use record::{Body, DecodeError, Record, Write};
 pub use row::ColumnId;
 pub use value::{ColumnType, Datum, Decimal};

@@ -6,7 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Epoch, LogEnd, Lsn, Mark, Promotion, PromotionId, Timestamp};
+use crate::{Epoch, LogEnd, Lsn, Mark, Promotion, PromotionId, Timestamp, is_named};
 
 /// Why an epoch began.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -98,10 +98,10 @@ impl Lineage {
             StartKind::Promotion { id, cut } => Some((Promotion { id, cut }, entry.start_lsn)),
         };
         let own = || self.entries.iter().filter_map(carried_out);
-        let foreign = own().filter(|(promotion, _)| !promotions.contains(promotion)).map(|(other, _)| other.cut).min();
+        let foreign = own().filter(|(known, _)| !is_named(known.id, promotions)).map(|(other, _)| other.cut).min();
         promotions.iter().enumerate().rev().find_map(|(index, promotion)| {
-            let (_, start) = own().find(|(known, _)| known == promotion)?;
-            let ts = promotion.cut.min(foreign.unwrap_or(Timestamp::MAX));
+            let (known, start) = own().find(|(known, _)| known.id == promotion.id)?;
+            let ts = known.cut.min(foreign.unwrap_or(Timestamp::MAX));
             let mark = Mark { promotions: promotions[..=index].to_vec(), ts, lsn: start.prev() };
             Some(mark.lowered_to(promotions))
         })
@@ -115,7 +115,17 @@ impl Lineage {
             StartKind::Promotion { id, cut } => Some(Promotion { id, cut }),
         };
         let latest = self.entries.iter().rev().filter_map(promotion);
-        latest.take_while(|known| !promotions.contains(known)).map(|other| other.cut).min()
+        latest.take_while(|known| !is_named(known.id, promotions)).map(|other| other.cut).min()
+    }
+
+    /// What a log of this lineage has still to carry out of a history: the last of its promotions, at the lowest cut of those
+    /// behind the last one that it has carried out. What it has above a cut that it has never heard of is dead, too.
+    pub fn due(&self, promotions: &[Promotion]) -> Option<Promotion> {
+        let carried_out = |promotion: &&Promotion| {
+            self.entries.iter().any(|entry| matches!(entry.kind, StartKind::Promotion { id, .. } if id == promotion.id))
+        };
+        let due = || promotions.iter().rev().take_while(|promotion| !carried_out(promotion));
+        Some(Promotion { id: due().next()?.id, cut: due().map(|promotion| promotion.cut).min()? })
     }
 
     /// Last position of the longest shared prefix of two logs whose last records are `my_end` and `other_end`.

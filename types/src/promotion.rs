@@ -17,6 +17,12 @@ pub struct Promotion {
     pub cut: Timestamp,
 }
 
+/// Whether a promotion is one of these, at whatever cut: a log that had not carried out those before it carries it out at the
+/// lowest of theirs.
+pub fn is_named(id: PromotionId, promotions: &[Promotion]) -> bool {
+    promotions.iter().any(|known| known.id == id)
+}
+
 /// The lowest cut among the promotions that only one of two lists has, `None` if the lists are equal.
 pub fn parting_cut(mine: &[Promotion], theirs: &[Promotion]) -> Option<Timestamp> {
     let shared = mine.iter().zip(theirs).take_while(|(a, b)| a == b).count();

@@ -136,8 +136,12 @@ pub enum Answer {
         /// By this record.
         lsn: Lsn,
     },
-    /// Prepared, and committed as a record.
-    Prepared,
+    /// Prepared, and committed as a record. All participants of a transaction must serve one history: a promotion that only some
+    /// have carried out will give up the others' parts.
+    Prepared {
+        /// The last promotion of the history that this primary serves, 0 if there was none.
+        history: PromotionId,
+    },
     /// How it ended; logged and committed.
     Decided {
         /// Commit timestamp or abort.
@@ -201,7 +205,8 @@ impl fmt::Display for Answer {
             Answer::Locked { epoch } => write!(f, "locked under {epoch}"),
             Answer::Buffered { count } => write!(f, "buffered, count {count}"),
             Answer::Committed { ts, lsn } => write!(f, "committed ts {ts} at {lsn}"),
-            Answer::Prepared => f.write_str("prepared"),
+            Answer::Prepared { history: PromotionId(0) } => f.write_str("prepared"),
+            Answer::Prepared { history } => write!(f, "prepared in {:x}", history.0),
             Answer::Decided { decision: Some(ts) } => write!(f, "decided commit {ts}"),
             Answer::Decided { decision: None } => f.write_str("decided abort"),
             Answer::Finished => f.write_str("finished"),

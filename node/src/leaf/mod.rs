@@ -167,7 +167,6 @@ impl Leaf {
             env.clone(),
             log.clone(),
             peers.clone(),
-            partitions.clone(),
             links.clone(),
             Room::new(rules.clone()),
             events.clone(),

@@ -122,6 +122,11 @@ impl Peers {
         self.shared.peers.lock().get(&node).map(|link| link.address.clone())
     }
 
+    /// Those whose frames are received here.
+    pub fn partitions(&self) -> &Partitions {
+        &self.shared.partitions
+    }
+
     /// Reaches other leaves.
     pub fn dialler(&self) -> &TcpDialler {
         &self.shared.dialler

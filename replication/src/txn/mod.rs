@@ -382,7 +382,7 @@ impl Txns {
         let known = self.txns.get_mut(&txn).expect("it was active");
         known.first = Some(first);
         known.stage = Stage::Prepared { bound: self.latest, heard: context.now, asked: context.now };
-        self.answer_at(lsn, ticket, Answer::Prepared);
+        self.answer_at(lsn, ticket, Answer::Prepared { history: self.history });
         None
     }
 

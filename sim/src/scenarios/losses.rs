@@ -11,6 +11,11 @@ use crate::run::ASSERTION;
 use crate::world::{Packet, Place, World};
 
 pub(super) fn all() -> Vec<Scenario> {
+    [branches(), unheard()].concat()
+}
+
+/// Who goes on, and what those believe who come back.
+fn branches() -> Vec<Scenario> {
     vec![
         Scenario {
             name: "a branch that a standing order gave up is not the longest log when it comes back",
@@ -43,6 +48,12 @@ pub(super) fn all() -> Vec<Scenario> {
             play: early_comparison,
             rule: Some((Planted::Replica(Rule::ResumeOpens), &[ASSERTION])),
         },
+    ]
+}
+
+/// Who has not heard of a loss, or of another primary, and leads or comes back.
+fn unheard() -> Vec<Scenario> {
+    vec![
         Scenario {
             name: "a partition that has carried out a cut takes no definitions of a primary that has not heard of it",
             scale: Scale::Region,
@@ -54,6 +65,28 @@ pub(super) fn all() -> Vec<Scenario> {
             },
             play: old_definitions,
             rule: Some((Planted::Replica(Rule::AnyHistory), &["definitions"])),
+        },
+        Scenario {
+            name: "a transaction has no part at a partition that has not heard of the cut yet",
+            scale: Scale::Region,
+            options: |options| {
+                sized(options, 5, true, false);
+                options.sync_max = 10;
+                (options.partitions, options.wide, options.moves) = (2, 100, true);
+            },
+            play: unheard_cut,
+            rule: Some((Planted::HistoriesMixed, &["whole_after_loss"])),
+        },
+        Scenario {
+            name: "a log that has heard of neither of two cuts goes back to the lower one",
+            scale: Scale::Region,
+            options: |options| {
+                sized(options, 3, false, false);
+                options.sync_max = 10;
+                (options.definitions, options.wide) = (true, 0);
+            },
+            play: two_cuts,
+            rule: Some((Planted::Replica(Rule::LastCutAlone), &["definitions"])),
         },
         Scenario {
             name: "a primary that others may have replaced commits nothing that could come back with its log",
@@ -182,11 +215,7 @@ fn early_comparison(world: &mut World) {
 fn old_definitions(world: &mut World) {
     world.pass(400);
     let (meta, rows) = (world.partition(0, Ordinal::META), world.partition(0, Ordinal(1)));
-    let set = |world: &World, id| -> Vec<usize> {
-        let members = world.regions[0].catalog.partitions[&id].members.clone();
-        members.into_iter().map(|member| world.node_of(0, member.node)).collect()
-    };
-    let (teller, lost) = (set(world, meta), set(world, rows));
+    let [teller, lost] = [meta, rows].map(|id| set_of(world, id.ordinal));
     lost.iter().for_each(|node| world.nodes[*node].sync_min = 2000);
     world.pass(30);
     world.redefine(|world| teller.iter().filter_map(|node| world.counter(*node, meta)).max());
@@ -199,6 +228,52 @@ fn old_definitions(world: &mut World) {
     world.block(teller.iter().map(|node| (Place::Node(*node), Place::Catalog(0))).collect(), 700);
     world.pass(900);
     world.clients.only_partition = None;
+}
+
+/// The set of one partition loses power, and the database goes on from a cut. The set of another one hears of it late: under its
+/// leases it serves what was before, with all that will be given up, while clients write to both.
+fn unheard_cut(world: &mut World) {
+    world.pass(400);
+    let [late, lost] = [Ordinal::META, Ordinal(1)].map(|ordinal| set_of(world, ordinal));
+    lost.iter().for_each(|node| world.nodes[*node].sync_min = 2000);
+    world.pass(30);
+    for node in lost {
+        world.stop_for(node, true, 50);
+        world.nodes[node].sync_min = 0;
+    }
+    world.watch_until(800, |world| world.checks.recoveries.cuts.contains_key(&0));
+    world.block(late.iter().map(|node| (Place::Node(*node), Place::Catalog(0))).collect(), 700);
+    world.pass(900);
+}
+
+/// ASYNC REPLICATION and DURABILITY. The definitions change while a disk hangs, so that no mark behind that is on all disks. A node is
+/// cut off, and the others lose power: the database goes on from a cut before the change. It loses power again later, and goes on
+/// from a cut above it. Then the one that was cut off, and has the change, is named by a standing order.
+fn two_cuts(world: &mut World) {
+    world.pass(300);
+    let meta = world.partition(0, Ordinal::META);
+    let (teller, hanging) = (world.primary_for_client(0, meta), primary(world));
+    let apart = world.peers(teller).into_iter().find(|node| *node != hanging).expect("three leaves");
+    world.nodes[hanging].sync_min = 2000;
+    world.pass(60);
+    world.redefine(|world| world.counter(apart, meta));
+    world.pass(40);
+    world.isolate(apart, 2600);
+    for cuts in 1..=2 {
+        for node in [teller, hanging] {
+            world.stop_for(node, true, 30);
+            world.nodes[node].sync_min = 0;
+        }
+        world.watch_until(800, |world| world.checks.recoveries.cuts.get(&0).is_some_and(|known| known.len() == cuts));
+        world.pass(400);
+    }
+    let catalog = Place::Catalog(0);
+    world.watch_until(2600, |world| !world.blocked.contains_key(&(Place::Node(apart), catalog)));
+    let links = [teller, hanging]
+        .into_iter()
+        .flat_map(|node| [catalog, Place::Node(apart)].map(|end| (Place::Node(node), end)));
+    world.block(links.collect(), 1500);
+    world.pass(1500);
 }
 
 /// ASYNC REPLICATION. Transactions wait for their timestamps at a primary that sees nobody any more. Another one is named, and the
@@ -231,6 +306,12 @@ fn late_timestamps(world: &mut World) {
     world.watch_without(60, is_word, |_| false);
     world.pass(900);
     world.clients.only_partition = None;
+}
+
+/// The members of a partition.
+fn set_of(world: &World, ordinal: Ordinal) -> Vec<usize> {
+    let members = world.regions[0].catalog.partitions[&world.partition(0, ordinal)].members.clone();
+    members.into_iter().map(|member| world.node_of(0, member.node)).collect()
 }
 
 /// Whether it is a primary that serves.

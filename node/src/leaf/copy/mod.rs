@@ -48,7 +48,7 @@ use types::{LinkId, Member, PartitionId, Timestamp};
 use super::events::Events;
 use super::links::Links;
 use super::partition::{Event, PartitionHandle};
-use super::peers::{Partitions, Peers};
+use super::peers::Peers;
 use super::state::StateDirs;
 use throttle::Throttle;
 
@@ -130,7 +130,6 @@ struct Shared {
     env: Arc<StateEnv>,
     log: Arc<NodeLog>,
     peers: Peers,
-    partitions: Partitions,
     links: Links,
     room: Room,
     events: Events,
@@ -149,7 +148,6 @@ impl Copies {
         env: Arc<StateEnv>,
         log: Arc<NodeLog>,
         peers: Peers,
-        partitions: Partitions,
         links: Links,
         room: Room,
         events: Events,
@@ -163,22 +161,8 @@ impl Copies {
         let (sending, taking) = (Semaphore::new(SENT_MAX), Semaphore::new(TAKEN_MAX));
         let (exports, sent, taken) = Default::default();
         let (dir, throttle) = (dir.into(), Throttle::new(bytes_per_second));
-        let shared = Shared {
-            dir,
-            env,
-            log,
-            peers,
-            partitions,
-            links,
-            room,
-            events,
-            sending,
-            taking,
-            throttle,
-            exports,
-            sent,
-            taken,
-        };
+        let shared =
+            Shared { dir, env, log, peers, links, room, events, sending, taking, throttle, exports, sent, taken };
         Copies { shared: Arc::new(shared) }
     }
 
@@ -196,7 +180,7 @@ impl Copies {
             Ok(Some(frame)) => frames::decode_ask(&frame),
             Ok(None) | Err(_) => return,
         };
-        let handle = |id| self.shared.partitions.read().get(&id).cloned();
+        let handle = |id| self.shared.peers.partitions().read().get(&id).cloned();
         let served = match asked.map(|(id, life)| (id, life, handle(id))) {
             Ok((id, life, Some(handle))) => {
                 // Who asks holds nothing: its primary hears that first. An error: the task has ended, and gives nothing.
