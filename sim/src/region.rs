@@ -471,6 +471,11 @@ impl Region {
         replaced.any(|naming| self.catalog.partitions[&naming.partition].primary == member)
     }
 
+    /// When the newest report that this leader has heard of a process was sent, by that one's clock.
+    pub(crate) fn reported(&self, member: Member) -> Option<replication::Instant> {
+        self.reported.get(&member.node).filter(|(of, _)| *of == member).map(|(_, sent)| *sent)
+    }
+
     /// Whether a naming is about the partition as it is now.
     fn takes(&self, naming: &NamePrimary) -> bool {
         let partition = self.catalog.partitions.get(&naming.partition);
