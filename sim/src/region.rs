@@ -447,12 +447,10 @@ impl World {
 
     /// Another leader: it has heard nobody. What the one before has proposed is in its log, or is lost.
     pub fn new_leader(&mut self, index: usize) {
-        if !self.regions[index].under_way.is_empty() {
-            if self.chance(500) {
-                self.write_proposals(index);
-            }
-            self.regions[index].under_way.clear();
+        if !self.regions[index].under_way.is_empty() && self.chance(500) {
+            self.write_proposals(index);
         }
+        self.regions[index].under_way.clear();
         let elected = if self.options.has(Planted::ElectionIgnored) { 0 } else { self.now };
         let decided = self.regions[index].catalog.revision;
         self.regions[index].heard = Heard::new(elected).elected_at(decided);

@@ -22,6 +22,16 @@ pub enum StartKind {
     },
 }
 
+impl StartKind {
+    /// The promotion that it carries out.
+    pub fn promotion(self) -> Option<Promotion> {
+        match self {
+            StartKind::Failover => None,
+            StartKind::Promotion { id, cut } => Some(Promotion { id, cut }),
+        }
+    }
+}
+
 /// What one `EpochStart` record says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LineageEntry {
@@ -93,11 +103,7 @@ impl Lineage {
     /// below its cut is in the log before its `EpochStart`. A promotion of another history that the log has carried out,
     /// too, and has not dropped yet, has declared dead what lies above its own cut.
     pub fn promoted(&self, promotions: &[Promotion]) -> Option<Mark> {
-        let carried_out = |entry: &LineageEntry| match entry.kind {
-            StartKind::Failover => None,
-            StartKind::Promotion { id, cut } => Some((Promotion { id, cut }, entry.start_lsn)),
-        };
-        let own = || self.entries.iter().filter_map(carried_out);
+        let own = || self.entries.iter().filter_map(|entry| Some((entry.kind.promotion()?, entry.start_lsn)));
         let foreign = own().filter(|(known, _)| !is_named(known.id, promotions)).map(|(other, _)| other.cut).min();
         promotions.iter().enumerate().rev().find_map(|(index, promotion)| {
             let (known, start) = own().find(|(known, _)| known.id == promotion.id)?;
@@ -110,21 +116,15 @@ impl Lineage {
     /// The lowest cut of the promotions that this log has carried out after the last one of a history, and that the history
     /// does not name: rows above it are dead in the state of this log, until it is rewound.
     pub fn parted_at(&self, promotions: &[Promotion]) -> Option<Timestamp> {
-        let promotion = |entry: &LineageEntry| match entry.kind {
-            StartKind::Failover => None,
-            StartKind::Promotion { id, cut } => Some(Promotion { id, cut }),
-        };
-        let latest = self.entries.iter().rev().filter_map(promotion);
+        let latest = self.entries.iter().rev().filter_map(|entry| entry.kind.promotion());
         latest.take_while(|known| !is_named(known.id, promotions)).map(|other| other.cut).min()
     }
 
     /// What a log of this lineage has still to carry out of a history: the last of its promotions, at the lowest cut of those
     /// behind the last one that it has carried out. What it has above a cut that it has never heard of is dead, too.
     pub fn due(&self, promotions: &[Promotion]) -> Option<Promotion> {
-        let carried_out = |promotion: &&Promotion| {
-            self.entries.iter().any(|entry| matches!(entry.kind, StartKind::Promotion { id, .. } if id == promotion.id))
-        };
-        let due = || promotions.iter().rev().take_while(|promotion| !carried_out(promotion));
+        let own: Vec<Promotion> = self.entries.iter().filter_map(|entry| entry.kind.promotion()).collect();
+        let due = || promotions.iter().rev().take_while(|promotion| !is_named(promotion.id, &own));
         Some(Promotion { id: due().next()?.id, cut: due().map(|promotion| promotion.cut).min()? })
     }
 
