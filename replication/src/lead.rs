@@ -582,7 +582,14 @@ impl Replica {
         effects.push(Effect::Send { to: node, frame });
     }
 
-    pub(crate) fn feed_read(&mut self, id: FeedId, records: Vec<types::Record>, effects: &mut Vec<Effect>) {
+    pub(crate) fn feed_read(
+        &mut self,
+        now: Instant,
+        id: FeedId,
+        records: Vec<types::Record>,
+        effects: &mut Vec<Effect>,
+    ) {
+        let may_leave = self.may_leave(now, id);
         let Office::Leading(leading) = &mut self.office else { return };
         let feed = match id {
             FeedId::Secondary(node) => leading.feeds.get_mut(&node),
@@ -590,7 +597,7 @@ impl Replica {
         };
         let Some(feed) = feed else { return };
         let prev = feed.prev();
-        if let Some(records) = feed.read(&self.log, records) {
+        if let Some(records) = feed.read(&self.log, if may_leave { records } else { vec![] }) {
             match id {
                 FeedId::Secondary(node) => self.send_append(node, prev, records, effects),
                 FeedId::Sink(number) => self.send_to_sink(number, prev, records, effects),

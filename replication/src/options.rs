@@ -161,6 +161,8 @@ pub enum Planted {
     CommitUnleased,
     /// Decisions are forgotten under a seal.
     ForgetUnderSeal,
+    /// What was read from the log for a sink is shipped without another look at the lease.
+    ReadShippedLate,
 }
 
 /// Settings that contradict each other.

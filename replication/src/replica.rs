@@ -236,7 +236,7 @@ impl Replica {
             Input::FromSource { link, message } => self.on_source_message(now, link, message, effects),
             Input::Written { end } => self.on_written(end),
             Input::Durable { end, notes } => self.on_durable(end, notes),
-            Input::LogRead { feed, records } => self.on_log_read(feed, records, effects),
+            Input::LogRead { feed, records } => self.on_log_read(now, feed, records, effects),
             Input::LogFailed { reason } => self.halt(reason, effects),
             Input::Applied { lsn } => self.on_applied(now, lsn, effects),
             Input::Trimmed { to } => self.log.trimmed = self.log.trimmed.max(to.min(self.cursors.applied)),
@@ -628,9 +628,9 @@ impl Replica {
         self.feed_all(now, leases, effects);
     }
 
-    fn on_log_read(&mut self, feed: FeedId, records: Vec<types::Record>, effects: &mut Vec<Effect>) {
+    fn on_log_read(&mut self, now: Instant, feed: FeedId, records: Vec<types::Record>, effects: &mut Vec<Effect>) {
         if self.repair.is_none() {
-            self.feed_read(feed, records, effects);
+            self.feed_read(now, feed, records, effects);
         }
     }
 

@@ -23,6 +23,13 @@ impl Replica {
         (ready && self.repair.is_none() && self.may_answer(now)).then_some(end)
     }
 
+    /// Whether what was read for a follower may be sent now. A read takes its time, and its process may have stood still:
+    /// nothing leaves the region any more after another primary may have been named. It is read again when it may.
+    pub(crate) fn may_leave(&self, now: Instant, feed: FeedId) -> bool {
+        let leaves = matches!(feed, FeedId::Sink(_)) && !self.options.has(Planted::ReadShippedLate);
+        !leaves || self.shippable(now).is_some()
+    }
+
     /// Whether a sink may be told what the history is. Only under the leases of all members: one that was replaced, perhaps
     /// in an earlier life of this database, would tell of a history that is over, and the sink's catalog would believe it.
     fn may_compare(&self, now: Instant, leases: &Leases) -> bool {

@@ -131,6 +131,7 @@ const PLANTED: &[Planted] = &[
     Planted::CommitUnleased,
     Planted::LastCutAlone,
     Planted::ForgetUnderSeal,
+    Planted::ReadShippedLate,
 ];
 
 /// A folder that nobody runs would claim what nobody checks.

@@ -168,7 +168,7 @@ pub enum Planted {
 }
 
 /// Of the replicas: the ones that the simulator can meet.
-const RULES: [Rule; 59] = [
+const RULES: [Rule; 60] = [
     Rule::CandidateNotWaited,
     Rule::EarlyRemoval,
     Rule::LeaseFromReceipt,
@@ -228,6 +228,7 @@ const RULES: [Rule; 59] = [
     Rule::CommitUnleased,
     Rule::LastCutAlone,
     Rule::ForgetUnderSeal,
+    Rule::ReadShippedLate,
 ];
 
 impl Planted {

@@ -338,6 +338,8 @@ impl World {
             };
             commands = commands.into_iter().flat_map(apart).collect();
         }
+        let namings = commands.iter().flat_map(namings);
+        namings.filter(|naming| naming.loss != Loss::None).for_each(|naming| self.check_longest(index, naming));
         if commands.is_empty() || self.options.decision_max == 0 {
             commands.iter().for_each(|command| self.name_primary(index, command));
         } else {
@@ -410,7 +412,6 @@ impl World {
             return;
         }
         for naming in namings.iter().filter(|naming| naming.loss != Loss::None) {
-            self.check_longest(index, naming);
             self.check_loss(index, naming);
         }
         if let Command::RecoverToCut(recover) = command {

@@ -181,6 +181,13 @@ fn a_log_goes_on_whose_process_has_ended() {
     }
 }
 
+/// A standing order named a process that had just ended. The next one compared without what the first had given up; the proof
+/// that nobody had been told arrived between its proposal and the decision, and the check asked for what the leader could not know.
+#[test]
+fn a_proof_after_the_proposal_comes_too_late() {
+    holds(50_069_222, Scale::Region);
+}
+
 /// A primary stood still while its region followed another one and was promoted. When it went on it found that its member had
 /// had a record on disk, and sent it on in the stream to a sink: the check took for a fork what might have been under way.
 #[test]

@@ -50,6 +50,8 @@ pub struct Head {
     going_on: Option<GoingOn>,
     /// The same before it: that counts if nobody was told of the last one.
     went_on: Option<GoingOn>,
+    /// Nobody was told of the last one when the catalog's leader proposed the next.
+    pub void: bool,
 }
 
 /// A log that goes on after a loss, by the ends of its epochs, and the number of the epoch that was granted.
@@ -122,18 +124,15 @@ impl Head {
 
     /// The catalog lets a log go on after a loss.
     pub fn let_go_on(&mut self, log: GoingOn) {
-        self.went_on = self.going_on.replace(log);
-    }
-
-    /// The one whom the catalog has named last has ended, and nobody had told it.
-    pub fn goes_not_on(&mut self) {
-        self.going_on = self.went_on.take();
+        let before = if std::mem::take(&mut self.void) { self.went_on.take() } else { self.going_on.take() };
+        (self.going_on, self.went_on) = (Some(log), before);
     }
 
     /// Whether a record is of the history, as the catalog has announced it: an older one that the log which was let go on lacks
-    /// is given up, also if the reign never starts.
-    pub fn is_of_history(&self, (epoch, lsn): Name) -> bool {
-        self.going_on.as_ref().is_none_or(|(ends, granted)| {
+    /// is given up, also if the reign never starts. `void` = the last log that was let go on has ended, and nobody had told it.
+    pub fn is_of_history(&self, (epoch, lsn): Name, void: bool) -> bool {
+        let going_on = if void { &self.went_on } else { &self.going_on };
+        going_on.as_ref().is_none_or(|(ends, granted)| {
             let held = ends.iter().find(|end| lsn <= end.lsn);
             epoch.number >= *granted || held.is_some_and(|end| end.epoch_number == epoch.number)
         })

@@ -1,5 +1,5 @@
 //! `protocol.md` section 5: of the logs that the catalog may choose from after a loss, it takes one that keeps most of
-//! what was shown, and was not given up by an earlier loss.
+//! what was shown, and was not given up by an earlier loss. It takes it when it proposes the name.
 
 use catalog::command::{Loss, NamePrimary};
 use types::{Member, NodeId, PartitionId};
@@ -11,16 +11,15 @@ use crate::world::World;
 pub const NAME: &str = "longest_log";
 
 impl World {
+    /// The leader of the catalog proposes whom to name, by what it has heard. Who is heard, or proved gone, before a majority
+    /// has written that comes too late.
     pub(crate) fn check_longest(&mut self, region: usize, naming: &NamePrimary) {
-        if naming.loss.is_order() && self.was_order_void(region, naming.partition) {
-            self.checks.heads.entry((region, naming.partition.ordinal)).or_default().goes_not_on();
-        }
-        let result = check(self, region, naming);
+        let void = naming.loss.is_order() && self.was_order_void(region, naming.partition);
+        let result = check(self, region, naming, void);
         self.judge(NAME, result);
+        self.checks.heads.entry((region, naming.partition.ordinal)).or_default().void = void;
     }
-}
 
-impl World {
     /// Whether the present reign was granted by an order under this leader of the catalog, to a process of which that knows that
     /// it has ended, and which nobody has told: nothing follows from it.
     fn was_order_void(&self, region: usize, id: PartitionId) -> bool {
@@ -55,7 +54,7 @@ impl World {
     }
 }
 
-fn check(world: &World, region: usize, naming: &NamePrimary) -> Result<(), String> {
+fn check(world: &World, region: usize, naming: &NamePrimary, void: bool) -> Result<(), String> {
     let held = &world.regions[region];
     let partition = &held.catalog.partitions[&naming.partition];
     // After a standing order any living secondary may go on, after a recovery the members alone.
@@ -71,9 +70,9 @@ fn check(world: &World, region: usize, naming: &NamePrimary) -> Result<(), Strin
         .filter(|process| held.heard.damaged_since(naming.partition, *process).is_none())
         .filter(|process| !naming.loss.is_order() || held.heard.hears(*process, world.now, FAILURE * MILLI))
         .collect();
-    let Some(kept) = keeps(world, region, naming.partition, naming.primary) else { return Ok(()) };
+    let Some(kept) = keeps(world, region, naming.partition, naming.primary, void) else { return Ok(()) };
     for other in processes {
-        let more = keeps(world, region, naming.partition, other).filter(|more| *more > kept);
+        let more = keeps(world, region, naming.partition, other, void).filter(|more| *more > kept);
         if let Some(more) = more {
             return Err(format!("{} named of {}, it keeps {kept}, {other} {more}", naming.primary, naming.partition));
         }
@@ -81,8 +80,9 @@ fn check(world: &World, region: usize, naming: &NamePrimary) -> Result<(), Strin
     Ok(())
 }
 
-/// How many shown records a process keeps that has reported, if its log is still the one that it reported.
-fn keeps(world: &World, region: usize, id: PartitionId, member: Member) -> Option<usize> {
+/// How many shown records a process keeps that has reported, if its log is still the one that it reported. `void` = what the
+/// last loss gave up counts.
+fn keeps(world: &World, region: usize, id: PartitionId, member: Member, void: bool) -> Option<usize> {
     let report = world.regions[region].heard.report_of(id, member)?;
     let node = &world.nodes[world.node_of(region, member.node)];
     let hosted = node.hosted(id).filter(|_| node.member() == member)?;
@@ -94,7 +94,7 @@ fn keeps(world: &World, region: usize, id: PartitionId, member: Member) -> Optio
     Some(
         head.shown
             .keys()
-            .filter(|name| head.is_of_history(**name))
+            .filter(|name| head.is_of_history(**name, void))
             .filter(|(epoch, lsn)| *lsn <= hosted.log.end() && lineage.epoch_at(*lsn) == Some(*epoch))
             .count(),
     )

@@ -3,7 +3,7 @@
 use super::Scenario;
 use crate::options::{Fault, Options, Planted, Scale};
 use crate::world::{Packet, Place, World};
-use replication::{Planted as Rule, SetChange};
+use replication::{FeedId, Planted as Rule, SetChange};
 use types::{Lsn, Mode};
 
 pub(super) fn all() -> Vec<Scenario> {
@@ -55,6 +55,13 @@ fn failures() -> Vec<Scenario> {
             options: |options| sized(options, 2, false, true),
             play: paused_reader,
             rule: Some((Planted::Replica(Rule::LeaseBeforeRead), &["no_fork"])),
+        },
+        Scenario {
+            name: "a primary alone that stands still in a read of its log ships only under its lease",
+            scale: Scale::Region,
+            options: |options| sized(options, 2, false, false),
+            play: paused_feeder,
+            rule: Some((Planted::Replica(Rule::ReadShippedLate), &["no_fork"])),
         },
         Scenario {
             name: "a paused primary that wakes up after it was replaced serves no read",
@@ -276,6 +283,30 @@ fn paused_reader(world: &mut World) {
         world.pass(30);
         world.pause(primary, 800);
         world.pass(900);
+    }
+}
+
+/// ASYNC REPLICATION, slow disks: much becomes safe at once, and is read from the log for those who follow from elsewhere. Its
+/// peer has not got it. The primary stands still before what was read is at hand. The standing order names the peer, whose
+/// process ends when its reign has just started; then the old primary goes on.
+fn paused_feeder(world: &mut World) {
+    let id = world.partition(0, types::Ordinal(0));
+    for _ in 0..4 {
+        world.pass(400);
+        let primary = primary(world);
+        let links = world.peers(primary).into_iter().map(|peer| (Place::Node(primary), Place::Node(peer)));
+        world.block(links.collect(), 1500);
+        world.pass(250);
+        let reads = |world: &World| {
+            let for_a_sink = |read: &(FeedId, Lsn, Lsn, usize)| matches!(read.0, FeedId::Sink(_));
+            world.nodes[primary].hosted(id).is_some_and(|hosted| hosted.reads.iter().any(for_a_sink))
+        };
+        world.watch_until(500, reads);
+        world.pause(primary, 900);
+        let next = world.peers(primary)[0];
+        world.watch_until(850, |world| world.nodes[next].replica(id).is_some_and(|replica| replica.mints().is_some()));
+        world.stop_for(next, false, 500);
+        world.pass(1000);
     }
 }
 
