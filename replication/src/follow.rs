@@ -120,11 +120,12 @@ impl Replica {
             let Some(append) = append else { return false };
             leases.learn(now, self.id, stream.reign, append.reign_revision, from);
             if !leases.may_accept(now, self.id) {
+                self.note_early(from, stream, append.committed);
                 return false;
             }
             self.step_down(effects);
             self.promise(stream.reign, effects);
-            self.office = Office::Following(Following::new(from, stream));
+            self.office = Office::Following(self.begin_to_follow(from, stream));
         }
         let old = self.options.has(Planted::OldFrames);
         match &self.office {
@@ -135,10 +136,29 @@ impl Replica {
             // tells what was announced: a comparison before it would be taken for proof that the rules were broken.
             _ if append.is_none() && !self.options.has(Planted::ResumeOpens) => false,
             _ => {
-                self.office = Office::Following(Following::new(from, stream));
+                self.office = Office::Following(self.begin_to_follow(from, stream));
                 true
             }
         }
+    }
+
+    /// A frame that comes before its reign may be accepted is not taken, but it is the primary's word. An older frame may come
+    /// after it, and with what is in that the primary may have nothing left to say.
+    fn note_early(&mut self, from: Member, stream: Stream, committed: Lsn) {
+        let committed = self.said_early(from, stream).max(committed);
+        self.told_early = Some((from, stream, committed));
+    }
+
+    fn said_early(&self, from: Member, stream: Stream) -> Lsn {
+        let told = self.told_early.filter(|(by, of, _)| (*by, *of) == (from, stream));
+        told.map_or(Lsn::ZERO, |(_, _, committed)| committed)
+    }
+
+    fn begin_to_follow(&mut self, primary: Member, stream: Stream) -> Following {
+        let early =
+            if self.options.has(Planted::EarlyWordForgotten) { Lsn::ZERO } else { self.said_early(primary, stream) };
+        self.told_early = None;
+        Following { committed: early, ..Following::new(primary, stream) }
     }
 
     pub(crate) fn following(&mut self) -> Option<&mut Following> {

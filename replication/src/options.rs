@@ -163,6 +163,8 @@ pub enum Planted {
     ForgetUnderSeal,
     /// What was read from the log for a sink is shipped without another look at the lease.
     ReadShippedLate,
+    /// What a primary said before its reign could be accepted is forgotten.
+    EarlyWordForgotten,
 }
 
 /// Settings that contradict each other.

@@ -20,7 +20,7 @@ use crate::sink::Upstream;
 use crate::txn::{Context, Txns};
 use crate::{
     Answer, Cursors, Effect, FeedId, Input, Instant, Leases, Life, Note, Planted, Recovered, Refusal, ReplicaOptions,
-    Ticket, TxnRequest,
+    Stream, Ticket, TxnRequest,
 };
 
 /// What a replica is doing in its region.
@@ -73,6 +73,8 @@ pub struct Replica {
     pub(crate) promised: Reign,
     pub(crate) view: Option<View>,
     pub(crate) office: Office,
+    /// What a primary said was committed in a reign that could not be accepted yet: it may not say so again.
+    pub(crate) told_early: Option<(Member, Stream, Lsn)>,
     pub(crate) repair: Option<Repair>,
     /// For a copy of a source: the common point, and the source's lineage, as they were compared.
     pub(crate) compared: Option<(Lsn, Lineage)>,
@@ -179,6 +181,7 @@ impl Replica {
             promised: if forgets { Reign::default() } else { found.promised },
             view: None,
             office: Office::Idle,
+            told_early: None,
             repair: repair.or(found.incomplete.then_some(Repair::Installing { asked: None, whole: false })),
             compared: None,
             losses: 0,

@@ -132,6 +132,7 @@ const PLANTED: &[Planted] = &[
     Planted::LastCutAlone,
     Planted::ForgetUnderSeal,
     Planted::ReadShippedLate,
+    Planted::EarlyWordForgotten,
 ];
 
 /// A folder that nobody runs would claim what nobody checks.

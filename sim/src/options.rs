@@ -168,7 +168,7 @@ pub enum Planted {
 }
 
 /// Of the replicas: the ones that the simulator can meet.
-const RULES: [Rule; 60] = [
+const RULES: [Rule; 61] = [
     Rule::CandidateNotWaited,
     Rule::EarlyRemoval,
     Rule::LeaseFromReceipt,
@@ -229,6 +229,7 @@ const RULES: [Rule; 60] = [
     Rule::LastCutAlone,
     Rule::ForgetUnderSeal,
     Rule::ReadShippedLate,
+    Rule::EarlyWordForgotten,
 ];
 
 impl Planted {

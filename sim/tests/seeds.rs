@@ -188,6 +188,13 @@ fn a_proof_after_the_proposal_comes_too_late() {
     holds(50_069_222, Scale::Region);
 }
 
+/// A primary of a sink was cut off, another one led and served, and when the cut had healed the old one compared its log with
+/// the source and rewound: the check took what it undid for served.
+#[test]
+fn a_replaced_primary_of_a_sink_has_served_nothing() {
+    holds(60_018_717, Scale::Regions);
+}
+
 /// A primary stood still while its region followed another one and was promoted. When it went on it found that its member had
 /// had a record on disk, and sent it on in the stream to a sink: the check took for a fork what might have been under way.
 #[test]

@@ -126,8 +126,12 @@ impl World {
         if self.options.scale == Scale::Region || served == Timestamp::ZERO {
             return;
         }
-        // Only the primary's log is what was served; a secondary that was away may have any history.
-        let serves = |hosted: &&crate::node::Hosted| hosted.replica.reign_led().is_some();
+        // Only the primary's log is what was served. A secondary that was away may have any history, and so may a primary that
+        // has been replaced, and does not know.
+        let reign = self.regions[region].catalog.partitions[&id].reign;
+        let may_read = self.may_read(index, id);
+        let serves =
+            |hosted: &&crate::node::Hosted| hosted.replica.reign_led().is_some_and(|led| led == reign || may_read);
         let Some(hosted) = self.nodes[index].hosted(id).filter(serves) else { return };
         let undone = hosted.log.records.iter().filter(|record| record.lsn > to).find(|record| match record.body {
             Body::Commit { ts, .. } | Body::Outcome { decision: Some(ts), .. } => {

@@ -28,6 +28,13 @@ fn named() -> Vec<Scenario> {
             rule: Some((Planted::Replica(Rule::ServeBeforeStart), &["reads_are_fresh"])),
         },
         Scenario {
+            name: "what a primary says before its reign may be accepted is not lost",
+            scale: Scale::Region,
+            options: |options| sized(options, 2, true, true),
+            play: early_word,
+            rule: Some((Planted::Replica(Rule::EarlyWordForgotten), &["convergence"])),
+        },
+        Scenario {
             name: "a candidate that was added is waited for by a primary that does not know it yet",
             scale: Scale::Region,
             options: |options| {
@@ -185,6 +192,38 @@ fn unheard_commit(world: &mut World) {
     world.pass(500);
     world.nodes[second].sync_min = 0;
     world.pass(1000);
+}
+
+/// The primary's process ends, another one leads, and clients rest. The next process of the old one's node takes no frame before
+/// the grants from before it have run out. Just then the frame that began the reign arrives, late: it is answered, and the new
+/// primary has nothing more to say.
+fn early_word(world: &mut World) {
+    let (id, first, second) = first_two(world);
+    world.rest();
+    world.stop_for(first, false, 20);
+    let is_start = |to: Place, packet: &Packet| {
+        let Packet::Frame(frame) = packet else { return false };
+        let Message::Append(append) = &frame.message else { return false };
+        to == Place::Node(first) && append.records.last().is_some_and(|last| append.committed < last.lsn)
+    };
+    let takes_frames = |world: &World| {
+        let process = world.nodes[first].process.as_ref();
+        process.is_some_and(|process| process.leases.may_accept(world.clock(first), id))
+    };
+    let end = world.now + 600 * MILLI;
+    while world.now < end && !(primary(world) == second && takes_frames(world)) {
+        world.hold_back(world.now + MILLI, is_start);
+        world.run_until(world.now + MILLI / 20);
+    }
+    world.let_go(is_start);
+    world.pass(400);
+    let cursors = world.nodes[first].replica(id).map(|replica| replica.cursors()).unwrap_or_default();
+    if cursors.applied < log_end(world, first, id) {
+        let text = format!("{} {id} has applied {} of its log", world.label(first), cursors.applied);
+        return world.fail("convergence", text);
+    }
+    world.wake_clients();
+    world.pass(200);
 }
 
 /// The secondary restarts, is taken out of the set, and catches up. The catalog adds it, and what tells the primary so is
