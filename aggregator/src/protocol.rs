@@ -63,6 +63,8 @@ pub enum MasterRequest {
         node: NodeId,
         /// Which of its processes.
         incarnation: Incarnation,
+        /// Random bits from its data directory: another one with the same numbers is another node.
+        identity: u128,
         /// Where it is reached.
         addresses: Addresses,
     },

@@ -545,8 +545,11 @@ pub fn refused(region: &Region, partition: PartitionId, refusal: &LeafRefusal) -
             1290,
             "The database follows another region and takes no writes: write there, or STOP REPLICATING here",
         ),
-        LeafRefusal::Protocol(Refusal::Stale | Refusal::Ended) => rolled_back("a partition has a new primary"),
-        LeafRefusal::Protocol(Refusal::Schema(_)) => rolled_back("table definitions have changed since it began"),
+        // A new primary knows no definitions before it is told, and nothing of the transaction.
+        LeafRefusal::Protocol(Refusal::Stale | Refusal::Ended | Refusal::Schema(None)) => {
+            rolled_back("a partition has a new primary")
+        }
+        LeafRefusal::Protocol(Refusal::Schema(Some(_))) => rolled_back("table definitions have changed since it began"),
         LeafRefusal::Protocol(Refusal::NotPrimary) | LeafRefusal::NoPartition | LeafRefusal::NotReadable => {
             Error::new(9005, format!("Partition {partition} has no primary right now: repeat the statement"))
         }

@@ -4,7 +4,7 @@ mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use catalog::command::{Command, LeafChange, PlanMoves, SetChange};
+use catalog::command::{Command, LeafChange, PlanMoves, PlannedMove, SetChange};
 use catalog::database::Options;
 use catalog::decide::balance::{Aim, plan};
 use catalog::decide::moves::{Copy, Ear, Memory, Pace, Planted, decide, there};
@@ -432,6 +432,61 @@ fn transactions_that_stay_open_hold_a_hand_over_up_until_they_are_killed() {
         world.settle();
         assert!(world.state.nodes[&NodeId(1)].removed);
     }
+}
+
+#[test]
+fn kill_counts_for_what_was_ordered_before() {
+    let mut world = World::new(3, 2, 2, support::SYNC);
+    world.open = world.state.partitions.keys().copied().collect();
+    world.standing(1, LeafChange::Remove { force: false, kill: false }).unwrap();
+    (0..100).for_each(|_| world.step());
+    assert!(!world.state.nodes[&NodeId(1)].removed && !world.state.moves.is_empty(), "transactions hold it up");
+    world.standing(1, LeafChange::Remove { force: false, kill: true }).unwrap();
+    (0..100).for_each(|_| world.step());
+    assert!(world.state.nodes[&NodeId(1)].removed, "the moves were planned without KILL");
+
+    let mut world = World::new(4, 2, 2, support::SYNC);
+    world.open = world.state.partitions.keys().copied().collect();
+    let ordered = |state: &State, kill| {
+        let planned = |(id, wanted): (&PartitionId, &catalog::movement::Move)| PlannedMove {
+            partition: *id,
+            based: state.partitions[id].replicas.clone(),
+            replicas: wanted.replicas.clone(),
+            primary: wanted.primary,
+        };
+        let moves = state.moves.iter().map(planned).collect();
+        Command::PlanMoves(PlanMoves { moves, reason: Reason::Rebalance, kill })
+    };
+    let (id, held) = world.state.partitions.iter().map(|(id, held)| (*id, held.clone())).next().expect("one is there");
+    let next = *held.replicas.iter().find(|node| **node != held.primary.node).expect("it has two copies");
+    let planned = PlannedMove { partition: id, based: held.replicas.clone(), replicas: held.replicas, primary: next };
+    let plan = PlanMoves { moves: vec![planned], reason: Reason::Rebalance, kill: false };
+    world.must(&Command::PlanMoves(plan));
+    (0..100).for_each(|_| world.step());
+    assert!(world.state.moves[&id].begun.is_some(), "transactions hold it up");
+    let again = ordered(&world.state, false);
+    world.must(&again);
+    assert!(!world.state.moves[&id].kill, "a repeated order changes nothing");
+    let killing = ordered(&world.state, true);
+    world.must(&killing);
+    assert!(world.state.moves[&id].kill);
+}
+
+#[test]
+fn a_hand_over_that_does_not_get_on_is_tried_less_and_less() {
+    let mut world = World::new(3, 1, 2, support::SYNC);
+    world.open = world.state.partitions.keys().copied().collect();
+    world.standing(1, REMOVE).unwrap();
+    let drains = |world: &World| world.state.partitions.values().any(|held| held.handover.is_some());
+    let mut drained = 0;
+    for _ in 0..1000 {
+        world.step();
+        drained += usize::from(drains(&world));
+    }
+    assert!((60..250).contains(&drained), "{drained} looks of 1000, in which nobody may begin to write");
+    world.open.clear();
+    world.settle();
+    assert!(world.state.nodes[&NodeId(1)].removed);
 }
 
 #[test]

@@ -82,7 +82,8 @@ impl Announcement {
         tell(region, register).await?;
         self.group.take_part();
         let incarnation = member.incarnation;
-        tell(region, MasterRequest::Started { node, incarnation, addresses }).await?;
+        let identity = *identity;
+        tell(region, MasterRequest::Started { node, incarnation, identity, addresses }).await?;
         if region.catalog.status().leads.is_none() {
             return Ok(());
         }

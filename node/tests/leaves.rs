@@ -178,6 +178,41 @@ fn a_leaf_that_is_lost_is_replaced_and_removed_by_force() {
     expect_equal_copies(&region);
 }
 
+/// Its next process has the number of the first one again, which has acknowledged what this one does not hold.
+#[test]
+fn a_leaf_whose_directory_is_lost_takes_no_part_under_its_number() {
+    let region = region(3, "OPTIONS (redundancy = 2)");
+    let lost = leaf(&region, 2);
+    let names = ["east-leaf-0", "east-leaf-1", "east-leaf-2"];
+    // The master hears of all of it at once, and takes nobody out of a set before.
+    region.signal("east-aggregator-0", "STOP");
+    names.iter().for_each(|name| region.kill(name));
+    std::thread::sleep(Duration::from_secs(2));
+    region.signal("east-aggregator-0", "CONT");
+    let data = region.leaf_dir(names[2]).parent().expect("it is in one").to_path_buf();
+    std::fs::remove_dir_all(data).expect("nobody uses it");
+    region.start_node(names[2]);
+    region.wait("it is refused", || region.sql(0, "SHOW CLUSTER EVENTS").contains("another data directory"));
+    names[..2].iter().for_each(|name| region.start_node(name));
+    let count = "SELECT COUNT(*) FROM app.t";
+    region.wait("others lead everything", || {
+        let counted = region.try_sql(0, count);
+        assert!(!counted.status.success() || counted.stdout == b"5000\n", "{counted:?}");
+        counted.status.success()
+    });
+    assert_eq!(state_of(&region, &lost), "offline");
+    let advice = "SELECT advice FROM information_schema.PERENNIAL_LEAVES WHERE state = 'offline'";
+    region.wait("SHOW LEAVES tells", || region.sql(0, advice).contains("has another data directory"));
+    // It is refused as well when its process has another number.
+    region.kill(names[2]);
+    region.start_node(names[2]);
+    region.wait("SHOW LEAVES tells it still", || region.sql(0, advice).contains("has another data directory"));
+    region.sql(0, &format!("RESTORE REDUNDANCY ON app; REMOVE LEAF '{lost}' FORCE"));
+    assert_eq!(database_state(&region), "online");
+    expect_rows(&region, 0);
+    expect_equal_copies(&region);
+}
+
 #[test]
 fn what_cannot_be_done_is_refused_with_the_reason() {
     let region = region(2, "OPTIONS (redundancy = 2)");
@@ -345,7 +380,7 @@ fn an_open_transaction_is_waited_for_and_ended_by_kill() {
     region.sql(0, &format!("DETACH LEAF '{leading}' FORCE KILL"));
     open.say("COMMIT;");
     let rolled_back = open.hear_error();
-    assert!(rolled_back.contains("1213"), "{rolled_back}");
+    assert!(rolled_back.contains("1213") && rolled_back.contains("new primary"), "{rolled_back}");
     expect_rows(&region, written);
 }
 

@@ -119,6 +119,40 @@ fn advice_names_what_helps() {
     assert!(advice.contains("ADD LEAF"), "{advice}");
 }
 
+/// Who looks after the cluster, and who is the user of another region's sink, reads and changes no table.
+#[test]
+fn privileges_for_the_cluster_give_no_database_away() {
+    let region = Playground::start(&["east"], 1);
+    region.sql(
+        0,
+        "CREATE DATABASE app PARTITIONS 2; CREATE TABLE app.t (id BIGINT PRIMARY KEY); INSERT INTO app.t VALUES (1)",
+    );
+    let users = ["GRANT REPLICATION ON *.* TO r", "GRANT CLUSTER ON *.* TO c", "GRANT SUPER ON *.* TO s"];
+    region.sql(0, &format!("CREATE USER r; CREATE USER c; CREATE USER s; CREATE USER d; {}", users.join("; ")));
+    region.sql(0, "GRANT ALL ON app.* TO d");
+    for user in ["r", "c", "s"] {
+        for denied in [
+            "SELECT * FROM app.t",
+            "INSERT INTO app.t VALUES (2)",
+            "DROP TABLE app.t",
+            "DROP DATABASE app",
+            "USE app",
+            "ALTER DATABASE app SET OPTIONS (redundancy = 1)",
+            "CREATE DATABASE mine",
+        ] {
+            let output = region.try_sql_as(0, 0, user, denied);
+            assert!(!output.status.success() && error(&output).contains("1044"), "{user}: {denied}: {output:?}");
+        }
+    }
+    let seen = |user: &str| {
+        let output = region.try_sql_as(0, 0, user, "SHOW PARTITIONS");
+        String::from_utf8_lossy(&output.stdout).lines().count()
+    };
+    assert_eq!([seen("r"), seen("c"), seen("s"), seen("d")], [0, 3, 3, 3], "how many partitions they see");
+    let own = region.try_sql_as(0, 0, "d", "INSERT INTO app.t VALUES (2); SELECT COUNT(*) FROM app.t");
+    assert_eq!(own.stdout, b"2\n", "{own:?}");
+}
+
 #[test]
 fn events_have_times_and_names() {
     let region = Playground::start(&["east"], 1);

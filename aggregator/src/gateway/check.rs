@@ -27,7 +27,7 @@ const CALL_TIME: Duration = Duration::from_secs(600);
 /// How long a copy that is rebuilt is waited for, and between two looks.
 const REPAIR_TIME: Duration = Duration::from_secs(300);
 const LOOK: Duration = Duration::from_millis(500);
-/// A primary that turns out to be damaged is replaced in this time.
+/// Primaries that turn out to be damaged are replaced in this time.
 const REPLACE_TIME: Duration = Duration::from_secs(15);
 
 /// What one copy turned out to be.
@@ -100,9 +100,10 @@ pub async fn check(
     }
     let mut answer = Vec::new();
     let partitions: Vec<PartitionId> = state.partitions_of(id).map(|(partition, _)| partition).collect();
+    let mut patience = REPLACE_TIME;
     for (done, partition) in partitions.iter().copied().enumerate() {
         progress.tell(done as u64, partitions.len() as u64);
-        check_partition(region, id, partition, repair, &names, &mut answer).await?;
+        check_partition(region, (id, partition), repair, &names, &mut patience, &mut answer).await?;
     }
     let header = ["table", "#partition", "leaf", "#rows", "#log_records", "#damaged", "#repaired", "detail"];
     Ok(table(columns(&header), answer))
@@ -110,30 +111,14 @@ pub async fn check(
 
 async fn check_partition(
     region: &Arc<Region>,
-    database: DatabaseId,
-    partition: PartitionId,
+    (database, partition): (DatabaseId, PartitionId),
     repair: bool,
     names: &Names,
+    patience: &mut Duration,
     answer: &mut Vec<Vec<Datum>>,
 ) -> Result<()> {
-    let begun = Instant::now();
-    let (primary, view, mine) = loop {
-        let view = view(region, database).await?;
-        let Some(node) = region.catalog.state().partitions.get(&partition).map(|known| known.primary.node) else {
-            return Ok(());
-        };
-        match ask(region, node, partition, view, None).await {
-            Copy::Whole(mine) => break (node, view, mine),
-            Copy::Damaged(reason) if begun.elapsed() < REPLACE_TIME => {
-                answer.push(line(region, partition, node, None, Some(reason)).row());
-                tokio::time::sleep(LOOK * 4).await;
-            }
-            Copy::Unknown(_) if begun.elapsed() < REPLACE_TIME => tokio::time::sleep(LOOK).await,
-            Copy::Damaged(reason) | Copy::Unknown(reason) => {
-                answer.push(line(region, partition, node, None, Some(reason)).row());
-                return Ok(());
-            }
-        }
+    let Some((primary, view, mine)) = read_primary(region, database, partition, patience, answer).await? else {
+        return Ok(());
     };
     add(region, partition, primary, &mine, None, names, answer);
     let replicas = region.catalog.state().partitions.get(&partition).map(|known| known.replicas.clone());
@@ -165,6 +150,42 @@ async fn check_partition(
         }
     }
     Ok(())
+}
+
+/// What the primary has, and at which moment. A damaged one is replaced if there is another copy; of one that is not, and of
+/// the copies that cannot be compared with it then, the answer tells. `patience` is for all partitions together.
+async fn read_primary(
+    region: &Arc<Region>,
+    database: DatabaseId,
+    partition: PartitionId,
+    patience: &mut Duration,
+    answer: &mut Vec<Vec<Datum>>,
+) -> Result<Option<(NodeId, Timestamp, Checked)>> {
+    let mut told = None;
+    loop {
+        let view = view(region, database).await?;
+        let Some(known) = region.catalog.state().partitions.get(&partition).cloned() else { return Ok(None) };
+        let node = known.primary.node;
+        let (reason, damaged) = match ask(region, node, partition, view, None).await {
+            Copy::Whole(mine) => return Ok(Some((node, view, mine))),
+            Copy::Damaged(reason) => (reason, true),
+            Copy::Unknown(reason) => (reason, false),
+        };
+        let last = patience.is_zero();
+        if (damaged || last) && told != Some(node) {
+            answer.push(line(region, partition, node, None, Some(reason)).row());
+            told = Some(node);
+        }
+        if last {
+            for other in known.replicas.into_iter().filter(|other| *other != node) {
+                let detail = Some("it was not compared, for its primary cannot be read".to_string());
+                answer.push(Line { damaged: false, ..line(region, partition, other, None, detail) }.row());
+            }
+            return Ok(None);
+        }
+        tokio::time::sleep(LOOK).await;
+        *patience = patience.saturating_sub(LOOK);
+    }
 }
 
 /// Waits until a copy is equal to its primary again.

@@ -72,7 +72,7 @@ fn row(region: &Region, state: &State, id: NodeId, node: &Node, leaf: Option<&Le
             Group::Named(number) => text(number.to_string()),
             Group::Own(_) => text("own"),
         },
-        text(word(node.standing, up)),
+        text(word(state, id, up)),
         count(primaries),
         count(copies - primaries),
         known(|leaf| leaf.disk.0),
@@ -80,18 +80,34 @@ fn row(region: &Region, state: &State, id: NodeId, node: &Node, leaf: Option<&Le
         leaf.and_then(|leaf| leaf.sync_p99_us).map_or(Datum::Null, count),
         known(|leaf| leaf.at.elapsed().as_millis() as u64),
         text(env!("CARGO_PKG_VERSION")),
-        advice(state, id, up, leaf, copies).map_or(Datum::Null, text),
+        match region.detector.has_stranger(id) && !up {
+            true => text(stranger(id, &node.addresses.rpc)),
+            false => advice(state, id, up, leaf, copies).map_or(Datum::Null, text),
+        },
     ]
 }
 
-fn word(standing: Standing, up: bool) -> &'static str {
-    match standing {
+fn word(state: &State, id: NodeId, up: bool) -> &'static str {
+    match state.nodes[&id].standing {
         Standing::Joining => "joining",
         Standing::Draining { .. } => "draining",
+        Standing::Detached { .. } if is_waited_for(state, id) => "detaching",
         Standing::Detached { .. } => "detached",
         Standing::Online if up => "online",
         Standing::Online => "offline",
     }
+}
+
+/// Whether it leads a partition, or is waited for in the set of one.
+fn is_waited_for(state: &State, id: NodeId) -> bool {
+    state.partitions.held_by(id).any(|(_, held)| held.members.iter().any(|member| member.node == id))
+}
+
+/// What to do where a process runs that is not this leaf.
+fn stranger(id: NodeId, address: &str) -> String {
+    format!(
+        "a process with its number or address runs, and has another data directory: start it with the one that it had. If that is lost: RESTORE REDUNDANCY ON each database, REMOVE LEAF '{address}' FORCE, and start it with a certificate of another number than {id}"
+    )
 }
 
 /// What to type or do, if anything.
@@ -102,6 +118,9 @@ fn advice(state: &State, id: NodeId, up: bool, leaf: Option<&LeafState>, copies:
         Standing::Joining => return Some(format!("ADD LEAF '{address}'")),
         Standing::Draining { .. } => {
             return Some(format!("{copies} copies are still to be moved away: SHOW REBALANCE STATUS"));
+        }
+        Standing::Detached { .. } if is_waited_for(state, id) => {
+            return Some("it still leads partitions or is waited for: SHOW REBALANCE STATUS".into());
         }
         Standing::Detached { .. } => return Some(format!("ATTACH LEAF '{address}'")),
         Standing::Online if !up => {

@@ -19,7 +19,7 @@ use super::databases::refused;
 use super::divergence::with_troubles;
 use super::replication::columns;
 use super::shows::{count, sheet, text};
-use super::users::may_use;
+use super::users::may_see;
 use crate::ask::unexpected;
 use crate::master::wall_clock;
 use crate::mysql::Client;
@@ -43,6 +43,9 @@ const COPY: &str = "copy";
 /// A leaf has a copy, which gets what it lacks.
 const CATCH_UP: &str = "catch up";
 
+/// Another copy is to lead.
+const HAND_OVER: &str = "hand over";
+
 /// What remains to be done until a partition is where it shall be, as far as the catalog tells.
 fn steps(state: &State, id: PartitionId, replicas: &BTreeSet<NodeId>, primary: NodeId) -> Vec<Step> {
     let Some(partition) = state.partitions.get(&id) else { return vec![] };
@@ -53,7 +56,7 @@ fn steps(state: &State, id: PartitionId, replicas: &BTreeSet<NodeId>, primary: N
     };
     let mut steps: Vec<Step> = replicas.difference(&joined).map(fill).collect();
     if led != primary {
-        steps.push(Step { action: "hand over", from: Some(led), to: Some(primary) });
+        steps.push(Step { action: HAND_OVER, from: Some(led), to: Some(primary) });
     }
     let gone = partition.replicas.difference(replicas);
     steps.extend(gone.map(|node| Step { action: "remove", from: Some(*node), to: None }));
@@ -98,7 +101,7 @@ const NAMES: [&str; 8] = ["database", "#partition", "action", "from", "to", "#pr
 /// SHOW REBALANCE STATUS: what is left to be done. What has not begun has no progress.
 pub fn status(region: &Region, state: &State, client: &Client) -> Sheet {
     let mut rows = Vec::new();
-    let visible = |id: &PartitionId| may_use(state, client, &state.databases[&id.database].name);
+    let visible = |id: &PartitionId| may_see(state, client, &state.databases[&id.database].name);
     for (id, wanted) in state.moves.iter().filter(|(id, _)| visible(id)) {
         for step in steps(state, *id, &wanted.replicas, wanted.primary) {
             let fills = [COPY, CATCH_UP].contains(&step.action);
@@ -113,6 +116,13 @@ pub fn status(region: &Region, state: &State, client: &Client) -> Sheet {
             };
             rows.push(row(state, *id, &step, seen));
         }
+    }
+    // Of a leaf that is detached or lost: what it leads is given away, and nothing else moves.
+    let alone = |id: &PartitionId| visible(id) && !state.moves.contains_key(id);
+    for (id, partition) in state.partitions.handed_over().filter(|(id, _)| alone(id)) {
+        let to = partition.handover.map(|handover| handover.to);
+        let step = Step { action: HAND_OVER, from: Some(partition.primary.node), to };
+        rows.push(row(state, id, &step, [count(0), Datum::Null, Datum::Null]));
     }
     let names = NAMES.map(|name| (name.trim_start_matches('#'), name.starts_with('#')));
     sheet(&names, rows)

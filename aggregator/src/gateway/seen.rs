@@ -23,7 +23,7 @@ fn or_null(value: Option<String>) -> Datum {
 /// SHOW DATABASES EXTENDED.
 pub fn databases(region: &Region, state: &State, client: &Client) -> Sheet {
     let mut rows = Vec::new();
-    for (id, known) in state.databases.iter().filter(|(_, known)| users::may_use(state, client, &known.name)) {
+    for (id, known) in state.databases.iter().filter(|(_, known)| users::may_see(state, client, &known.name)) {
         let condition = condition(region, state, *id);
         let (role, peer) = role(state, *id, known);
         let primaries = state.partitions_of(*id).map(|(partition, _)| region.detector.primary(state, partition));
@@ -93,7 +93,7 @@ pub fn events(state: &State, client: &Client, limit: Option<u64>) -> Sheet {
         Some(known) => known.name.clone(),
         None => dropped.get(&id).cloned().unwrap_or_else(|| format!("#{id}")),
     };
-    let may_see = |name: &Option<String>| name.as_ref().is_none_or(|name| users::may_use(state, client, name));
+    let may_see = |name: &Option<String>| name.as_ref().is_none_or(|name| users::may_see(state, client, name));
     let limit = usize::try_from(limit.unwrap_or(u64::MAX)).unwrap_or(usize::MAX);
     let seen = state.events.iter().rev().map(|event| (event.database.map(name), event));
     let rows = seen.filter(|(database, _)| may_see(database)).take(limit).map(|(database, event)| {

@@ -17,7 +17,7 @@ use types::{ClusterId, Datum};
 use super::answer::table;
 use super::condition::{condition, is_copy};
 use super::seen::{counters, databases, events, processes};
-use super::users::{may_use, no_access};
+use super::users::{may_see, may_use, no_access};
 use super::{aggregators, divergence, leaves, links, moves, replication};
 use crate::mysql::Client;
 use crate::outcome::Sent;
@@ -173,7 +173,7 @@ pub(super) fn sheet(names: &[(&str, bool)], rows: Vec<Vec<Datum>>) -> Sheet {
 
 fn partitions(region: &Region, state: &State, client: &Client, database: Option<&str>) -> Result<Sheet> {
     if let Some(name) = database {
-        if !may_use(state, client, name) {
+        if !may_see(state, client, name) {
             return Err(no_access(client, name));
         }
         state.database_named(name).ok_or_else(|| Error::unknown_database(name))?;
@@ -182,7 +182,7 @@ fn partitions(region: &Region, state: &State, client: &Client, database: Option<
     let mut rows = Vec::new();
     for (id, partition) in state.partitions.iter() {
         let name = &state.databases[&id.database].name;
-        if database.is_some_and(|wanted| wanted != name) || !may_use(state, client, name) {
+        if database.is_some_and(|wanted| wanted != name) || !may_see(state, client, name) {
             continue;
         }
         let mut set: Vec<String> = vec![state.node_name(partition.primary.node)];

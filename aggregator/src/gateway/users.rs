@@ -143,8 +143,17 @@ pub fn user<'a>(state: &'a State, client: &Client) -> Option<(&'a Account, &'a U
 
 /// Whether the client may see and use a database.
 pub fn may_use(state: &State, client: &Client, database: &str) -> bool {
-    let any = |user: &User| Privilege::ALL.iter().any(|privilege| user.may(*privilege, Some(database)));
-    database.eq_ignore_ascii_case("information_schema") || user(state, client).is_some_and(|(_, user)| any(user))
+    // What concerns the cluster says nothing about rows: the user of another region's sink reads no table.
+    let mut of_data = Privilege::ALL.iter().filter(|privilege| !privilege.is_global());
+    let any = |user: &User| of_data.any(|privilege| user.may(*privilege, Some(database)));
+    database.eq_ignore_ascii_case("information_schema") || user(state, client).map(|(_, user)| user).is_some_and(any)
+}
+
+/// Whether the client may see that a database exists and how it is: who looks after the cluster does, too.
+pub fn may_see(state: &State, client: &Client, database: &str) -> bool {
+    let mut of_cluster = [Privilege::Cluster, Privilege::Process, Privilege::Super].into_iter();
+    let looks_after = |user: &User| of_cluster.any(|privilege| user.may(privilege, None));
+    may_use(state, client, database) || user(state, client).map(|(_, user)| user).is_some_and(looks_after)
 }
 
 /// 1044: the client may not use a database.

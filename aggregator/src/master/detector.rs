@@ -35,6 +35,8 @@ use crate::protocol::{LeadingReport, Orders, ReplicaReport, Report, Round};
 
 /// Between two looks at what has failed.
 const LOOK: Duration = Duration::from_millis(25);
+/// A process that is refused comes again each second.
+const STRANGER_TIME: Duration = Duration::from_secs(10);
 /// An answer waits for a look no longer than this.
 const LOOK_WAIT: Duration = Duration::from_millis(100);
 
@@ -88,6 +90,8 @@ pub struct Detector {
     watched: Mutex<Watched>,
     peerage: Mutex<Peerage>,
     pins: Mutex<Pins>,
+    /// Nodes whose number or address others have come with, and when last.
+    strangers: Mutex<BTreeMap<NodeId, Instant>>,
     /// Where which leaf's logs end must be known.
     ends_wanted: Mutex<BTreeMap<NodeId, Vec<PartitionId>>>,
     pub(super) options: DetectorOptions,
@@ -145,7 +149,7 @@ impl Detector {
         let (heard, served, started) = (Mutex::new(Heard::new(0)), Served::default(), Instant::now());
         let (leaves, watched, moves) = (Mutex::default(), Mutex::default(), Mutex::default());
         let (peerage, pins, ends_wanted) = (Mutex::default(), Mutex::default(), Mutex::default());
-        let replacing = Mutex::default();
+        let (replacing, strangers) = (Mutex::default(), Mutex::default());
         let (links, fronts) = (Arc::default(), Arc::default());
         let office = Mutex::new(Office { term: 0, since: started, round: Round::default() });
         Arc::new(Detector {
@@ -156,6 +160,7 @@ impl Detector {
             watched,
             peerage,
             pins,
+            strangers,
             ends_wanted,
             options,
             started,
@@ -189,6 +194,7 @@ impl Detector {
         *self.peerage.lock() = Peerage::default();
         *self.pins.lock() = None;
         self.ends_wanted.lock().clear();
+        self.strangers.lock().clear();
         self.replacing.lock().clear();
         self.served.clear();
         self.fronts.clear();
@@ -203,6 +209,17 @@ impl Detector {
     /// How long this office lasts.
     pub fn in_office(&self) -> Duration {
         self.office.lock().since.elapsed()
+    }
+
+    /// A process with another data directory has come as this node. True: the first one for a while.
+    pub(super) fn note_stranger(&self, node: NodeId) -> bool {
+        let last = self.strangers.lock().insert(node, Instant::now());
+        last.is_none_or(|last| last.elapsed() > STRANGER_TIME)
+    }
+
+    /// Whether a process with another data directory comes as this node.
+    pub fn has_stranger(&self, node: NodeId) -> bool {
+        self.strangers.lock().get(&node).is_some_and(|last| last.elapsed() <= STRANGER_TIME)
     }
 
     /// What is known of links with other regions; the detector hears what has travelled on them.

@@ -152,13 +152,18 @@ impl Detector {
                 let stranded = balance::stranded(state, *leaf, &there);
                 if stranded.is_empty() { Ok(moves) } else { Err(self.stranded(state, *leaf, &stranded)) }
             }
-            PlanOrder::Rebalance { database, aim, .. } => {
+            PlanOrder::Rebalance { database, aim, explain, .. } => {
                 let ids: Vec<DatabaseId> = match database {
                     Some(id) => vec![*id],
                     None => state.databases.keys().copied().collect(),
                 };
                 let ids: Vec<DatabaseId> = ids.into_iter().filter(|id| state.databases.contains_key(id)).collect();
-                balance::plan(state, &ids, &there, *aim)
+                let mut moves = balance::plan(state, &ids, &there, *aim)?;
+                if !explain {
+                    let planned: BTreeSet<PartitionId> = moves.iter().map(|planned| planned.partition).collect();
+                    moves.extend(under_way(state, &ids).filter(|known| !planned.contains(&known.partition)));
+                }
+                Ok(moves)
             }
             PlanOrder::Attach(_) => Ok(vec![]),
         }
@@ -178,6 +183,17 @@ impl Detector {
             first: format!("start it again; its node number is {leaf}"),
         }
     }
+}
+
+/// What was ordered before and is not done: whoever repeats an order waits for it, too, and KILL is for it as well.
+fn under_way<'a>(state: &'a State, databases: &'a [DatabaseId]) -> impl Iterator<Item = PlannedMove> + 'a {
+    let meant = state.moves.iter().filter(|(id, _)| databases.contains(&id.database));
+    meant.map(|(id, wanted)| PlannedMove {
+        partition: *id,
+        based: state.partitions[id].replicas.clone(),
+        replicas: wanted.replicas.clone(),
+        primary: wanted.primary,
+    })
 }
 
 /// A leaf does not come back by itself.

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use ::catalog::command::PlannedMove;
 use ::catalog::database::Database;
+use ::catalog::event::Severity;
+use ::catalog::node::Node;
 use ::catalog::{Answer as Decided, Command, Outcome, Refusal, State};
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -94,14 +96,25 @@ impl MasterService {
                 let listed = is_first || self.region.options.founders.contains(&addresses.rpc);
                 let founds = roles.aggregator && listed;
                 let number = Some(node);
+                let rpc = addresses.rpc.clone();
                 let command = Command::RegisterNode { number, identity, addresses, roles, group: None };
                 let registered = self.decide(command).await;
+                if matches!(registered, MasterAnswer::Refused(_)) {
+                    self.note_stranger(node, identity, &rpc).await;
+                }
                 if let (MasterAnswer::Registered { node, .. }, true) = (&registered, founds) {
                     self.decide(Command::AddAggregator { node: *node }).await;
                 }
                 registered
             }
-            MasterRequest::Started { node, incarnation, addresses } => {
+            MasterRequest::Started { node, identity, .. } if self.is_stranger(node, identity) => {
+                MasterAnswer::Refused(Refusal::DoFirst {
+                    object: format!("node {node}"),
+                    problem: "has another data directory".into(),
+                    first: "start it with that one, or with a certificate of another number if it is lost".into(),
+                })
+            }
+            MasterRequest::Started { node, incarnation, addresses, .. } => {
                 self.decide(Command::NodeStarted { node, incarnation, addresses }).await
             }
             MasterRequest::Report(report) => match self.region.detector.on_report(report).await {
@@ -135,6 +148,30 @@ impl MasterService {
                 unreachable!("they are answered elsewhere")
             }
         }
+    }
+
+    /// Whether somebody has the number of a node, and not what it holds.
+    fn is_stranger(&self, node: NodeId, identity: u128) -> bool {
+        let state = self.region.catalog.state();
+        state.nodes.get(&node).is_some_and(|known| !known.removed && known.identity != identity)
+    }
+
+    /// A process was refused that has a leaf's number or its address, and another data directory: people are told.
+    async fn note_stranger(&self, number: NodeId, identity: u128, rpc: &str) {
+        let state = self.region.catalog.state();
+        let meant = |(id, known): &(&NodeId, &Node)| **id == number || known.addresses.rpc == rpc;
+        let mut nodes = state.nodes.iter().filter(|(_, known)| !known.removed && known.identity != identity);
+        let Some((id, known)) = nodes.find(meant) else { return };
+        if !self.region.detector.note_stranger(*id) {
+            return;
+        }
+        let text = format!(
+            "a process at {rpc} has the number or the address of node {id} ({}), and another data directory: it is not taken",
+            known.addresses.rpc
+        );
+        let kind = "identity".into();
+        self.decide(Command::Announce { severity: Severity::Error, kind, node: Some(*id), partition: None, text })
+            .await;
     }
 
     /// What an aggregator asks for its clients, also this one.

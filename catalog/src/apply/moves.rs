@@ -15,16 +15,19 @@ use crate::state::{About, State};
 
 impl State {
     pub(super) fn plan_moves(&mut self, plan: &PlanMoves) -> Applying {
-        for planned in &plan.moves {
+        let (held, fresh): (Vec<&PlannedMove>, Vec<&PlannedMove>) =
+            plan.moves.iter().partition(|planned| self.is_ordered(planned));
+        for planned in &fresh {
             self.check_planned(planned)?;
         }
-        let holds = |planned: &PlannedMove| {
-            let known = self.moves.get(&planned.partition);
-            known.is_some_and(|known| known.replicas == planned.replicas && known.primary == planned.primary)
-        };
-        let fresh: Vec<PlannedMove> = plan.moves.iter().filter(|planned| !holds(planned)).cloned().collect();
+        let fresh: Vec<PlannedMove> = fresh.into_iter().cloned().collect();
+        let mut killed = false;
+        for planned in held.into_iter().filter(|_| plan.kill) {
+            let known = self.moves.get_mut(&planned.partition).expect("it is ordered");
+            killed |= !std::mem::replace(&mut known.kill, true);
+        }
         if fresh.is_empty() {
-            return ALREADY;
+            return if killed { DONE } else { ALREADY };
         }
         let mut counts: BTreeMap<DatabaseId, usize> = BTreeMap::new();
         for planned in fresh {
@@ -45,6 +48,12 @@ impl State {
             self.say(Severity::Info, "rebalance", database.into(), format!("{count} partitions shall move"));
         }
         DONE
+    }
+
+    /// Whether this very move is ordered already, begun or not.
+    fn is_ordered(&self, planned: &PlannedMove) -> bool {
+        let known = self.moves.get(&planned.partition);
+        known.is_some_and(|known| known.replicas == planned.replicas && known.primary == planned.primary)
     }
 
     fn check_planned(&self, planned: &PlannedMove) -> Result<(), Refusal> {

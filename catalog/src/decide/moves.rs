@@ -44,7 +44,8 @@ pub struct Pace {
     pub drain: u64,
     /// With KILL: how long transactions have to end.
     pub kill_after: u64,
-    /// How long it is left alone after that.
+    /// How long it is left alone after that, at first: each time twice as long, up to eight times. Those who write to it wait
+    /// while it drains.
     pub rest: u64,
     /// A move to a leaf that is silent for so long is given up.
     pub give_up: u64,
@@ -116,8 +117,8 @@ pub struct Ear<'a> {
 pub struct Memory {
     /// Since when a partition drains, by the revision at which that began.
     drains: BTreeMap<PartitionId, (Revision, u64)>,
-    /// Until when one is left alone.
-    rests: BTreeMap<PartitionId, u64>,
+    /// Until when one is left alone, and for how long.
+    rests: BTreeMap<PartitionId, (u64, u64)>,
     /// The state and the leaves for which nothing could be planned.
     stuck: BTreeMap<NodeId, (Revision, BTreeSet<NodeId>)>,
 }
@@ -128,7 +129,7 @@ pub fn decide(state: &State, ear: &Ear<'_>, memory: &mut Memory, pace: &Pace, bi
         let handover = state.partitions.get(id).and_then(|held| held.handover);
         handover.is_some_and(|handover| handover.draining == *since)
     });
-    memory.rests.retain(|_, until| ear.now < *until);
+    memory.rests.retain(|_, (until, length)| ear.now < until.saturating_add(*length));
     memory.stuck.retain(|node, _| matches!(state.nodes[node].standing, Standing::Draining { .. }));
     let mut look = Look { state, ear, memory, pace, bits, commands: Vec::new(), led: BTreeSet::new() };
     look.leaves();
@@ -318,7 +319,10 @@ impl Look<'_, '_> {
             return;
         }
         if partition.primary.node != wanted.primary {
-            self.hand_over(id, partition, wanted.primary, wanted.kill);
+            // REMOVE LEAF may have been repeated with KILL since the move was planned.
+            let standing = self.state.nodes[&partition.primary.node].standing;
+            let kill = wanted.kill || matches!(standing, Standing::Draining { kill: true, .. });
+            self.hand_over(id, partition, wanted.primary, kill);
             return;
         }
         let (reign, version) = (partition.reign, partition.version);
@@ -343,7 +347,7 @@ impl Look<'_, '_> {
         let able = self.hears(partition.primary.node) && self.may_lead(id, partition, to);
         let reign = partition.reign;
         match partition.handover {
-            None if able && !self.memory.rests.contains_key(&id) => {
+            None if able && (kill || !self.rests(id)) => {
                 self.commands.push(Command::HandOver { partition: id, reign, to });
             }
             None => {}
@@ -381,9 +385,16 @@ impl Look<'_, '_> {
         if let Some(command) = command {
             self.commands.push(command);
         } else if lasts > self.pace.drain {
-            self.memory.rests.insert(id, now + self.pace.rest);
+            let last = self.memory.rests.get(&id).map(|(_, length)| length.saturating_mul(2));
+            let length = last.unwrap_or(self.pace.rest).min(self.pace.rest.saturating_mul(8));
+            self.memory.rests.insert(id, (now + length, length));
             self.commands.push(Command::AbandonHandover { partition: id });
         }
+    }
+
+    /// Whether its transactions did not end in time, so that it is left alone for a while.
+    fn rests(&self, id: PartitionId) -> bool {
+        self.memory.rests.get(&id).is_some_and(|(until, _)| self.ear.now < *until)
     }
 
     /// Whether a copy has everything that a sealed primary has.

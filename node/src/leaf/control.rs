@@ -83,18 +83,28 @@ pub(super) async fn run(leaf: Leaf) {
     }
 }
 
-/// Registers the node if it is new, and its process.
+/// Registers the node if it is new, and its process. Returns when both are taken: a process that is refused takes no part in
+/// anything. It may have the number of a node whose data it does not have, and the number of a process that has acknowledged.
 async fn announce(leaf: &Leaf) {
     let options = &leaf.options;
     let (node, incarnation) = (options.member.node, options.member.incarnation);
+    let (identity, addresses) = (options.identity, &options.addresses);
     let roles = Roles { aggregator: false, leaf: true };
-    let register =
-        MasterRequest::Register { node, identity: options.identity, addresses: options.addresses.clone(), roles };
-    for request in [register, MasterRequest::Started { node, incarnation, addresses: options.addresses.clone() }] {
-        if let MasterAnswer::Refused(refusal) = leaf.shared.master.insist(&request).await {
-            tracing::error!(%refusal, "the cluster does not take this node");
-            tokio::time::sleep(Duration::from_secs(1)).await;
+    let register = MasterRequest::Register { node, identity, addresses: addresses.clone(), roles };
+    let started = MasterRequest::Started { node, incarnation, identity, addresses: addresses.clone() };
+    let mut said = String::new();
+    loop {
+        let mut answer = leaf.shared.master.insist(&register).await;
+        if !matches!(answer, MasterAnswer::Refused(_)) {
+            answer = leaf.shared.master.insist(&started).await;
         }
+        let MasterAnswer::Refused(refusal) = answer else { return };
+        let refusal = refusal.to_string();
+        if refusal != said {
+            tracing::error!(refusal, "the cluster does not take this node");
+            said = refusal;
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
     }
 }
 

@@ -208,10 +208,15 @@ impl Playground {
 
     /// The same at one of the region's aggregators.
     pub fn try_sql_at(&self, region: usize, aggregator: usize, text: &str) -> Output {
+        self.try_sql_as(region, aggregator, "root", text)
+    }
+
+    /// The same, as a user without a password.
+    pub fn try_sql_as(&self, region: usize, aggregator: usize, user: &str, text: &str) -> Output {
         // A statement that hangs is a failure, not the end of the tests.
         Command::new("timeout")
             .args([&PATIENCE.as_secs().to_string(), "mariadb"])
-            .args(["--host", "127.0.0.1", "--port", &self.port_of(region, aggregator), "--user", "root"])
+            .args(["--host", "127.0.0.1", "--port", &self.port_of(region, aggregator), "--user", user])
             .args(["--batch", "--skip-column-names", "--local-infile=1", "--execute", text])
             .output()
             .expect("the mariadb client is installed (scripts/clients.sh)")
