@@ -124,6 +124,40 @@ fn single_bits_that_change_are_found_and_mended() {
     assert_eq!(region.sql(0, ROWS), wanted, "what was rebuilt has everything");
 }
 
+/// Nothing of a leaf's log can be read, and nothing tells which partitions it had.
+fn spoil_log(region: &Playground, leaf: &str) {
+    for path in files(&region.leaf_dir(leaf).join("log"), "seg") {
+        let mut bytes = std::fs::read(&path).expect("it can be read");
+        bytes.iter_mut().skip(4096).for_each(|byte| *byte ^= 0x5a);
+        std::fs::write(&path, bytes).expect("it can be written");
+    }
+}
+
+#[test]
+fn a_leaf_that_has_lost_its_whole_log_holds_nothing() {
+    let region = start(2);
+    let wanted = region.sql(0, ROWS);
+    region.kill(LEAF);
+    spoil_log(&region, LEAF);
+    region.start_node(LEAF);
+    region.wait("people are told", || told(&region, "1") != 0);
+    region.wait_in_sync(0, 3);
+    region.kill("east-leaf-1");
+    assert_eq!(region.sql(0, ROWS), wanted, "what was rebuilt has everything");
+    // Nobody has anything any more: it is refused, at every start.
+    region.kill(LEAF);
+    [LEAF, "east-leaf-1"].iter().for_each(|leaf| spoil_log(&region, leaf));
+    for _ in 0..2 {
+        [LEAF, "east-leaf-1"].iter().for_each(|leaf| region.start_node(leaf));
+        region.wait("it is refused", || {
+            let read = region.try_sql(0, ROWS);
+            assert!(!read.status.success(), "{read:?}");
+            String::from_utf8_lossy(&read.stderr).contains("9007")
+        });
+        [LEAF, "east-leaf-1"].iter().for_each(|leaf| region.kill(leaf));
+    }
+}
+
 #[test]
 fn a_damaged_state_is_rebuilt_from_another_replica() {
     let region = start(2);

@@ -128,6 +128,8 @@ pub struct Leaf {
     done: Arc<Done>,
     /// Replicas whose files cannot be believed.
     damages: Arc<Damages>,
+    /// The node log has lost entries, and nobody knows whose.
+    log_lost: bool,
     /// The master is to tell everything again.
     views_forgotten: Arc<AtomicBool>,
 }
@@ -177,8 +179,14 @@ impl Leaf {
             Shared { log, hurry, stall, leases, peers, master, events, links, copies, divergence_dir, heal, fatal };
         let options = Arc::new(options);
         let (overlays, done, damages) = (Arc::default(), Arc::default(), Arc::default());
-        let views_forgotten = Arc::default();
-        let leaf = Leaf { options, shared, env, partitions, overlays, rules, done, damages, views_forgotten };
+        let (views_forgotten, log_lost) = (Arc::default(), recovered.unknown);
+        let leaf = Leaf { options, shared, env, partitions, overlays, rules, done, damages, log_lost, views_forgotten };
+        if log_lost {
+            // Before the first report: nobody counts on what may have been lost.
+            for id in state::all_in(&leaf.options.data_dir.join("partitions")) {
+                leaf.open(id)?;
+            }
+        }
         let fatal = &leaf.shared.fatal;
         vital::spawn(fatal, "the task that replaces damaged replicas".into(), heal::run(leaf.clone(), damaged));
         vital::spawn(fatal, "the task that obeys the master".into(), control::run(leaf.clone()));
@@ -277,7 +285,7 @@ impl Leaf {
             return Ok(handle.clone());
         }
         let (summary, dirs) = (self.shared.log.summary(id), self.state_dirs(id));
-        let Found { state, whole, damage } = dirs.open(&self.env, summary.as_ref())?;
+        let Found { state, whole, damage } = dirs.open(&self.env, summary.as_ref(), self.log_lost)?;
         if let Some(reason) = damage {
             heal::note(self, id, reason);
         }
@@ -327,7 +335,9 @@ impl Leaf {
 }
 
 fn recovered(summary: Option<Summary>, applied: Lsn, whole: bool, life: Life) -> Recovered {
-    let Some(summary) = summary else { return Recovered { applied, life, ..Recovered::default() } };
+    let Some(summary) = summary else {
+        return Recovered { applied, life, incomplete: !whole, ..Recovered::default() };
+    };
     Recovered {
         life,
         end: summary.end,

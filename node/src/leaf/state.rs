@@ -9,6 +9,7 @@
 //! Readers take the state once for each request and never see two of them mixed. An old one is deleted when the last of
 //! its readers has gone.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -17,7 +18,7 @@ use std::sync::Arc;
 use parking_lot::RwLock;
 use storage::state::{LogPosition, PartitionState, StateEnv, StateError};
 use types::entry::Summary;
-use types::{Lsn, PartitionId};
+use types::{DatabaseId, Lsn, Ordinal, PartitionId};
 
 /// The state that counts now. Cheap to clone.
 #[derive(Clone)]
@@ -63,6 +64,17 @@ pub struct StateDirs {
     id: PartitionId,
 }
 
+/// Partitions that have a state in this directory.
+pub fn all_in(parent: &Path) -> BTreeSet<PartitionId> {
+    let of = |name: &str| {
+        let mut parts = name.split('.');
+        let (database, ordinal) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
+        Some(PartitionId { database: DatabaseId(database), ordinal: Ordinal(ordinal) })
+    };
+    let entries = fs::read_dir(parent).into_iter().flatten().flatten();
+    entries.filter_map(|entry| of(entry.file_name().to_str()?)).collect()
+}
+
 impl StateDirs {
     /// Inside this directory.
     pub fn new(parent: &Path, id: PartitionId) -> StateDirs {
@@ -79,7 +91,10 @@ impl StateDirs {
     /// Opens the newest state that the log continues, and deletes the others. If there is none, opens an empty one.
     ///
     /// Of a damaged replica nothing is deleted before it has a copy: it may be the last one of its rows.
-    pub fn open(&self, env: &Arc<StateEnv>, log: Option<&Summary>) -> Result<Found, StateError> {
+    ///
+    /// `log_lost`: the node log has lost entries, and nobody knows whose. Who has been here before, and is not in it, has lost all.
+    pub fn open(&self, env: &Arc<StateEnv>, log: Option<&Summary>, log_lost: bool) -> Result<Found, StateError> {
+        let unlogged = log.is_none() && log_lost;
         let none = Summary::default();
         let log = log.unwrap_or(&none);
         let (begin, position) = (log.first.prev(), LogPosition { end: log.end, lineage: &log.lineage });
@@ -87,7 +102,7 @@ impl StateDirs {
         let (dirs, mut empty, mut ahead) = (self.list()?, None, false);
         for (_, dir) in &dirs {
             match PartitionState::open(env, dir, self.id.ordinal, position) {
-                Ok(state) if state.applied() >= begin && !log.damaged => {
+                Ok(state) if state.applied() >= begin && !log.damaged && !unlogged => {
                     self.keep_only(dir);
                     return Ok(Found { state, whole: true, damage: None });
                 }
@@ -108,7 +123,7 @@ impl StateDirs {
             }
         }
         // A state that a log of nothing does not continue, with no other one beside it, has lost its log.
-        let lost = ahead && empty.is_none() && log.end == Lsn::ZERO;
+        let lost = ahead && empty.is_none() && log.end == Lsn::ZERO || unlogged && !dirs.is_empty();
         let whole = begin == Lsn::ZERO && !log.damaged && !lost;
         let state = match empty {
             Some(state) => state,
@@ -237,7 +252,7 @@ mod tests {
 
         /// Name and position of the state that the log goes with, and whether the replica is whole.
         fn open(&self, log: Option<&Summary>) -> (String, u64, bool) {
-            let Found { state, whole, .. } = self.dirs().open(&self.env, log).unwrap();
+            let Found { state, whole, .. } = self.dirs().open(&self.env, log, false).unwrap();
             let name = state.dir().file_name().unwrap().to_str().unwrap().to_string();
             (name, state.applied().0, whole)
         }
@@ -289,7 +304,7 @@ mod tests {
         disk.add(1, 5);
         assert_eq!(disk.open(Some(&log(8, 9))), ("5.-1-1".into(), 0, false), "a trimmed one cannot");
         assert_eq!(disk.open(Some(&log(8, 9))), ("5.-1-1".into(), 0, false), "nor at the next start");
-        assert!(disk.dirs().open(&disk.env, Some(&log(8, 9))).unwrap().damage.is_some(), "and it is said");
+        assert!(disk.dirs().open(&disk.env, Some(&log(8, 9)), false).unwrap().damage.is_some(), "and it is said");
         let damaged = Summary { damaged: true, ..log(1, 8) };
         assert_eq!(disk.open(Some(&damaged)), ("5.-1-1".into(), 0, false), "a damaged log makes nothing");
         assert_eq!(disk.names(), ["5.-1", "5.-1-1"], "what may be the last copy stays");
@@ -309,7 +324,7 @@ mod tests {
         files
             .filter(|path| path.extension().is_some_and(|kind| kind == "sst"))
             .for_each(|path| std::fs::remove_file(path).unwrap());
-        let found = disk.dirs().open(&disk.env, Some(&log(4, 9))).unwrap();
+        let found = disk.dirs().open(&disk.env, Some(&log(4, 9)), false).unwrap();
         assert!(!found.whole && found.damage.is_some(), "files are missing, and the log begins behind them");
     }
 

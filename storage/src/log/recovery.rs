@@ -38,7 +38,8 @@ pub struct Recovered {
     pub partitions: BTreeMap<PartitionId, Summary>,
     /// In one word.
     pub verdict: Verdict,
-    /// Damage that may have hit partitions of which nothing is left: what is not listed may have been here.
+    /// Damage, at this start or an earlier one, that may have hit partitions of which nothing is left: what is not listed may
+    /// have been here.
     pub unknown: bool,
     /// What is wrong, for people.
     pub findings: Vec<String>,
@@ -78,13 +79,20 @@ pub(crate) fn recover(dir: &Path, options: &LogOptions) -> Result<Opened, LogErr
     let trailers: Vec<_> = pieces.iter().map(Piece::trailer).collect();
     let indexes = replay.run(&scan, &pieces);
     pieces.clear();
+    // Before anything is settled: the next start finds no damage any more.
+    let lost = dir.join(LOST);
+    if replay.unknown {
+        keep_lost(&lost)?;
+    }
     let open = settle(dir, &scan, scanned, &trailers, indexes, &mut segments)?;
     replay.cover(&segments);
     let Replay { states, hit, mut unknown, mut findings, .. } = replay;
     if segments.len() == 0 && mark.synced > 0 {
         unknown = true;
         findings.push(format!("no segment is left; {} batches had been synced", mark.synced));
+        keep_lost(&lost)?;
     }
+    let unknown = unknown || lost.exists();
     let summaries: BTreeMap<_, _> = states
         .into_iter()
         .map(|(id, state)| (id, state.summary))
@@ -108,6 +116,15 @@ pub(crate) fn recover(dir: &Path, options: &LogOptions) -> Result<Opened, LogErr
     let start = Start { open, next_sequence: scan.next_sequence, synced: scan.next_sequence - 1, summaries };
     let recovered = Recovered { partitions, verdict: scan.verdict(), unknown, findings };
     Ok(Opened { recovered, inner, start, log, mark, next_id, poisoned })
+}
+
+/// There from the first start on that finds damage of which nobody knows whom it hit, for as long as the folder.
+const LOST: &str = "lost";
+
+fn keep_lost(path: &Path) -> Result<(), LogError> {
+    let kept = std::fs::File::create(path).and_then(|file| file.sync_all());
+    let folder = path.parent().map_or(Ok(()), |folder| std::fs::File::open(folder)?.sync_all());
+    kept.and(folder).map_err(LogError::io("write", path))
 }
 
 type Listed = (Vec<Used>, VecDeque<Arc<SegmentFile>>, u64, u64);
