@@ -103,7 +103,7 @@ pub async fn check(
     let mut patience = REPLACE_TIME;
     for (done, partition) in partitions.iter().copied().enumerate() {
         progress.tell(done as u64, partitions.len() as u64);
-        check_partition(region, (id, partition), repair, &names, &mut patience, &mut answer).await?;
+        check_partition(region, partition, repair, &names, &mut patience, &mut answer).await?;
     }
     let header = ["table", "#partition", "leaf", "#rows", "#log_records", "#damaged", "#repaired", "detail"];
     Ok(table(columns(&header), answer))
@@ -111,13 +111,13 @@ pub async fn check(
 
 async fn check_partition(
     region: &Arc<Region>,
-    (database, partition): (DatabaseId, PartitionId),
+    partition: PartitionId,
     repair: bool,
     names: &Names,
     patience: &mut Duration,
     answer: &mut Vec<Vec<Datum>>,
 ) -> Result<()> {
-    let Some((primary, view, mine)) = read_primary(region, database, partition, patience, answer).await? else {
+    let Some((primary, view, mine)) = read_primary(region, partition, patience, answer).await? else {
         return Ok(());
     };
     add(region, partition, primary, &mine, None, names, answer);
@@ -144,7 +144,7 @@ async fn check_partition(
                 reason
             }
         };
-        if repair && repaired(region, database, partition, node).await? {
+        if repair && repaired(region, partition, node).await? {
             let repaired = Line { repaired: true, damaged: false, ..line(region, partition, node, None, None) };
             answer.push(Line { detail: Some(format!("rebuilt from its primary; before: {detail}")), ..repaired }.row());
         }
@@ -156,14 +156,13 @@ async fn check_partition(
 /// the copies that cannot be compared with it then, the answer tells. `patience` is for all partitions together.
 async fn read_primary(
     region: &Arc<Region>,
-    database: DatabaseId,
     partition: PartitionId,
     patience: &mut Duration,
     answer: &mut Vec<Vec<Datum>>,
 ) -> Result<Option<(NodeId, Timestamp, Checked)>> {
     let mut told = None;
     loop {
-        let view = view(region, database).await?;
+        let view = view(region, partition.database).await?;
         let Some(known) = region.catalog.state().partitions.get(&partition).cloned() else { return Ok(None) };
         let node = known.primary.node;
         let (reason, damaged) = match ask(region, node, partition, view, None).await {
@@ -189,14 +188,14 @@ async fn read_primary(
 }
 
 /// Waits until a copy is equal to its primary again.
-async fn repaired(region: &Arc<Region>, database: DatabaseId, partition: PartitionId, node: NodeId) -> Result<bool> {
+async fn repaired(region: &Arc<Region>, partition: PartitionId, node: NodeId) -> Result<bool> {
     let begun = Instant::now();
     while begun.elapsed() < REPAIR_TIME {
         tokio::time::sleep(LOOK).await;
         let Some(primary) = region.catalog.state().partitions.get(&partition).map(|known| known.primary.node) else {
             return Ok(false);
         };
-        let view = view(region, database).await?;
+        let view = view(region, partition.database).await?;
         let Copy::Whole(mine) = ask(region, primary, partition, view, None).await else { continue };
         let theirs = ask(region, node, partition, view, Some(mine.applied)).await;
         if matches!(theirs, Copy::Whole(theirs) if theirs.differs_from(&mine).is_none()) {

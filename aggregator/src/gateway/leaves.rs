@@ -9,6 +9,7 @@ use std::time::Duration;
 use catalog::command;
 use catalog::decide::balance::Aim;
 use catalog::node::{Group, Node, Standing};
+use catalog::partition::Partition;
 use catalog::{Command, State};
 use sql::answer::{Answer, ResultColumn};
 use sql::cluster::Sheet;
@@ -91,16 +92,17 @@ fn word(state: &State, id: NodeId, up: bool) -> &'static str {
     match state.nodes[&id].standing {
         Standing::Joining => "joining",
         Standing::Draining { .. } => "draining",
-        Standing::Detached { .. } if is_waited_for(state, id) => "detaching",
+        Standing::Detached { .. } if count_waiting(state, id) > 0 => "detaching",
         Standing::Detached { .. } => "detached",
         Standing::Online if up => "online",
         Standing::Online => "offline",
     }
 }
 
-/// Whether it leads a partition, or is waited for in the set of one.
-fn is_waited_for(state: &State, id: NodeId) -> bool {
-    state.partitions.held_by(id).any(|(_, held)| held.members.iter().any(|member| member.node == id))
+/// In how many sets a leaf is waited for, those of what it leads among them.
+fn count_waiting(state: &State, id: NodeId) -> usize {
+    let waits = |held: &Partition| held.members.iter().any(|member| member.node == id);
+    state.partitions.held_by(id).filter(|(_, held)| waits(held)).count()
 }
 
 /// What to do where a process runs that is not this leaf.
@@ -119,7 +121,7 @@ fn advice(state: &State, id: NodeId, up: bool, leaf: Option<&LeafState>, copies:
         Standing::Draining { .. } => {
             return Some(format!("{copies} copies are still to be moved away: SHOW REBALANCE STATUS"));
         }
-        Standing::Detached { .. } if is_waited_for(state, id) => {
+        Standing::Detached { .. } if count_waiting(state, id) > 0 => {
             return Some("it still leads partitions or is waited for: SHOW REBALANCE STATUS".into());
         }
         Standing::Detached { .. } => return Some(format!("ATTACH LEAF '{address}'")),
@@ -341,8 +343,7 @@ async fn detach(region: &Region, node: NodeId, force: bool, kill: bool, progress
     let begun = Instant::now();
     loop {
         let state = region.catalog.state();
-        let in_sets = state.partitions.values().filter(|held| held.members.iter().any(|member| member.node == node));
-        let left = in_sets.count();
+        let left = count_waiting(&state, node);
         tell(progress, all, left);
         if left == 0 {
             return Ok("detached");

@@ -183,7 +183,7 @@ impl Leaf {
         let leaf = Leaf { options, shared, env, partitions, overlays, rules, done, damages, log_lost, views_forgotten };
         if log_lost {
             // Before the first report: nobody counts on what may have been lost.
-            for id in state::all_in(&leaf.options.data_dir.join("partitions")) {
+            for id in state::all_in(&leaf.options.data_dir.join("partitions"))? {
                 leaf.open(id)?;
             }
         }

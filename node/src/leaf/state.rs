@@ -65,14 +65,29 @@ pub struct StateDirs {
 }
 
 /// Partitions that have a state in this directory.
-pub fn all_in(parent: &Path) -> BTreeSet<PartitionId> {
+pub fn all_in(parent: &Path) -> Result<BTreeSet<PartitionId>, StateError> {
     let of = |name: &str| {
         let mut parts = name.split('.');
         let (database, ordinal) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
         Some(PartitionId { database: DatabaseId(database), ordinal: Ordinal(ordinal) })
     };
-    let entries = fs::read_dir(parent).into_iter().flatten().flatten();
-    entries.filter_map(|entry| of(entry.file_name().to_str()?)).collect()
+    Ok(names_in(parent)?.iter().filter_map(|name| of(name)).collect())
+}
+
+fn names_in(parent: &Path) -> Result<Vec<String>, StateError> {
+    let names = match fs::read_dir(parent) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(vec![]),
+        entries => {
+            entries.and_then(|entries| entries.map(|entry| Ok(entry?.file_name())).collect::<io::Result<Vec<_>>>())
+        }
+    };
+    let names = names.map_err(|error| failed(parent, &error))?;
+    Ok(names.into_iter().filter_map(|name| name.into_string().ok()).collect())
+}
+
+fn failed(parent: &Path, error: &io::Error) -> StateError {
+    let message = error.to_string();
+    StateError::Engine { dir: parent.to_path_buf(), action: "looking for", message, corrupt: false }
 }
 
 impl StateDirs {
@@ -83,7 +98,7 @@ impl StateDirs {
 
     /// Where a copy goes.
     pub fn next(&self) -> Result<PathBuf, StateError> {
-        fs::create_dir_all(&self.parent).map_err(|error| self.failed(&error))?;
+        fs::create_dir_all(&self.parent).map_err(|error| failed(&self.parent, &error))?;
         let newest = self.list()?.first().map(|(number, _)| *number);
         Ok(self.path(newest.map_or(0, |newest| newest + 1)))
     }
@@ -155,24 +170,11 @@ impl StateDirs {
 
     /// Number and path of each, the newest first.
     fn list(&self) -> Result<Vec<(u64, PathBuf)>, StateError> {
-        let entries = match fs::read_dir(&self.parent) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(vec![]),
-            entries => entries.map_err(|error| self.failed(&error))?,
-        };
-        let mut found = Vec::new();
-        for entry in entries {
-            let name = entry.map_err(|error| self.failed(&error))?.file_name();
-            if let Some(number) = name.to_str().and_then(|name| self.number(name)) {
-                found.push((number, self.path(number)));
-            }
-        }
+        let names = names_in(&self.parent)?;
+        let numbers = names.iter().filter_map(|name| self.number(name));
+        let mut found: Vec<_> = numbers.map(|number| (number, self.path(number))).collect();
         found.sort_by(|a, b| b.cmp(a));
         Ok(found)
-    }
-
-    fn failed(&self, error: &io::Error) -> StateError {
-        let message = error.to_string();
-        StateError::Engine { dir: self.parent.clone(), action: "looking for", message, corrupt: false }
     }
 
     fn number(&self, name: &str) -> Option<u64> {

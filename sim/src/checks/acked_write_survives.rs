@@ -50,7 +50,7 @@ pub struct Head {
     going_on: Option<GoingOn>,
     /// The same before it: that counts if nobody was told of the last one.
     went_on: Option<GoingOn>,
-    /// Nobody was told of the last one when the catalog's leader proposed the next.
+    /// The last one has ended, and nobody had told it, when the catalog's leader proposed the next.
     pub void: bool,
 }
 
@@ -129,9 +129,9 @@ impl Head {
     }
 
     /// Whether a record is of the history, as the catalog has announced it: an older one that the log which was let go on lacks
-    /// is given up, also if the reign never starts. `void` = the last log that was let go on has ended, and nobody had told it.
-    pub fn is_of_history(&self, (epoch, lsn): Name, void: bool) -> bool {
-        let going_on = if void { &self.went_on } else { &self.going_on };
+    /// is given up, also if the reign never starts.
+    pub fn is_of_history(&self, (epoch, lsn): Name) -> bool {
+        let going_on = if self.void { &self.went_on } else { &self.going_on };
         going_on.as_ref().is_none_or(|(ends, granted)| {
             let held = ends.iter().find(|end| lsn <= end.lsn);
             epoch.number >= *granted || held.is_some_and(|end| end.epoch_number == epoch.number)

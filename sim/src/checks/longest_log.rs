@@ -15,9 +15,9 @@ impl World {
     /// has written that comes too late.
     pub(crate) fn check_longest(&mut self, region: usize, naming: &NamePrimary) {
         let void = naming.loss.is_order() && self.was_order_void(region, naming.partition);
-        let result = check(self, region, naming, void);
-        self.judge(NAME, result);
         self.checks.heads.entry((region, naming.partition.ordinal)).or_default().void = void;
+        let result = check(self, region, naming);
+        self.judge(NAME, result);
     }
 
     /// Whether the present reign was granted by an order under this leader of the catalog, to a process of which that knows that
@@ -54,7 +54,7 @@ impl World {
     }
 }
 
-fn check(world: &World, region: usize, naming: &NamePrimary, void: bool) -> Result<(), String> {
+fn check(world: &World, region: usize, naming: &NamePrimary) -> Result<(), String> {
     let held = &world.regions[region];
     let partition = &held.catalog.partitions[&naming.partition];
     // After a standing order any living secondary may go on, after a recovery the members alone.
@@ -70,9 +70,9 @@ fn check(world: &World, region: usize, naming: &NamePrimary, void: bool) -> Resu
         .filter(|process| held.heard.damaged_since(naming.partition, *process).is_none())
         .filter(|process| !naming.loss.is_order() || held.heard.hears(*process, world.now, FAILURE * MILLI))
         .collect();
-    let Some(kept) = keeps(world, region, naming.partition, naming.primary, void) else { return Ok(()) };
+    let Some(kept) = keeps(world, region, naming.partition, naming.primary) else { return Ok(()) };
     for other in processes {
-        let more = keeps(world, region, naming.partition, other, void).filter(|more| *more > kept);
+        let more = keeps(world, region, naming.partition, other).filter(|more| *more > kept);
         if let Some(more) = more {
             return Err(format!("{} named of {}, it keeps {kept}, {other} {more}", naming.primary, naming.partition));
         }
@@ -80,9 +80,8 @@ fn check(world: &World, region: usize, naming: &NamePrimary, void: bool) -> Resu
     Ok(())
 }
 
-/// How many shown records a process keeps that has reported, if its log is still the one that it reported. `void` = what the
-/// last loss gave up counts.
-fn keeps(world: &World, region: usize, id: PartitionId, member: Member, void: bool) -> Option<usize> {
+/// How many shown records a process keeps that has reported, if its log is still the one that it reported.
+fn keeps(world: &World, region: usize, id: PartitionId, member: Member) -> Option<usize> {
     let report = world.regions[region].heard.report_of(id, member)?;
     let node = &world.nodes[world.node_of(region, member.node)];
     let hosted = node.hosted(id).filter(|_| node.member() == member)?;
@@ -94,7 +93,7 @@ fn keeps(world: &World, region: usize, id: PartitionId, member: Member, void: bo
     Some(
         head.shown
             .keys()
-            .filter(|name| head.is_of_history(**name, void))
+            .filter(|name| head.is_of_history(**name))
             .filter(|(epoch, lsn)| *lsn <= hosted.log.end() && lineage.epoch_at(*lsn) == Some(*epoch))
             .count(),
     )

@@ -123,8 +123,7 @@ const LOST: &str = "lost";
 
 fn keep_lost(path: &Path) -> Result<(), LogError> {
     let kept = std::fs::File::create(path).and_then(|file| file.sync_all());
-    let folder = path.parent().map_or(Ok(()), |folder| std::fs::File::open(folder)?.sync_all());
-    kept.and(folder).map_err(LogError::io("write", path))
+    kept.and_then(|()| path.parent().map_or(Ok(()), sync_dir)).map_err(LogError::io("write", path))
 }
 
 type Listed = (Vec<Used>, VecDeque<Arc<SegmentFile>>, u64, u64);
