@@ -6,10 +6,12 @@
 //!   participant decides; the client is answered when that decision is committed, the others are told afterwards.
 //! - What may or may not have happened is never guessed: a decision is asked for again, and so is a commit in one record
 //!   whose answer is lost; only if nobody can tell is that error 1180.
+//! - Without a majority of the aggregators nobody hands out timestamps: what waits for one is taken back, and fails with 9005.
 //! - It writes under one lease of the master without a gap (`bond`): otherwise it can only be rolled back.
 //! - A transaction that is dropped rolls back.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -38,8 +40,10 @@ const PREPARE_TIME: Duration = Duration::from_secs(60);
 const ALIVE_TIME: Duration = Duration::from_millis(200);
 /// How long one of them may keep the others from hearing it.
 const ALIVE_LIMIT: Duration = Duration::from_millis(400);
-/// How often a participant is told a decision before the inquiry of its primary is relied on.
+/// How often a participant is told a decision, or to forget it, before the inquiry of its primary is relied on.
 const TELL_TRIES: u32 = 20;
+/// Between two of them.
+const TELL_PAUSE: Duration = Duration::from_millis(200);
 
 /// What a write may take by its work alone. Whatever takes longer is counted as waiting for locks.
 const WORK_TIME: Duration = Duration::from_secs(1);
@@ -289,7 +293,7 @@ impl Transaction {
         release(&self.region, self.id, &locked).await;
         let outcome = match &written[..] {
             [] => Ok(None),
-            [(partition, touch)] => self.commit_one(*partition, *touch).await.map(Some),
+            [(partition, touch)] => self.commit_one(*partition, *touch).await,
             _ => self.commit_all(&written).await.map(Some),
         };
         for (partition, _) in written {
@@ -309,16 +313,46 @@ impl Transaction {
         self.check().and_then(|()| self.decide())
     }
 
-    async fn commit_one(&self, partition: PartitionId, touch: Touch) -> Result<Timestamp, Error> {
-        let request = TxnRequest::Commit { txn: self.id, touch };
-        match self.step(partition, request, false).await {
-            Ok(LeafAnswer::Txn(Answer::Committed { ts, .. })) => Ok(ts),
+    /// `Ok(None)`: all that it had written there was taken back by statements that failed.
+    async fn commit_one(&self, partition: PartitionId, touch: Touch) -> Result<Option<Timestamp>, Error> {
+        let mut commit = pin!(self.step(partition, TxnRequest::Commit { txn: self.id, touch }, false));
+        let cut_off = tokio::select! {
+            biased;
+            answer = &mut commit => return self.committed(partition, answer).await,
+            cut_off = self.cut_off() => cut_off,
+        };
+        match self.step(partition, TxnRequest::Withdraw { txn: self.id }, false).await {
+            Ok(LeafAnswer::Txn(Answer::RolledBack)) => Err(cut_off),
+            // It has a timestamp, and is on its way.
+            _ => self.committed(partition, commit.await).await,
+        }
+    }
+
+    /// What a commit in one record has come to.
+    async fn committed(
+        &self,
+        partition: PartitionId,
+        answer: Result<LeafAnswer, LeavesError>,
+    ) -> Result<Option<Timestamp>, Error> {
+        match answer {
+            Ok(LeafAnswer::Txn(Answer::Committed { ts, .. })) => Ok(Some(ts)),
+            Ok(LeafAnswer::Txn(Answer::RolledBack)) => Ok(None),
             Ok(LeafAnswer::Txn(Answer::Refused(refusal))) => {
                 Err(not_committed(&self.region, partition, &LeafRefusal::Protocol(refusal)))
             }
             Ok(LeafAnswer::Refused(refusal)) => Err(not_committed(&self.region, partition, &refusal)),
-            Ok(_) | Err(LeavesError::Unknown { .. }) => self.outcome(partition).await,
+            Ok(_) | Err(LeavesError::Unknown { .. }) => self.outcome(partition).await.map(Some),
             Err(error) => Err(unreachable_partition(&error)),
+        }
+    }
+
+    /// Returns when no timestamp could be had for as long as a statement waits, with what its client is told.
+    async fn cut_off(&self) -> Error {
+        loop {
+            tokio::time::sleep(ALIVE_TIME).await;
+            if let Err(error) = self.region.bond.admit(&self.region).await {
+                return given_up(error);
+            }
         }
     }
 
@@ -342,6 +376,38 @@ impl Transaction {
         }
     }
 
+    /// The first participant's log holds the decision.
+    async fn prepare_and_decide(&self, written: &[(PartitionId, Touch)]) -> Result<Timestamp, Error> {
+        let first = written[0].0;
+        let others = || written.iter().map(|(partition, _)| *partition).filter(|id| *id != first).collect();
+        let ts = tokio::select! {
+            biased;
+            ts = self.prepare(written) => ts,
+            cut_off = self.cut_off() => Err(cut_off),
+        };
+        let ts = match ts {
+            Ok(ts) => ts,
+            Err(failure) => {
+                let aborted = self.abort(first, others());
+                // That nobody decides otherwise is certain; without a majority no leaf says so.
+                if self.region.bond.lease().is_some() {
+                    drop(aborted.await);
+                }
+                return Err(failure);
+            }
+        };
+        let decided = match self.decide_at(first, Some(ts)).await {
+            Some(decided) => decided,
+            // The decision may be in the log. Whoever asks for the other one is told which is, or there is none.
+            None => {
+                let sent = Sent { txn: self.id, partition: first, above: None };
+                sent.outcome(&self.region).await.map_err(|untold| sent.unknown(&untold))?
+            }
+        };
+        tell(self.region.clone(), self.id, others(), first, decided);
+        decided.ok_or_else(|| rolled_back("it could not be decided in time"))
+    }
+
     async fn say_alive<T>(&self, written: &[(PartitionId, Touch)]) -> T {
         let request = TxnRequest::Alive { txn: self.id };
         loop {
@@ -358,8 +424,8 @@ impl Transaction {
         }
     }
 
-    /// The first participant's log holds the decision.
-    async fn prepare_and_decide(&self, written: &[(PartitionId, Touch)]) -> Result<Timestamp, Error> {
+    /// Every participant is prepared; then the time at which it may be decided.
+    async fn prepare(&self, written: &[(PartitionId, Touch)]) -> Result<Timestamp, Error> {
         let first = written[0].0;
         let prepares = written.iter().map(|(partition, touch)| {
             let request = TxnRequest::Prepare { txn: self.id, touch: *touch, first: first.ordinal };
@@ -381,26 +447,22 @@ impl Transaction {
                 Err(error) => Some(rolled_back(&error.to_string())),
             });
         }
-        // After every participant has prepared: no reader's view above it can miss it.
-        let decision = match &failure {
-            Some(_) => None,
-            None => self.region.timestamps.take(1).await.ok(),
-        };
-        let decided = match (self.decide_at(first, decision).await, decision) {
-            (Some(decided), _) => decided,
-            (None, None) => None,
-            // The decision may be in the log. Whoever asks for the other one is told which is, or there is none.
-            (None, Some(_)) => {
-                let sent = Sent { txn: self.id, partition: first, above: None };
-                sent.outcome(&self.region).await.map_err(|untold| sent.unknown(&untold))?
-            }
-        };
-        self.tell(written.iter().map(|(partition, _)| *partition).filter(|id| *id != first).collect(), first, decided);
-        match (decided, failure) {
-            (Some(ts), _) => Ok(ts),
-            (None, Some(failure)) => Err(failure),
-            (None, None) => Err(rolled_back("it could not be decided in time")),
+        match failure {
+            Some(failure) => Err(failure),
+            // After every participant has prepared: no reader's view above it can miss it.
+            None => self.region.timestamps.take(1).await.map_err(|error| given_up(Error::new(9005, error.to_string()))),
         }
+    }
+
+    /// Nobody was told to commit it. The client may be answered before this ends.
+    fn abort(&self, first: PartitionId, others: Vec<PartitionId>) -> tokio::task::JoinHandle<()> {
+        let (region, txn) = (self.region.clone(), self.id);
+        tokio::spawn(async move {
+            let request = TxnRequest::Decide { txn, decision: None };
+            let request = LeafRequest::Txn { partition: first, request };
+            drop(region.leaves.ask(first, &request, STEP_TIME, true).await);
+            tell(region, txn, others, first, None);
+        })
     }
 
     /// What the first participant has logged, after it was told this decision. `None`: it does not say.
@@ -409,35 +471,6 @@ impl Transaction {
             Ok(LeafAnswer::Txn(Answer::Decided { decision })) => Some(decision),
             _ => None,
         }
-    }
-
-    /// Tells the other participants, after the client is answered.
-    fn tell(&self, others: Vec<PartitionId>, first: PartitionId, decision: Option<Timestamp>) {
-        let (region, txn) = (self.region.clone(), self.id);
-        tokio::spawn(async move {
-            let mut all_told = true;
-            for partition in others {
-                let request = TxnRequest::Finish { txn, first: first.ordinal, decision };
-                let request = LeafRequest::Txn { partition, request };
-                let mut told = false;
-                for _ in 0..TELL_TRIES {
-                    let answer = region.leaves.ask(partition, &request, STEP_TIME, true).await;
-                    told = matches!(answer, Ok(LeafAnswer::Txn(Answer::Finished)));
-                    if told {
-                        break;
-                    }
-                    tokio::time::sleep(Duration::from_millis(100)).await;
-                }
-                all_told &= told;
-            }
-            if all_told {
-                let request = LeafRequest::Txn { partition: first, request: TxnRequest::Forget { txns: vec![txn] } };
-                let answer = region.leaves.ask(first, &request, STEP_TIME, false).await;
-                if !matches!(answer, Ok(LeafAnswer::Txn(Answer::Finished))) {
-                    tracing::debug!(%txn, ?answer, "a decision is kept longer than it is needed");
-                }
-            }
-        });
     }
 
     async fn step(
@@ -471,6 +504,33 @@ impl Drop for Transaction {
             });
         }
     }
+}
+
+/// Tells the other participants, after the client is answered.
+fn tell(region: Arc<Region>, txn: TxnId, others: Vec<PartitionId>, first: PartitionId, decision: Option<Timestamp>) {
+    tokio::spawn(async move {
+        let mut all_told = true;
+        for partition in others {
+            all_told &= is_told(&region, partition, TxnRequest::Finish { txn, first: first.ordinal, decision }).await;
+        }
+        // Under a seal it is refused, and heard by whoever is named behind that.
+        if !all_told || !is_told(&region, first, TxnRequest::Forget { txns: vec![txn] }).await {
+            tracing::debug!(%txn, "a decision is kept longer than it is needed");
+        }
+    });
+}
+
+/// Whether a partition has logged what it is to know.
+async fn is_told(region: &Region, partition: PartitionId, request: TxnRequest) -> bool {
+    let request = LeafRequest::Txn { partition, request };
+    for _ in 0..TELL_TRIES {
+        let answer = region.leaves.ask(partition, &request, STEP_TIME, true).await;
+        if matches!(answer, Ok(LeafAnswer::Txn(Answer::Finished))) {
+            return true;
+        }
+        tokio::time::sleep(TELL_PAUSE).await;
+    }
+    false
 }
 
 /// Gives locks back. A leaf that cannot be reached gives them back itself when the session with it ends.
@@ -508,6 +568,11 @@ fn fence_timeout() -> Error {
 
 fn cut_off() -> Error {
     rolled_back("this aggregator was cut off from the others")
+}
+
+/// Nobody hands out timestamps: a transaction that was about to commit is not committed.
+fn given_up(why: Error) -> Error {
+    Error::new(9005, format!("{}; the transaction was rolled back", why.message))
 }
 
 fn lock_wait() -> Error {
@@ -554,7 +619,10 @@ pub fn refused(region: &Region, partition: PartitionId, refusal: &LeafRefusal) -
             Error::new(9005, format!("Partition {partition} has no primary right now: repeat the statement"))
         }
         LeafRefusal::Damaged(reason) => {
-            Error::new(9007, format!("Partition {partition} is damaged ({reason}): tell the operator"))
+            let text = format!(
+                "Partition {partition} is damaged ({reason}): repeat the statement; if it stays so, SHOW LEAVES says what to do"
+            );
+            Error::new(9007, text)
         }
         LeafRefusal::DiskFull { leaf, free } => Error::new(
             1290,

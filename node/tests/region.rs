@@ -27,6 +27,22 @@ fn rows_come_back_as_they_went_in() {
     region.wait("the leaves tell how fast their disks are", || region.sql(0, told) == "2");
 }
 
+/// Of one row's partition the other one's duplicate leaves nothing: then there is nothing to commit, which is no failure.
+#[test]
+fn a_commit_of_what_failed_statements_have_taken_back_is_no_error() {
+    let region = Playground::start(&["east"], 2);
+    region.sql(0, "CREATE DATABASE app PARTITIONS 2; CREATE TABLE app.t (id INT PRIMARY KEY)");
+    region.sql(0, "INSERT INTO app.t VALUES (1), (2), (3), (4)");
+    let mut session = playground::Session::open(&region, 0);
+    for id in 100..108 {
+        session.say(&format!("BEGIN; INSERT INTO app.t VALUES ({id}), ({}); COMMIT; SELECT 'over {id}';", id % 4 + 1));
+        session.hear(&format!("over {id}"));
+    }
+    let errors = session.errors();
+    assert!(errors.len() == 8 && errors.iter().all(|error| error.contains("1062")), "{errors:?}");
+    assert_eq!(region.sql(0, "SELECT COUNT(*) FROM app.t"), "4");
+}
+
 #[test]
 fn a_transaction_over_partitions_is_whole_or_absent() {
     let region = Playground::start(&["east"], 2);

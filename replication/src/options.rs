@@ -165,6 +165,8 @@ pub enum Planted {
     ReadShippedLate,
     /// What a primary said before its reign could be accepted is forgotten.
     EarlyWordForgotten,
+    /// A commit that was taken back keeps its place among those that get timestamps.
+    WithdrawnCommits,
 }
 
 /// Settings that contradict each other.

@@ -133,6 +133,7 @@ const PLANTED: &[Planted] = &[
     Planted::ForgetUnderSeal,
     Planted::ReadShippedLate,
     Planted::EarlyWordForgotten,
+    Planted::WithdrawnCommits,
 ];
 
 /// A folder that nobody runs would claim what nobody checks.

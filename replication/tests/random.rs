@@ -561,7 +561,7 @@ impl Host {
         let first = Ordinal(self.up_to(1) as i32);
         let decision = self.chance(60).then_some(Timestamp(self.timestamps + self.up_to(9)));
         self.asked_by.insert(self.tickets, number);
-        match self.up_to(15) {
+        match self.up_to(16) {
             0..=2 => {
                 let keys = (0..=self.up_to(2)).map(|_| self.key()).collect();
                 TxnRequest::Lock { txn, touch, stamp: Revision(self.up_to(9)), keys }
@@ -579,6 +579,10 @@ impl Host {
             12 => TxnRequest::Forget { txns: vec![txn] },
             13 => TxnRequest::Require { version: self.schema(), history: None },
             14 => TxnRequest::Alive { txn },
+            15 => {
+                self.touches.remove(&number);
+                TxnRequest::Withdraw { txn }
+            }
             _ => {
                 let view = if self.chance(50) { Timestamp(self.timestamps) } else { Timestamp::MAX };
                 TxnRequest::Settle { view, schema: self.chance(30).then(|| self.schema()) }

@@ -2,7 +2,8 @@
 //!
 //! A transaction locks and buffers partition by partition, then commits, or prepares everywhere, takes a timestamp,
 //! decides at its first partition and finishes at the others. Its coordinator can die between any two steps; then its
-//! locks are given back as a host does it when a session ends, and what is prepared is settled by inquiry.
+//! locks are given back as a host does it when a session ends, and what is prepared is settled by inquiry. One that does not
+//! wait any more for its commit takes it back.
 //! An acknowledgement counts from the instant at which the primary sends it.
 
 use std::collections::BTreeMap;
@@ -84,6 +85,9 @@ pub struct Txn {
     pub ts: Option<Timestamp>,
     /// The client has its answer.
     pub acked: bool,
+    /// A commit in one record was sent, and taken back: the client was told that it never commits.
+    pub withdrawn: bool,
+    commit_sent: bool,
     /// Where the decision stands: partition's epoch and LSN.
     pub decided: Option<(Epoch, types::Lsn)>,
     /// To which region the answer waited for the sink's cut.
@@ -112,6 +116,7 @@ pub(crate) enum Want {
     Errand(u64),
     Nothing,
     Settled(u64),
+    Withdrawn(TxnId),
     Inquiry(usize, PartitionId, TxnId, Ordinal),
 }
 
@@ -302,6 +307,8 @@ impl World {
                 stamp,
                 ts: None,
                 acked: false,
+                withdrawn: false,
+                commit_sent: false,
                 decided: None,
                 synced_to: None,
                 prepares: BTreeMap::new(),
@@ -354,6 +361,7 @@ impl World {
                 let touch = Touch { epoch: part.epoch, count: part.count, schema: held.planned };
                 let id = PartitionId { database, ordinal: part.ordinal };
                 self.request(part.node, id, Want::Step(txn, 0), TxnRequest::Commit { txn, touch });
+                self.clients.txns.get_mut(&txn).expect("it was read above").commit_sent = true;
             }
             Stage::Preparing => {
                 let first = held.parts[0].ordinal;
@@ -427,7 +435,10 @@ impl World {
         }
         for part in &held.parts {
             let id = PartitionId { database, ordinal: part.ordinal };
-            self.request(part.node, id, Want::Nothing, TxnRequest::Rollback { txn });
+            match held.commit_sent && self.options.withdraws {
+                true => self.request(part.node, id, Want::Withdrawn(txn), TxnRequest::Withdraw { txn }),
+                false => self.request(part.node, id, Want::Nothing, TxnRequest::Rollback { txn }),
+            };
         }
     }
 
@@ -441,6 +452,11 @@ impl World {
             Want::Errand(number) => self.on_errand(number, index, id, &answer),
             Want::Required(txn) => self.on_required(index, id, txn, &answer),
             Want::Settled(read) => self.on_settled(index, read, &answer),
+            Want::Withdrawn(txn) => {
+                say!(self, "{} {id} answers that {:x} is withdrawn: {answer:?}", self.label(index), txn.0 >> 96);
+                let held = self.clients.txns.get_mut(&txn).filter(|_| answer == Answer::RolledBack);
+                held.into_iter().for_each(|held| held.withdrawn = true);
+            }
             Want::Inquiry(asker, partition, txn, first) => {
                 if let Answer::Decided { decision } = answer {
                     if let Some(name) = self.name_in_log(index, id, txn, false) {
@@ -721,6 +737,7 @@ impl World {
         let (Some(name), Some(seen)) = (name, seen) else { return };
         self.check_fork(index, id, name, Deed::Shows);
         let txn = writer(&seen).unwrap_or(TxnId(0));
+        self.check_withdrawn(id, txn);
         let head = self.checks.heads.entry((region, id.ordinal)).or_default();
         if !head.shown.contains_key(&name) {
             head.show(name, Shown { txn, ts, keys: vec![held.key] });

@@ -168,7 +168,7 @@ pub enum Planted {
 }
 
 /// Of the replicas: the ones that the simulator can meet.
-const RULES: [Rule; 61] = [
+const RULES: [Rule; 62] = [
     Rule::CandidateNotWaited,
     Rule::EarlyRemoval,
     Rule::LeaseFromReceipt,
@@ -230,6 +230,7 @@ const RULES: [Rule; 61] = [
     Rule::ForgetUnderSeal,
     Rule::ReadShippedLate,
     Rule::EarlyWordForgotten,
+    Rule::WithdrawnCommits,
 ];
 
 impl Planted {
@@ -324,6 +325,8 @@ pub struct Options {
     pub moves: bool,
     /// Milliseconds that pass at most until what the catalog's leader proposes after a failure is decided; 0: it is at once.
     pub decision_max: u64,
+    /// Coordinators that do not wait any more for a commit take it back.
+    pub withdraws: bool,
     /// Regions tell each other who has claimed the database.
     pub guard: bool,
     /// Persons give orders at random: promotions, other sources, fences.
@@ -382,6 +385,7 @@ impl Options {
             guard: more.random_bool(0.5),
             moves: scale == Scale::Region && latest.random_bool(0.4),
             decision_max: *[0, 0, 5, 60].choose(&mut latest).expect("not empty"),
+            withdraws: latest.random_bool(0.5),
             orders: true,
             planted,
             passed_over: &[],
@@ -437,7 +441,7 @@ impl fmt::Display for Options {
         write!(
             f,
             "seed {} {:?} leaves {:?} partitions {} {} REPLICATION {} DURABILITY lossy {}/1000 slow {}/1000 faults {:?} \
-             every {} ms control every {} ms wide {}% keep {:?} copies above {} definitions {} guard {} moves {} decided within {} ms planted {:?}",
+             every {} ms control every {} ms wide {}% keep {:?} copies above {} definitions {} guard {} moves {} decided within {} ms withdraws {} planted {:?}",
             self.seed,
             self.scale,
             self.leaves,
@@ -456,6 +460,7 @@ impl fmt::Display for Options {
             self.guard,
             self.moves,
             self.decision_max,
+            self.withdraws,
             self.planted
         )
     }

@@ -80,6 +80,7 @@ impl Hunt {
         options.definitions = self.definitions.unwrap_or(options.definitions);
         options.moves = self.moves;
         options.decision_max = 0;
+        options.withdraws = false;
     }
 
     fn run(&self) {

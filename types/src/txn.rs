@@ -88,6 +88,12 @@ pub enum TxnRequest {
         /// The transaction.
         txn: TxnId,
     },
+    /// Release what it holds and take its commit back, if that has no timestamp yet. What is in the log already, prepared or
+    /// not known here (any more) is refused: then this says nothing of how it ends.
+    Withdraw {
+        /// The transaction.
+        txn: TxnId,
+    },
     /// These decisions need not be kept: every participant's outcome is committed.
     Forget {
         /// The transactions.
@@ -239,6 +245,7 @@ impl fmt::Display for TxnRequest {
             TxnRequest::Finish { txn, first, decision: None } => write!(f, "finish t{txn} of p{first} abort"),
             TxnRequest::Inquire { txn } => write!(f, "inquire t{txn}"),
             TxnRequest::Rollback { txn } => write!(f, "roll back t{txn}"),
+            TxnRequest::Withdraw { txn } => write!(f, "withdraw t{txn}"),
             TxnRequest::Forget { txns } => {
                 write!(f, "forget {}", txns.iter().map(|txn| format!("t{txn}")).collect::<Vec<_>>().join(" "))
             }

@@ -218,9 +218,10 @@ impl Inner {
     async fn txn(&self, partition: PartitionId, request: TxnRequest) -> Result<LeafAnswer, LeafRefusal> {
         let handle = self.serving(partition)?;
         let ends = match request {
-            TxnRequest::Commit { txn, .. } | TxnRequest::Prepare { txn, .. } | TxnRequest::Rollback { txn } => {
-                Some(txn)
-            }
+            TxnRequest::Commit { txn, .. }
+            | TxnRequest::Prepare { txn, .. }
+            | TxnRequest::Rollback { txn }
+            | TxnRequest::Withdraw { txn } => Some(txn),
             TxnRequest::Require { .. } => return self.require(&handle, request).await,
             TxnRequest::Lock { .. } | TxnRequest::Buffer { .. } | TxnRequest::Unbuffer { .. } => {
                 return Err(LeafRefusal::Invalid("locks and buffers are made by writes".into()));

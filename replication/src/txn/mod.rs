@@ -5,6 +5,7 @@
 //! - A commit timestamp is asked for only after the transaction is *registered* here with a lower bound. A mark
 //!   stays at or below the bound of everything registered or prepared; a reader waits for those that may commit at or
 //!   below its view.
+//! - A commit that has no timestamp yet can be taken back: that is certain at once, whoever leads the partition.
 //! - The first decision in the first participant's log wins. A question about a transaction that is undecided or
 //!   unknown there makes it log Abort, and is answered when that is committed.
 //! - Rows are made with definitions that other transactions change. Before a change commits, every primary is told to
@@ -72,8 +73,8 @@ pub(crate) struct Txns {
     locks: Locks,
     txns: BTreeMap<TxnId, Txn>,
     /// Registered, in order; timestamps not yet asked for, and asked for.
-    registered: Vec<TxnId>,
-    asked: Vec<TxnId>,
+    registered: Vec<(TxnId, Ticket)>,
+    asked: Vec<(TxnId, Ticket)>,
     request: u64,
     /// Decisions that wait for the catalog's lease.
     unleased: Vec<(Ticket, TxnId, Timestamp)>,
@@ -198,6 +199,7 @@ impl Txns {
             TxnRequest::Inquire { txn } => self.inquire(ticket, txn, context),
             TxnRequest::Finish { txn, first, decision } => self.finish(ticket, txn, first, decision, context),
             TxnRequest::Rollback { txn } => Some(self.rollback(txn, context)),
+            TxnRequest::Withdraw { txn } => Some(self.withdraw(txn, context)),
             TxnRequest::Forget { txns } => self.forget(ticket, txns, context),
             TxnRequest::Settle { view, schema } => match self.planned_with(schema) {
                 Ok(()) => self.settle(ticket, view, context),
@@ -322,7 +324,7 @@ impl Txns {
         }
         known.stage = Stage::Registered { bound: self.latest };
         known.commit_ticket = Some(ticket);
-        self.registered.push(txn);
+        self.registered.push((txn, ticket));
         None
     }
 
@@ -342,15 +344,18 @@ impl Txns {
         if request != self.request {
             return;
         }
-        let asked: Vec<TxnId> = self.asked.drain(..(count as usize).min(self.asked.len())).collect();
+        let asked: Vec<(TxnId, Ticket)> = self.asked.drain(..(count as usize).min(self.asked.len())).collect();
         self.latest = self.latest.max(Timestamp(first.0 + u64::from(count).max(1) - 1));
         if !self.may_commit(context) {
             self.registered.splice(..0, asked);
             return;
         }
-        for (index, txn) in asked.into_iter().enumerate() {
+        for (index, (txn, ticket)) in asked.into_iter().enumerate() {
             let ts = Timestamp(first.0 + index as u64);
-            let Some(known) = self.txns.get_mut(&txn) else { continue };
+            // It was withdrawn while its timestamp was asked for.
+            let Some(known) = self.txns.get_mut(&txn).filter(|known| known.commit_ticket == Some(ticket)) else {
+                continue;
+            };
             let Stage::Registered { bound } = known.stage else {
                 panic!("{txn} has a timestamp and is {:?}", known.stage)
             };
@@ -359,9 +364,7 @@ impl Txns {
                 std::mem::take(&mut known.writes).into_iter().map(|(key, value)| Write { key, value }).collect();
             let lsn = context.log.mint(self.epoch, Body::Commit { txn, ts, writes }, context.effects);
             known.stage = Stage::Ending { lsn };
-            if let Some(ticket) = known.commit_ticket {
-                self.answer_at(lsn, ticket, Answer::Committed { ts, lsn });
-            }
+            self.answer_at(lsn, ticket, Answer::Committed { ts, lsn });
         }
     }
 
@@ -534,6 +537,21 @@ impl Txns {
         Answer::RolledBack
     }
 
+    /// Its coordinator does not wait any more. What is not in the log never gets there; of a transaction that is, or that is not
+    /// known here, nothing is said: another record may have committed it.
+    fn withdraw(&mut self, txn: TxnId, context: &mut Context) -> Answer {
+        let Some(known) = self.txns.get(&txn) else { return Answer::Refused(Refusal::Ended) };
+        if let (Stage::Registered { .. }, Some(ticket)) = (known.stage, known.commit_ticket) {
+            if !self.options.has(Planted::WithdrawnCommits) {
+                self.registered.retain(|(waiting, _)| *waiting != txn);
+                self.release(txn, context);
+            }
+            context.answer(ticket, Answer::Refused(Refusal::Ended));
+            return Answer::RolledBack;
+        }
+        self.rollback(txn, context)
+    }
+
     fn forget(&mut self, ticket: Ticket, txns: Vec<TxnId>, context: &mut Context) -> Option<Answer> {
         if txns.is_empty() {
             return Some(Answer::Finished);
@@ -684,7 +702,8 @@ impl Txns {
                 if answer == Answer::Finished { Answer::Refused(Refusal::NotPrimary) } else { Answer::Unknown },
             );
         }
-        let registered = self.registered.iter().chain(&self.asked).filter_map(|txn| self.txns.get(txn)?.commit_ticket);
+        let waits = |(txn, ticket): &(TxnId, Ticket)| self.txns.get(txn)?.commit_ticket.filter(|now| now == ticket);
+        let registered = self.registered.iter().chain(&self.asked).filter_map(waits);
         let rest = registered
             .chain(self.settles.iter().map(|settle| settle.ticket))
             .chain(self.unleased.iter().map(|(ticket, ..)| *ticket))

@@ -227,6 +227,8 @@ pub enum Command {
     Alive { node: u64, txn: Txn },
     /// Lets go.
     Rollback { node: u64, txn: Txn },
+    /// Takes a commit back that has no timestamp yet.
+    Withdraw { node: u64, txn: Txn },
     /// Decisions that need not be kept.
     Forget { node: u64, txns: Vec<Txn> },
     /// A reader waits for its view, or for the latest.

@@ -56,6 +56,7 @@ impl World {
             }
             Inquire { node, txn } => self.request(*node, txn.0, TxnRequest::Inquire { txn: txn.0 }),
             Alive { node, txn } => self.request(*node, txn.0, TxnRequest::Alive { txn: txn.0 }),
+            Withdraw { node, txn } => self.request(*node, txn.0, TxnRequest::Withdraw { txn: txn.0 }),
             Rollback { node, txn } => self.request(*node, txn.0, TxnRequest::Rollback { txn: txn.0 }),
             Forget { node, txns } => {
                 let txns: Vec<TxnId> = txns.iter().map(|txn| txn.0).collect();

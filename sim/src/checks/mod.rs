@@ -11,6 +11,7 @@
 //! | `no_fork` | who was replaced shows nothing that the new reign's log lacks, and tells no sink its history | every acknowledgement, read, shipment, comparison |
 //! | `reads_are_fresh` | reads are linearizable, key by key | every read |
 //! | `views` | reads at a view are complete: nothing commits in their view later | at the end |
+//! | `withdrawn` | what was taken back is never seen | every read |
 //! | `definitions` | what commits was planned with the definitions that hold at its time | every commit, every read |
 //! | `longest_log` | after a loss the log that keeps most goes on | every naming with a loss |
 //! | `compare_and_set` | a set changes only from the version that the proposer knew (in `region`) | every proposal |
@@ -54,6 +55,7 @@ pub mod sync_link;
 pub mod views;
 pub mod whole_after_loss;
 pub mod whole_is_named;
+pub mod withdrawn;
 
 use std::collections::BTreeMap;
 

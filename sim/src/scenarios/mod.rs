@@ -53,6 +53,7 @@ impl Scenario {
             options.definitions = false;
             options.moves = false;
             options.decision_max = 0;
+            options.withdraws = false;
             (options.keep, options.copy_records_min) = (Keep::All, u64::MAX);
             (self.options)(options);
         };

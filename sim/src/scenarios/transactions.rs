@@ -10,7 +10,7 @@ use super::regions::{come_back, sized as sized_regions, stop_replicating};
 use crate::clients::Stage;
 use crate::node::RewindStep;
 use crate::options::{Keep, Planted, Scale};
-use crate::world::{Place, World};
+use crate::world::{Packet, Place, World};
 
 /// Partitions of rows.
 const ZERO: Ordinal = Ordinal(0);
@@ -55,6 +55,17 @@ fn readers_and_coordinators() -> Vec<Scenario> {
             two_primaries,
             (Planted::Replica(Rule::TouchUnchecked), &["reads_are_fresh"]),
         ),
+        Scenario {
+            name: "what was taken back before it had a timestamp is never read",
+            scale: Scale::Region,
+            options: |options| {
+                sized(options, 3, true, true);
+                options.partitions = 2;
+                options.withdraws = true;
+            },
+            play: taken_back,
+            rule: Some((Planted::Replica(Rule::WithdrawnCommits), &["withdrawn"])),
+        },
         Scenario {
             name: "a row that was planned before a change of definitions does not commit after it",
             scale: Scale::Region,
@@ -198,6 +209,24 @@ fn late_timestamp(world: &mut World) {
             world.read(node, id, row(0), view);
         }
         world.pass(300);
+        Some(())
+    });
+}
+
+/// A commit has its timestamp, which is on its way to the primary. Its coordinator does not wait any more, takes it back, and
+/// tells its client so. Whoever reads the row then, when the timestamp is there, must not see it.
+fn taken_back(world: &mut World) {
+    quietly(world, 6, |world| {
+        let (node, id) = (primary(world, ZERO), world.partition(0, ZERO));
+        let txn = begin(world, &[ZERO], 0, 1)?;
+        let is_late = |_, packet: &Packet| matches!(packet, Packet::Timestamps { .. });
+        let asks = |world: &World| world.nodes[node].hosted(id).is_some_and(|held| !held.timestamps.is_empty());
+        world.watch_without(60, is_late, asks);
+        world.give_up(txn);
+        world.watch_without(150, is_late, |world| world.clients.txns[&txn].withdrawn);
+        world.pass(200);
+        world.read(node, id, row(0), Timestamp::MAX);
+        world.pass(100);
         Some(())
     });
 }
