@@ -21,12 +21,7 @@ pub fn write(dir: &Path, binary: &Path, nodes: &[Node], settings: &str) -> Resul
     let of = |node: &&Node| node.role == Role::Aggregator;
     let aggregators: Vec<String> = nodes.iter().filter(of).map(|node| format!("\"{}\"", node.addresses.rpc)).collect();
     for node in nodes {
-        let certificates = node.dir.join("certificates");
-        fs::create_dir_all(&certificates).with_context(|| format!("making {}", certificates.display()))?;
-        let (number, host) = (number(node).to_string(), node.addresses.rpc.ip().to_string());
-        let mut command = Command::new(binary);
-        command.args(["cert", "node", "--cluster", CLUSTER, "--node", &number, "--host", &host]);
-        make(command.arg("--ca").arg(&ca).arg("--dir").arg(&certificates))?;
+        certify(dir, binary, node)?;
         let path = node.dir.join("config.toml");
         let text = configuration(node, &aggregators.join(", "), settings);
         fs::write(&path, text).with_context(|| format!("writing {}", path.display()))?;
@@ -34,9 +29,32 @@ pub fn write(dir: &Path, binary: &Path, nodes: &[Node], settings: &str) -> Resul
     Ok(())
 }
 
-/// As its certificate says.
-pub fn number(node: &Node) -> u64 {
-    node.place as u64 + 1
+fn certify(dir: &Path, binary: &Path, node: &Node) -> Result<()> {
+    let certificates = node.dir.join("certificates");
+    fs::create_dir_all(&certificates).with_context(|| format!("making {}", certificates.display()))?;
+    let (number, host) = (node.number.to_string(), node.addresses.rpc.ip().to_string());
+    let mut command = Command::new(binary);
+    command.args(["cert", "node", "--cluster", CLUSTER, "--node", &number, "--host", &host]);
+    make(command.arg("--ca").arg(dir.join("ca")).arg("--dir").arg(&certificates))
+}
+
+/// Gives a node without a process another number, and an empty directory for its data.
+pub fn renew(dir: &Path, binary: &Path, node: &mut Node, number: u64) -> Result<()> {
+    let path = node.dir.join("config.toml");
+    let text = fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
+    let (old, new) = (format!("node = {}\n", node.number), format!("node = {number}\n"));
+    ensure!(text.matches(&old).count() == 1, "{} does not say {old:?} once", path.display());
+    fs::write(&path, text.replace(&old, &new)).with_context(|| format!("writing {}", path.display()))?;
+    node.number = number;
+    fs::remove_dir_all(node.dir.join("certificates")).context("removing the old certificate")?;
+    certify(dir, binary, node)?;
+    // It may be a disk of its own, which stays.
+    for entry in fs::read_dir(node.data()).context("reading the old data")? {
+        let path = entry?.path();
+        let removed = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+        removed.with_context(|| format!("removing {}", path.display()))?;
+    }
+    Ok(())
 }
 
 fn configuration(node: &Node, aggregators: &str, settings: &str) -> String {
@@ -53,7 +71,7 @@ fn configuration(node: &Node, aggregators: &str, settings: &str) -> String {
         node.role.name(),
         addresses.http,
         addresses.rpc,
-        number(node),
+        node.number,
     )
 }
 

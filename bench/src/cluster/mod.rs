@@ -85,6 +85,7 @@ pub struct Cluster {
     /// Aggregators first; each at its place.
     pub nodes: Vec<Node>,
     late: Vec<Node>,
+    binary: PathBuf,
 }
 
 impl Cluster {
@@ -114,7 +115,7 @@ impl Cluster {
         }
         files::write(&dir, &binary, &nodes, &plan.settings)?;
         let late = nodes.split_off(plan.aggregators + plan.leaves);
-        let mut cluster = Cluster { dir, keep: site.keep, mounted: None, network, nodes, late };
+        let mut cluster = Cluster { dir, keep: site.keep, mounted: None, network, nodes, late, binary };
         if let (Some(bytes), Some(last), true) = (plan.small_disk, cluster.nodes.last(), network.has_links()) {
             let data = last.data();
             sandbox::small_disk(&data, bytes)?;
@@ -138,6 +139,12 @@ impl Cluster {
         node.start()?;
         self.nodes.push(node);
         Ok(Some(place))
+    }
+
+    /// A node without a process gets an empty disk, and a number that nobody has had.
+    pub fn renew(&mut self, place: Place) -> Result<()> {
+        let used = self.nodes.iter().chain(&self.late).map(|node| node.number).max();
+        files::renew(&self.dir, &self.binary, &mut self.nodes[place], used.unwrap_or(0) + 1)
     }
 
     /// Where clients connect.

@@ -37,6 +37,8 @@ impl Role {
 pub struct Node {
     /// Its place in the network, and among the nodes.
     pub place: Place,
+    /// As its certificate says.
+    pub number: u64,
     /// What it does.
     pub role: Role,
     /// `leaf-0`.
@@ -54,7 +56,8 @@ impl Node {
     /// A node without a process, whose files are there already.
     pub fn new(place: Place, role: Role, name: String, dir: &Path, network: Network, binary: &Path) -> Node {
         let (dir, addresses) = (dir.join(&name), network.addresses(place));
-        Node { place, role, name, dir, addresses, network, binary: binary.into(), child: None }
+        let number = place as u64 + 1;
+        Node { place, number, role, name, dir, addresses, network, binary: binary.into(), child: None }
     }
 
     /// Where its data is.

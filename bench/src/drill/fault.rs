@@ -43,11 +43,13 @@ pub enum Fault {
     NoRoom,
     /// SIGKILL of every process at once.
     KillAll,
+    /// A leaf loses its disk with all that is on it, and a person replaces it.
+    LoseDisk,
 }
 
 impl Fault {
     /// All of them, each as often as it is drawn.
-    const WEIGHTS: [(Fault, u32); 18] = [
+    const WEIGHTS: [(Fault, u32); 19] = [
         (Fault::KillLeaf, 16),
         (Fault::KillAggregator, 6),
         (Fault::KillMaster, 8),
@@ -66,6 +68,7 @@ impl Fault {
         (Fault::FullDisk, 3),
         (Fault::NoRoom, 2),
         (Fault::KillAll, 3),
+        (Fault::LoseDisk, 3),
     ];
 
     /// As it is called on the command line.
@@ -81,9 +84,14 @@ impl Fault {
         cuts || matches!(self, SlowLink | LateLink | LossyLink | FullDisk | NoRoom)
     }
 
-    /// Whether nothing else may happen at the same time.
+    /// Whether everything else must be over when it happens.
     pub fn is_alone(self) -> bool {
-        self == Fault::KillAll
+        self == Fault::KillAll || self.takes_copies()
+    }
+
+    /// Whether every partition must have all its copies before it: it takes one of them away for good.
+    pub fn takes_copies(self) -> bool {
+        self == Fault::LoseDisk
     }
 }
 

@@ -1,7 +1,7 @@
 //! `perennial-bench drill`: a cluster of real processes under random faults, and clients who remember what they were told.
 //!
 //! Processes are killed and suspended, links cut, disks filled; what happens, to whom and how long, is drawn from a seed
-//! (`fault`, `nemesis`). Meanwhile clients write rows and count them (`journal`), transfer between accounts (`transfers`),
+//! (`fault`, `nemesis`; what a person does then, `operator`). Meanwhile clients write rows and count them (`journal`), transfer between accounts (`transfers`),
 //! and read and write single rows (`registers`, checked by `linear`). Every so often all faults end, and within a bound
 //! everything must be whole again. In the end all rows are read and compared with what clients were told (`audit`).
 //!
@@ -13,6 +13,7 @@ mod fault;
 mod journal;
 mod linear;
 mod nemesis;
+mod operator;
 mod registers;
 mod report;
 mod transfers;
@@ -210,6 +211,9 @@ impl Drill {
         if drawn.fault.is_alone() {
             self.heal(cluster, false)?;
         }
+        if drawn.fault.takes_copies() {
+            self.wait_whole(cluster)?;
+        }
         let taken: Vec<Place> = self.active.iter().flat_map(|struck| struck.victims.iter().copied()).collect();
         let lasts = Duration::from_millis(drawn.lasts);
         let (at, acknowledged) = (self.begun.elapsed(), self.shared.tally().operations);
@@ -239,13 +243,15 @@ impl Drill {
             cluster.nodes[place].start()?;
         }
         let now = Instant::now();
-        let (over, active): (Vec<Struck>, _) =
-            std::mem::take(&mut self.active).into_iter().partition(|struck| struck.until <= now);
+        let (over, active): (Vec<Struck>, _) = std::mem::take(&mut self.active).into_iter().partition(Struck::is_over);
         self.active = active;
         let no_room = over.iter().filter(|struck| struck.fault == Fault::NoRoom);
         self.gives_up =
             no_room.filter_map(|struck| Some((*struck.victims.first()?, now))).next_back().or(self.gives_up);
-        over.into_iter().try_for_each(|struck: Struck| struck.mend(cluster))
+        for struck in over {
+            self.active.extend(struck.mend(cluster)?);
+        }
+        Ok(())
     }
 
     /// Waits until all faults are over; or ends them now.

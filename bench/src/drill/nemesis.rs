@@ -14,6 +14,7 @@ use rand::seq::IndexedRandom;
 use rand_chacha::ChaCha8Rng;
 
 use super::fault::Fault;
+use super::operator::Operator;
 use crate::cluster::{Cluster, Node, Place, Quality, Relay, Role};
 
 /// A suspended process stands still for so long, and runs for so long.
@@ -41,6 +42,7 @@ pub struct Struck {
     quality: Quality,
     relay: Option<Relay>,
     busy: Option<Busy>,
+    operator: Option<Operator>,
 }
 
 /// Strikes. `None`: there is nobody whom it could meet, for those whom others meet are left alone.
@@ -56,7 +58,7 @@ pub fn strike(
     let text = format!("{} {}", fault.name(), names.join(", "));
     let (kilobits, quality) = (random.random_range(100..4_000), quality(fault, random));
     let until = Instant::now() + lasts;
-    let mut struck = Struck { fault, victims, text, until, kilobits, quality, relay: None, busy: None };
+    let mut struck = Struck { fault, victims, text, until, kilobits, quality, relay: None, busy: None, operator: None };
     struck.begin(cluster, lasts)?;
     Ok(Some(struck))
 }
@@ -79,7 +81,9 @@ fn victims(cluster: &Cluster, fault: Fault, taken: &[Place], random: &mut ChaCha
     };
     let one = |role, random: &mut ChaCha8Rng| free(role).choose(random).map(|place| vec![*place]);
     Ok(match fault {
-        Fault::KillLeaf | Fault::SuspendLeaf | Fault::Stutter | Fault::CutLeaf => one(Some(Role::Leaf), random),
+        Fault::KillLeaf | Fault::SuspendLeaf | Fault::Stutter | Fault::CutLeaf | Fault::LoseDisk => {
+            one(Some(Role::Leaf), random)
+        }
         Fault::KillAggregator | Fault::SuspendAggregator | Fault::CutAggregator => one(Some(Role::Aggregator), random),
         Fault::Stop | Fault::SlowLink | Fault::LateLink | Fault::LossyLink => one(None, random),
         // Whom nobody knows at the moment nobody kills.
@@ -110,6 +114,11 @@ impl Struck {
         match (self.fault, first) {
             (Fault::KillLeaf | Fault::KillAggregator | Fault::KillMaster | Fault::KillAll, _) => {
                 self.victims.iter().try_for_each(|place| cluster.nodes[*place].kill())
+            }
+            (Fault::LoseDisk, Some(place)) => {
+                cluster.nodes[place].kill()?;
+                self.operator = Some(Operator::give_up(cluster, place));
+                Ok(())
             }
             (Fault::Stop, Some(place)) => cluster.nodes[place].stop(),
             (Fault::SuspendLeaf | Fault::SuspendAggregator, Some(place)) => cluster.nodes[place].signal("STOP"),
@@ -144,8 +153,21 @@ impl Struck {
         }
     }
 
-    /// Undoes it. A process that has ended is started, whatever it ended of.
-    pub fn mend(mut self, cluster: &mut Cluster) -> Result<()> {
+    /// Whether it can be undone, or has been by a person.
+    pub fn is_over(&self) -> bool {
+        self.until <= Instant::now() && self.operator.as_ref().is_none_or(Operator::is_done)
+    }
+
+    /// Undoes it. A process that has ended is started, whatever it ended of. What is still there then is not undone yet.
+    pub fn mend(mut self, cluster: &mut Cluster) -> Result<Option<Struck>> {
+        if let (Some(operator), Some(place)) = (self.operator.take(), self.victims.first().copied()) {
+            self.operator = operator.go_on(cluster, place)?;
+            return Ok(self.operator.is_some().then_some(self));
+        }
+        self.undo(cluster).map(|()| None)
+    }
+
+    fn undo(mut self, cluster: &mut Cluster) -> Result<()> {
         let (network, first) = (cluster.network, self.victims.first().copied());
         match (self.fault, first) {
             (Fault::SuspendLeaf | Fault::SuspendAggregator, Some(place)) => cluster.nodes[place].signal("CONT")?,
