@@ -113,6 +113,16 @@ impl Region {
         self.catalog.removed().map_or(Ok(()), |removed| Err(sql::Error::new(1053, removed.to_string())))
     }
 
+    /// Error 1053 of an aggregator with an empty directory, before the others have told it anything: it knows no users either.
+    pub(crate) fn knows_region(&self) -> sql::Result<()> {
+        let text =
+            "This aggregator does not belong to its region yet: type ADD AGGREGATOR with its address at one that does";
+        match self.catalog.status().members.voters.is_empty() {
+            true => Err(sql::Error::new(1053, text)),
+            false => Ok(()),
+        }
+    }
+
     /// The master's side, for requests of this aggregator while it is the master itself.
     pub fn master(self: &Arc<Region>) -> MasterService {
         MasterService::new(self.clone())

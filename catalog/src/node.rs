@@ -14,6 +14,13 @@ pub struct Addresses {
     pub http: Option<String>,
 }
 
+impl Addresses {
+    /// The one by which people know the node: where MySQL clients connect, or else where other nodes do.
+    pub fn known_by(&self) -> &str {
+        self.sql.as_deref().unwrap_or(&self.rpc)
+    }
+}
+
 /// What a node does.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Roles {

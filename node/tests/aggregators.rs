@@ -190,6 +190,33 @@ fn without_a_majority_reads_of_one_partition_go_on_and_the_rest_names_the_missin
     region.wait("all are there", || region.voters(0, gone[1]) == 3);
 }
 
+/// A commit that was sent while the majority froze waits for a timestamp that nobody gives: it is taken back, and its client
+/// knows that.
+#[test]
+fn what_waits_for_its_timestamp_when_the_majority_freezes_is_taken_back() {
+    let region = Playground::start_group(&["east"], 3, 2);
+    region.sql(0, "CREATE DATABASE app PARTITIONS 4; CREATE TABLE app.t (id INT PRIMARY KEY, v INT)");
+    region.sql(0, "INSERT INTO app.t VALUES (1, 10), (2, 20), (3, 30)");
+    let last = (region.master(0, 0) + 1) % 3;
+    let frozen: Vec<String> = (0..3).filter(|j| *j != last).map(|j| format!("east-aggregator-{j}")).collect();
+    let mut sessions = ["(4, 40)", "(5, 50), (6, 60), (7, 70), (8, 80), (9, 90)"].map(|rows| {
+        let mut session = playground::Session::open_at(&region, 0, last);
+        session.say(&format!("USE app; BEGIN; INSERT INTO t VALUES {rows}; SELECT 'written';"));
+        session.hear("written");
+        session
+    });
+    frozen.iter().for_each(|name| region.signal(name, "STOP"));
+    sessions.iter_mut().for_each(|session| session.say("COMMIT;"));
+    for session in &mut sessions {
+        let refused = session.hear_error();
+        assert!(refused.contains("9005") && refused.contains("rolled back"), "{refused}");
+    }
+    frozen.iter().for_each(|name| region.signal(name, "CONT"));
+    let write = "INSERT INTO app.t VALUES (4, 1), (5, 1), (6, 1), (7, 1), (8, 1), (9, 1)";
+    region.wait("their locks are given back", || region.try_sql_at(0, last, write).status.success());
+    assert_eq!(region.sql_at(0, last, "SELECT COUNT(*), SUM(v) FROM app.t"), "9\t66");
+}
+
 #[test]
 fn aggregators_are_added_promoted_and_removed_by_sql() {
     let region = Playground::start(&["east"], 2);
@@ -204,6 +231,10 @@ fn aggregators_are_added_promoted_and_removed_by_sql() {
         region.add_node("east", "aggregator");
         let port = region.port_of(0, j);
         let add = format!("ADD AGGREGATOR '127.0.0.1:{port}'");
+        let login = error(&region.try_sql_at(0, j, "SELECT 1"));
+        assert!(login.contains("1053") && login.contains("ADD AGGREGATOR"), "{login}");
+        let early = error(&region.try_sql(0, &format!("PROMOTE AGGREGATOR '127.0.0.1:{port}' TO MASTER")));
+        assert!(early.contains("1210") && early.contains("does not belong to the region"), "{early}");
         let row = format!("{}\t127.0.0.1\t{port}\tvoter", 3 + j);
         assert_eq!(region.sql(0, &add), row);
         assert_eq!(region.sql(0, &add), row, "repeated");

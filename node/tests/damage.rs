@@ -154,6 +154,11 @@ fn a_leaf_that_has_lost_its_whole_log_holds_nothing() {
             assert!(!read.status.success(), "{read:?}");
             String::from_utf8_lossy(&read.stderr).contains("9007")
         });
+        let copies = || region.sql(0, "SHOW PARTITIONS ON app");
+        region.wait("people are told of each copy", || copies().matches("\tdamaged\t").count() == 6);
+        assert!(region.sql(0, "SHOW LEAVES").contains("STOP REPLICATING in a region that follows"));
+        let restored = region.sql(0, "RESTORE REDUNDANCY ON app; SHOW WARNINGS");
+        assert!(restored.contains("are left out"), "nothing is waited for that cannot come: {restored}");
         [LEAF, "east-leaf-1"].iter().for_each(|leaf| region.kill(leaf));
     }
 }

@@ -222,7 +222,7 @@ fn what_cannot_be_done_is_refused_with_the_reason() {
     assert!(few.contains("needs 2 copies") && few.contains("ADD LEAF"), "{few}");
     assert_eq!(state_of(&region, &one), "online", "nothing was ordered");
     let nobody = refused("REMOVE LEAF '127.0.0.1:1'");
-    assert!(nobody.contains("has announced itself") && nobody.contains("1210"), "{nobody}");
+    assert!(nobody.contains("is known") && nobody.contains("1210"), "{nobody}");
     let aggregator = format!("127.0.0.1:{}", region.port(0));
     for address in ["127.0.0.1:1", "nowhere", &aggregator] {
         let nobody = refused(&format!("ADD LEAF '{address}'"));

@@ -81,7 +81,7 @@ fn itself(region: &Region, status: &Status) -> (bool, Datum, Datum, Datum) {
 fn rows(state: &State, status: &Status, of: impl Fn(NodeId) -> (bool, Datum, Datum, Datum)) -> Sheet {
     let nodes = state.nodes.iter().filter(|(_, node)| node.roles.aggregator && !node.removed);
     let rows = nodes.map(|(id, node)| {
-        let (host, port) = host_port(node.addresses.sql.as_deref().unwrap_or(&node.addresses.rpc));
+        let (host, port) = host_port(node.addresses.known_by());
         let (online, applied, connections, version) = of(*id);
         let votes = status.members.voters.contains(id);
         let (role, joining) = (role(status, *id, votes), !votes);
@@ -125,7 +125,7 @@ pub async fn change(region: &Arc<Region>, change: AggregatorChange, address: &st
     };
     let state = region.catalog.state();
     let addresses = state.nodes.get(&node).map(|known| &known.addresses);
-    let own = addresses.map_or(address, |known| known.sql.as_deref().unwrap_or(&known.rpc));
+    let own = addresses.map_or(address, |known| known.known_by());
     let (host, port) = host_port(own);
     let columns = vec![
         ResultColumn::int("node_id"),
@@ -192,7 +192,8 @@ async fn add(region: &Arc<Region>, address: &str) -> Result<(NodeId, &'static st
 }
 
 async fn remove(region: &Arc<Region>, address: &str) -> Result<(NodeId, &'static str)> {
-    let (node, _) = named(&region.catalog.state(), address).ok_or_else(|| unknown(address))?;
+    let text = || format!("No aggregator at '{address}' is known: SHOW AGGREGATORS tells which there are");
+    let (node, _) = named(&region.catalog.state(), address).ok_or_else(|| Error::new(1210, text()))?;
     decide(region, Command::RemoveNode { node }).await?;
     // One that removes itself may not hear the end of it.
     let limit = if region.bond.member().node == node { HAND_OVER_TIME } else { CARRY_OUT_TIME };
@@ -201,8 +202,12 @@ async fn remove(region: &Arc<Region>, address: &str) -> Result<(NodeId, &'static
 }
 
 async fn promote(region: &Arc<Region>, address: &str) -> Result<(NodeId, &'static str)> {
-    let known = named(&region.catalog.state(), address).filter(|(_, found)| found.in_group());
-    let (node, _) = known.ok_or_else(|| unknown(address))?;
+    let (node, found) = named(&region.catalog.state(), address).ok_or_else(|| unknown(address))?;
+    if !found.in_group() {
+        let text =
+            format!("The aggregator at '{address}' does not belong to the region: ADD AGGREGATOR '{address}' first");
+        return Err(Error::new(1210, text));
+    }
     let leads = || region.catalog.status().leader == Some(node);
     let begun = Instant::now();
     while !leads() {

@@ -139,8 +139,13 @@ async fn check_partition(
                     detail
                 }
             },
-            Copy::Damaged(reason) | Copy::Unknown(reason) => {
+            Copy::Damaged(reason) => {
                 answer.push(line(region, partition, node, None, Some(reason.clone())).row());
+                reason
+            }
+            Copy::Unknown(reason) => {
+                let unread = line(region, partition, node, None, Some(reason.clone()));
+                answer.push(Line { damaged: false, ..unread }.row());
                 reason
             }
         };

@@ -23,6 +23,9 @@ pub struct Condition {
     pub alarm: bool,
 }
 
+/// What can be done where files are damaged and nobody has others.
+pub const NO_WHOLE_COPY: &str = "damaged copies and no whole one: start leaves that are offline and hold one; if there is none, STOP REPLICATING in a region that follows, or DROP DATABASE and load it anew";
+
 /// How a database is, as the catalog and the leaves say.
 pub fn condition(region: &Region, state: &State, id: DatabaseId) -> Condition {
     let known = &state.databases[&id];
@@ -53,6 +56,11 @@ pub fn condition(region: &Region, state: &State, id: DatabaseId) -> Condition {
 /// Partitions without a primary that serves, and what to do. While one changes hands nothing has to be done.
 fn unavailable(region: &Region, state: &State, id: DatabaseId) -> Option<String> {
     let detector = &region.detector;
+    let name = quote_name(&state.databases[&id].name);
+    let damaged = state.partitions_of(id).filter(|(id, _)| detector.has_no_whole_copy(state, *id)).count();
+    if damaged > 0 {
+        return Some(format!("{damaged} of its partitions have {NO_WHOLE_COPY}, see SHOW PARTITIONS ON {name}"));
+    }
     let (mut lost, mut late) = (vec![], vec![]);
     for (id, partition) in state.partitions_of(id) {
         let node = partition.primary.node;
@@ -62,7 +70,6 @@ fn unavailable(region: &Region, state: &State, id: DatabaseId) -> Option<String>
             late.push((id, node));
         }
     }
-    let name = quote_name(&state.databases[&id].name);
     if let Some((_, node)) = lost.first() {
         let (count, address) = (lost.len() + late.len(), state.node_name(*node));
         return Some(format!(

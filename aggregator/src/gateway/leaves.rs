@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use catalog::command;
 use catalog::decide::balance::Aim;
+use catalog::movement::Move;
 use catalog::node::{Group, Node, Standing};
 use catalog::partition::Partition;
 use catalog::{Command, State};
@@ -17,9 +18,10 @@ use sql::statement::{LeafChange, LeafGroup};
 use sql::{Error, Result};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout};
-use types::{Datum, NodeId};
+use types::{Datum, NodeId, PartitionId};
 
 use super::answer::table;
+use super::condition::NO_WHOLE_COPY;
 use super::databases::refused;
 use super::divergence::with_troubles;
 use super::moves;
@@ -64,6 +66,7 @@ fn row(region: &Region, state: &State, id: NodeId, node: &Node, leaf: Option<&Le
     let up = leaf.is_some() && region.detector.is_up(id);
     let primaries = state.partitions.count_led_on(id) as u64;
     let copies = state.partitions.count_held_by(id) as u64;
+    let joining = count_joining(state, id);
     let known = |of: fn(&LeafState) -> u64| leaf.map_or(Datum::Null, |leaf| count(of(leaf)));
     vec![
         count(id.0),
@@ -75,7 +78,7 @@ fn row(region: &Region, state: &State, id: NodeId, node: &Node, leaf: Option<&Le
         },
         text(word(state, id, up)),
         count(primaries),
-        count(copies - primaries),
+        count(copies.saturating_sub(primaries + joining)),
         known(|leaf| leaf.disk.0),
         known(|leaf| leaf.disk.1),
         leaf.and_then(|leaf| leaf.sync_p99_us).map_or(Datum::Null, count),
@@ -83,7 +86,7 @@ fn row(region: &Region, state: &State, id: NodeId, node: &Node, leaf: Option<&Le
         text(env!("CARGO_PKG_VERSION")),
         match region.detector.has_stranger(id) && !up {
             true => text(stranger(id, &node.addresses.rpc)),
-            false => advice(state, id, up, leaf, copies).map_or(Datum::Null, text),
+            false => advice(region, state, id, up, leaf, copies).map_or(Datum::Null, text),
         },
     ]
 }
@@ -97,6 +100,15 @@ fn word(state: &State, id: NodeId, up: bool) -> &'static str {
         Standing::Online if up => "online",
         Standing::Online => "offline",
     }
+}
+
+/// How many copies are made on a leaf for moves, and do not count yet.
+fn count_joining(state: &State, id: NodeId) -> u64 {
+    let joins = |(partition, wanted): &(&PartitionId, &Move)| {
+        let held = &state.partitions[*partition];
+        wanted.added.contains(&id) && held.replicas.contains(&id) && held.members.iter().all(|member| member.node != id)
+    };
+    state.moves.iter().filter(joins).count() as u64
 }
 
 /// In how many sets a leaf is waited for, those of what it leads among them.
@@ -113,7 +125,14 @@ fn stranger(id: NodeId, address: &str) -> String {
 }
 
 /// What to type or do, if anything.
-fn advice(state: &State, id: NodeId, up: bool, leaf: Option<&LeafState>, copies: u64) -> Option<String> {
+fn advice(
+    region: &Region,
+    state: &State,
+    id: NodeId,
+    up: bool,
+    leaf: Option<&LeafState>,
+    copies: u64,
+) -> Option<String> {
     let node = &state.nodes[&id];
     let address = &node.addresses.rpc;
     match node.standing {
@@ -138,15 +157,24 @@ fn advice(state: &State, id: NodeId, up: bool, leaf: Option<&LeafState>, copies:
             "its disk is nearly full, {free} bytes are free: its primaries are read only until there is room"
         ));
     }
+    let damaged = |(partition, _): &(PartitionId, &Partition)| {
+        region.detector.is_damaged(*partition, id) && region.detector.has_no_whole_copy(state, *partition)
+    };
+    let lost = state.partitions.held_by(id).filter(damaged).count();
+    if lost > 0 {
+        return Some(format!("{lost} of its partitions have {NO_WHOLE_COPY}"));
+    }
     let group = node.group;
     let alike = |node: &NodeId| *node != id && state.nodes[node].group == group;
     let held = state.partitions.held_by(id).filter(|(id, _)| !state.moves.contains_key(id));
     let close = held.filter(|(_, partition)| partition.replicas.iter().any(alike)).count();
-    (close > 0).then(|| {
-        format!(
-            "{close} of its copies have another one in its group, both may be lost at once: REBALANCE ALL DATABASES"
-        )
-    })
+    let takes = |node: &Node| node.takes_replicas() && node.group != group;
+    let order = match state.nodes.values().any(takes) {
+        true => "REBALANCE ALL DATABASES",
+        false => "ADD LEAF with one of another group, then REBALANCE ALL DATABASES",
+    };
+    (close > 0)
+        .then(|| format!("{close} of its copies have another one in its group, both may be lost at once: {order}"))
 }
 
 /// ADD, REMOVE, DETACH and ATTACH LEAF. The progress is that of copies that are moved away or let go.
@@ -266,9 +294,13 @@ async fn find(region: &Region, change: LeafChange, address: &str) -> Result<Node
             Some((id, _)) => return Ok(id),
             None if waits && begun.elapsed() < region.options.partition_wait => sleep(LOOK).await,
             None => {
-                let text = format!(
-                    "No leaf at '{address}' has announced itself: start it with the RPC addresses of aggregators in cluster.aggregators; SHOW LEAVES tells which there are"
-                );
+                let what = match adding {
+                    true => {
+                        "has announced itself: start it with the RPC addresses of aggregators in cluster.aggregators;"
+                    }
+                    false => "is known:",
+                };
+                let text = format!("No leaf at '{address}' {what} SHOW LEAVES tells which there are");
                 return Err(Error::new(1210, text));
             }
         }

@@ -64,8 +64,9 @@ impl Gateway {
 }
 
 impl Authenticator for Gateway {
-    fn lookup(&self, user: &str, address: SocketAddr) -> Option<Account> {
-        users::lookup(&self.region, user, address)
+    fn lookup(&self, user: &str, address: SocketAddr) -> Result<Option<Account>, SqlError> {
+        self.region.knows_region().map_err(wire)?;
+        Ok(users::lookup(&self.region, user, address))
     }
 }
 

@@ -15,6 +15,7 @@ use tokio::time::sleep;
 use types::{Datum, NodeId, PartitionId};
 
 use super::answer::table;
+use super::condition::NO_WHOLE_COPY;
 use super::databases::refused;
 use super::divergence::with_troubles;
 use super::replication::columns;
@@ -170,7 +171,7 @@ pub async fn rebalance(region: &Arc<Region>, statement: &Rebalance, progress: &P
     let (kill, explain) = (statement.kill, statement.explain);
     let order = PlanOrder::Rebalance { database, aim, kill, explain };
     // The sizes are the master's word: nobody else hears the leaves.
-    let Planned { moves, bytes: sizes } = ask(region, order).await?.map_err(|refusal| refused(&refusal))?;
+    let Planned { moves, bytes: sizes, lost } = ask(region, order).await?.map_err(|refusal| refused(&refusal))?;
     // As it was when it was planned: what is done is told by it.
     let told: Vec<(PlannedMove, Vec<Step>)> = moves.into_iter().map(|planned| told(&before, planned)).collect();
     let waits = !explain && !statement.no_wait;
@@ -191,14 +192,21 @@ pub async fn rebalance(region: &Arc<Region>, statement: &Rebalance, progress: &P
     let mut rows = Vec::new();
     for (planned, steps) in &told {
         let there = state.partitions.get(&planned.partition).is_some_and(|held| held.replicas == planned.replicas);
-        let done = count(if waits && there { 100 } else { 0 });
+        let done = match explain {
+            true => Datum::Null,
+            false => count(if waits && there { 100 } else { 0 }),
+        };
         for step in steps {
             let size = bytes(sizes.get(&planned.partition).copied(), step);
             rows.push(row(&state, planned.partition, step, [done.clone(), size, Datum::Null]));
         }
     }
-    let note = rows.is_empty().then(|| nothing_to_do(aim).to_owned());
-    Ok(with_troubles(table(columns(&NAMES), rows), note.into_iter().collect()))
+    let left_out = lost.first().map(|first| {
+        let (first, others) = (state.partition_name(*first), lost.len() - 1);
+        format!("Partition {first} and {others} others are left out: they have {NO_WHOLE_COPY}")
+    });
+    let note = (rows.is_empty() && lost.is_empty()).then(|| nothing_to_do(aim).to_owned());
+    Ok(with_troubles(table(columns(&NAMES), rows), note.into_iter().chain(left_out).collect()))
 }
 
 /// An empty answer could also mean that nothing was understood.

@@ -54,7 +54,7 @@ fn kind(statement: &Statement) -> Kind {
     }
 }
 
-/// Waits for something, unless the client goes or kills it; what was ordered of the cluster goes on.
+/// Waits for something, unless the client goes or kills it.
 async fn unless(stop: &CancellationToken, run: impl Future<Output = Result<Answer>>) -> Result<Answer> {
     tokio::select! {
         done = run => done,
@@ -397,10 +397,10 @@ impl ClientSession {
             Statement::Aggregator { change, address } => aggregators::change(&self.region, *change, address).await,
             Statement::Leaf { change, address } => {
                 let changed = leaves::change(&self.region, *change, address.as_deref(), &self.progress);
-                unless(&self.stop, changed).await
+                unless(&self.stop, changed).await.map_err(goes_on)
             }
             Statement::Rebalance(rebalance) => {
-                unless(&self.stop, moves::rebalance(&self.region, rebalance, &self.progress)).await
+                unless(&self.stop, moves::rebalance(&self.region, rebalance, &self.progress)).await.map_err(goes_on)
             }
             _ => Err(Error::new(1105, "not a statement about the cluster")),
         }
@@ -476,6 +476,14 @@ impl ClientSession {
 /// 1317: KILL.
 pub(super) fn interrupted() -> Error {
     Error::new(1317, "Query execution was interrupted")
+}
+
+/// What was ordered of the cluster goes on without whoever has ordered it.
+fn goes_on(error: Error) -> Error {
+    match error == interrupted() {
+        true => Error::new(1317, "Query execution was interrupted; what it has ordered goes on: SHOW REBALANCE STATUS"),
+        false => error,
+    }
 }
 
 fn nothing() -> Answer {

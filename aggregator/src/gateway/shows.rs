@@ -189,6 +189,7 @@ fn partitions(region: &Region, state: &State, client: &Client, database: Option<
         set.extend(
             partition.members.iter().filter(|m| m.node != partition.primary.node).map(|m| state.node_name(m.node)),
         );
+        let lost = region.detector.has_no_whole_copy(state, *id);
         for node in &partition.replicas {
             let (host, port) = host_port(&state.node_name(*node));
             let leaf = heard.get(node).filter(|_| region.detector.is_up(*node));
@@ -209,7 +210,7 @@ fn partitions(region: &Region, state: &State, client: &Client, database: Option<
                 } else {
                     "joining"
                 }),
-                text(replica_state(replica, primary || joined)),
+                text(replica_state(replica, primary || joined, lost)),
                 if primary { text(set.join(",")) } else { Datum::Null },
                 replica.and_then(|r| r.epoch).map_or(Datum::Null, |epoch| text(epoch.to_string())),
                 number(|r| r.appended.0),
@@ -238,9 +239,11 @@ fn partitions(region: &Region, state: &State, client: &Client, database: Option<
     Ok(sheet(&names, rows))
 }
 
-fn replica_state(replica: Option<&ReplicaReport>, in_set: bool) -> &'static str {
+/// `lost`: there is no copy from which a damaged one could be made anew.
+fn replica_state(replica: Option<&ReplicaReport>, in_set: bool, lost: bool) -> &'static str {
     match replica {
         None => "offline",
+        Some(replica) if replica.damaged && lost => "damaged",
         Some(replica) if replica.repairing => "recovering",
         Some(replica) if replica.damaged => "damaged",
         Some(_) if in_set => "online",

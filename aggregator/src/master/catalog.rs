@@ -302,8 +302,7 @@ impl Catalog {
             return None;
         }
         let others = state.group().filter(|(node, _)| *node != own);
-        let name =
-            |(_, node): (NodeId, &Node)| node.addresses.sql.clone().unwrap_or_else(|| node.addresses.rpc.clone());
+        let name = |(_, node): (NodeId, &Node)| node.addresses.known_by().to_string();
         Some(CatalogError::Removed(others.map(name).collect()))
     }
 
@@ -335,7 +334,7 @@ impl Catalog {
         let away = status.members.voters.iter().filter(|node| **node != status.node && !reached.contains(node));
         let name = |node: &NodeId| {
             let addresses = state.nodes.get(node).map(|known| &known.addresses);
-            addresses.map_or_else(|| format!("node {node}"), |a| a.sql.clone().unwrap_or_else(|| a.rpc.clone()))
+            addresses.map_or_else(|| format!("node {node}"), |known| known.known_by().to_string())
         };
         away.map(name).collect()
     }

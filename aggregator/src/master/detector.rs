@@ -574,6 +574,14 @@ impl Detector {
         replica.is_some_and(|replica| replica.damaged)
     }
 
+    /// Whether a partition has damaged copies, and no other one is there: nobody can serve it, or copy it.
+    pub fn has_no_whole_copy(&self, state: &State, partition: PartitionId) -> bool {
+        let Some(known) = state.partitions.get(&partition) else { return false };
+        let is_damaged = |node: &NodeId| self.is_damaged(partition, *node);
+        known.replicas.iter().any(is_damaged)
+            && known.replicas.iter().all(|node| is_damaged(node) || !self.is_up(*node))
+    }
+
     /// Looks for failures while this aggregator is the master, and has decided what they ask for.
     pub async fn run(self: Arc<Detector>) {
         let mut ticks = tokio::time::interval(LOOK);

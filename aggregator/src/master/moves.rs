@@ -163,6 +163,8 @@ impl Detector {
                     let planned: BTreeSet<PartitionId> = moves.iter().map(|planned| planned.partition).collect();
                     moves.extend(under_way(state, &ids).filter(|known| !planned.contains(&known.partition)));
                 }
+                // Who waits for it would wait for ever.
+                moves.retain(|planned| !self.has_no_whole_copy(state, planned.partition));
                 Ok(moves)
             }
             PlanOrder::Attach(_) => Ok(vec![]),

@@ -94,8 +94,7 @@ fn last_words(state: &State) -> BTreeMap<NodeId, &str> {
 
 /// Where clients or other nodes reach it, as SHOW AGGREGATORS and SHOW LEAVES say.
 fn address(state: &State, id: NodeId) -> String {
-    let sql = state.nodes.get(&id).and_then(|node| node.addresses.sql.clone());
-    sql.unwrap_or_else(|| state.node_name(id))
+    state.nodes.get(&id).map_or_else(|| state.node_name(id), |node| node.addresses.known_by().to_string())
 }
 
 fn announce(severity: Severity, kind: &str, node: NodeId, text: String) -> Command {

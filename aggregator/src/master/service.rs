@@ -20,8 +20,8 @@ use crate::dr::LinkService;
 use crate::gateway::{is_up, late, master_sheet};
 use crate::mysql::Client;
 use crate::protocol::{
-    FrontAnswer, FrontRequest, LeafAnswer, LeafEvent, LeafRequest, MasterAnswer, MasterRequest, Orders, Planned,
-    SheetOf,
+    FrontAnswer, FrontRequest, LeafAnswer, LeafEvent, LeafRequest, MasterAnswer, MasterRequest, Orders, PlanOrder,
+    Planned, SheetOf,
 };
 use crate::region::Region;
 
@@ -228,7 +228,7 @@ impl MasterService {
                     return None;
                 }
                 let moves = region.detector.plan(&order).await.ok()?;
-                FrontAnswer::Planned(moves.map(|moves| self.planned(moves)))
+                FrontAnswer::Planned(moves.map(|moves| self.planned(&order, moves)))
             }
             FrontRequest::Lead(node) => FrontAnswer::Led(self.lead(&state, node)?),
             FrontRequest::Link(request, caller) => {
@@ -238,11 +238,17 @@ impl MasterService {
         })
     }
 
-    fn planned(&self, moves: Vec<PlannedMove>) -> Planned {
+    fn planned(&self, order: &PlanOrder, moves: Vec<PlannedMove>) -> Planned {
         let (state, detector) = (self.region.catalog.state(), &self.region.detector);
+        let is_meant = |id: &PartitionId| match order {
+            PlanOrder::Rebalance { database, .. } => database.is_none_or(|database| database == id.database),
+            PlanOrder::Evacuate(_) | PlanOrder::Attach(_) => false,
+        };
+        let lost = state.partitions.iter().map(|(id, _)| *id).filter(is_meant);
+        let lost = lost.filter(|id| detector.has_no_whole_copy(&state, *id)).collect();
         let sized =
             |planned: &PlannedMove| Some((planned.partition, detector.primary(&state, planned.partition)?.bytes));
-        Planned { bytes: moves.iter().filter_map(sized).collect(), moves }
+        Planned { bytes: moves.iter().filter_map(sized).collect(), moves, lost }
     }
 
     /// Hands the office over, unless nobody would take it.
@@ -256,7 +262,7 @@ impl MasterService {
         }
         let addresses = &state.nodes.get(&node)?.addresses;
         Some(Err(Refusal::DoFirst {
-            object: format!("aggregator {}", addresses.sql.as_deref().unwrap_or(&addresses.rpc)),
+            object: format!("aggregator {}", addresses.known_by()),
             problem: "is offline".into(),
             first: format!(
                 "start it again, its node number is {node}, and repeat; SHOW AGGREGATORS tells who is there"

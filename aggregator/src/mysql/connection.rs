@@ -145,7 +145,7 @@ async fn introduce(
     };
     let capabilities = wanted.common(offered);
     let knows_plugins = capabilities.has(Capabilities::PLUGIN_AUTH);
-    let account = shared.authenticator.lookup(&identity.user, address);
+    let account = shared.authenticator.lookup(&identity.user, address)?;
     let mut exchange = Exchange::new(account, nonce, is_tls, &shared.digests);
     let plugin = match &identity.plugin {
         Some(name) => Plugin::from_name(name),
@@ -436,7 +436,7 @@ impl<'a> Connection<'a> {
         let identity = handshake::read_change_user(rest, self.client.capabilities)?;
         let address = self.client.address;
         let nonce = new_nonce();
-        let account = self.shared.authenticator.lookup(&identity.user, address);
+        let account = self.shared.authenticator.lookup(&identity.user, address)?;
         let mut exchange = Exchange::new(account, nonce, self.client.is_tls, &self.shared.digests);
         let first = exchange.start(None, &identity.proof);
         let knows_plugins = self.client.capabilities.has(Capabilities::PLUGIN_AUTH);

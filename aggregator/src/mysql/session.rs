@@ -196,6 +196,6 @@ pub trait SessionFactory: Send + Sync {
 
 /// Knows the accounts.
 pub trait Authenticator: Send + Sync {
-    /// The account that a user has when it comes from this address; `None` when there is none.
-    fn lookup(&self, user: &str, address: SocketAddr) -> Option<Account>;
+    /// The account that a user has when it comes from this address; `None` when there is none. An error: it cannot be known.
+    fn lookup(&self, user: &str, address: SocketAddr) -> Result<Option<Account>, SqlError>;
 }

@@ -102,6 +102,8 @@ pub struct Planned {
     pub moves: Vec<PlannedMove>,
     /// What a copy of each of them takes, as far as their primaries have said.
     pub bytes: BTreeMap<PartitionId, u64>,
+    /// Partitions that it leaves out, for no copy of them is whole.
+    pub lost: Vec<PartitionId>,
 }
 
 /// Which table.

@@ -33,15 +33,15 @@ use types::Decimal;
 struct ToyAccounts;
 
 impl Authenticator for ToyAccounts {
-    fn lookup(&self, user: &str, _address: SocketAddr) -> Option<Account> {
+    fn lookup(&self, user: &str, _address: SocketAddr) -> Result<Option<Account>, SqlError> {
         let (plugin, verifier) = match user {
             "root" => (Plugin::NativePassword, Verifier::NoPassword),
             "native" => (Plugin::NativePassword, Verifier::new(Plugin::NativePassword, "secret")),
             "sha2" => (Plugin::CachingSha2Password, Verifier::new(Plugin::CachingSha2Password, "secret")),
             "salted" => (Plugin::CachingSha2Password, Verifier::salted("secret", *b"some salt of twenty.")),
-            _ => return None,
+            _ => return Ok(None),
         };
-        Some(Account { plugin, verifier })
+        Ok(Some(Account { plugin, verifier }))
     }
 }
 

@@ -59,7 +59,7 @@ impl State {
             registered: self.revision,
         };
         self.nodes.insert(id, node);
-        self.say(Severity::Info, "node", id.into(), format!("{} joined as node {id}", addresses.rpc));
+        self.say(Severity::Info, "node", id.into(), format!("{} joined as node {id}", addresses.known_by()));
         Ok(Applied::Changed(Answer::Node(id)))
     }
 
@@ -82,7 +82,7 @@ impl State {
         if incarnation > old {
             self.replace_member(Member { node: id, incarnation });
             if old > Incarnation::default() {
-                let text = format!("{} was started again: process {incarnation} of node {id}", addresses.rpc);
+                let text = format!("{} was started again: process {incarnation} of node {id}", addresses.known_by());
                 self.say(Severity::Warning, "restart", id.into(), text);
             }
         }
@@ -119,7 +119,7 @@ impl State {
         if node.added {
             return ALREADY;
         }
-        let address = node.addresses.rpc.clone();
+        let address = node.addresses.known_by().to_string();
         self.nodes.get_mut(&id).expect("it was looked up above").added = true;
         self.say(Severity::Info, "aggregator", id.into(), format!("aggregator {address} was added as node {id}"));
         DONE
@@ -146,10 +146,12 @@ impl State {
                 first: "ADD AGGREGATOR another one".into(),
             });
         }
-        self.nodes.get_mut(&id).expect("it was looked up above").removed = true;
+        let node = self.nodes.get_mut(&id).expect("it was looked up above");
+        node.removed = true;
+        let text = format!("{} (node {id}) was removed", node.addresses.known_by());
         self.removals.retain(|(node, _), _| *node != id);
         self.give_up_moves_to(id, "that leaf was removed");
-        self.say(Severity::Info, "node", id.into(), format!("{} (node {id}) was removed", self.node_name(id)));
+        self.say(Severity::Info, "node", id.into(), text);
         DONE
     }
 
