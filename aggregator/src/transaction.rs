@@ -396,7 +396,7 @@ impl Transaction {
                 return Err(failure);
             }
         };
-        let decided = match self.decide_at(first, Some(ts)).await {
+        let decided = match self.decide_at(first, ts).await {
             Some(decided) => decided,
             // The decision may be in the log. Whoever asks for the other one is told which is, or there is none.
             None => {
@@ -465,9 +465,9 @@ impl Transaction {
         })
     }
 
-    /// What the first participant has logged, after it was told this decision. `None`: it does not say.
-    async fn decide_at(&self, first: PartitionId, decision: Option<Timestamp>) -> Option<Option<Timestamp>> {
-        match self.step(first, TxnRequest::Decide { txn: self.id, decision }, true).await {
+    /// What the first participant has logged, after it was told to commit then. `None`: it does not say.
+    async fn decide_at(&self, first: PartitionId, ts: Timestamp) -> Option<Option<Timestamp>> {
+        match self.step(first, TxnRequest::Decide { txn: self.id, decision: Some(ts) }, true).await {
             Ok(LeafAnswer::Txn(Answer::Decided { decision })) => Some(decision),
             _ => None,
         }

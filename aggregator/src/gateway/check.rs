@@ -33,8 +33,11 @@ const REPLACE_TIME: Duration = Duration::from_secs(15);
 /// What one copy turned out to be.
 enum Copy {
     Whole(Checked),
-    Damaged(String),
-    Unknown(String),
+    /// Why it was not read; it need not be damaged.
+    Unread {
+        reason: String,
+        damaged: bool,
+    },
 }
 
 /// What is wrong with a copy that can be read.
@@ -139,13 +142,8 @@ async fn check_partition(
                     detail
                 }
             },
-            Copy::Damaged(reason) => {
-                answer.push(line(region, partition, node, None, Some(reason.clone())).row());
-                reason
-            }
-            Copy::Unknown(reason) => {
-                let unread = line(region, partition, node, None, Some(reason.clone()));
-                answer.push(Line { damaged: false, ..unread }.row());
+            Copy::Unread { reason, damaged } => {
+                answer.push(Line { damaged, ..line(region, partition, node, None, Some(reason.clone())) }.row());
                 reason
             }
         };
@@ -172,12 +170,11 @@ async fn read_primary(
         let node = known.primary.node;
         let (reason, damaged) = match ask(region, node, partition, view, None).await {
             Copy::Whole(mine) => return Ok(Some((node, view, mine))),
-            Copy::Damaged(reason) => (reason, true),
-            Copy::Unknown(reason) => (reason, false),
+            Copy::Unread { reason, damaged } => (reason, damaged),
         };
         let last = patience.is_zero();
         if (damaged || last) && told != Some(node) {
-            answer.push(line(region, partition, node, None, Some(reason)).row());
+            answer.push(Line { damaged, ..line(region, partition, node, None, Some(reason)) }.row());
             told = Some(node);
         }
         if last {
@@ -232,13 +229,14 @@ async fn ask(
         Ok(leaf) => leaf.call(&request, CALL_TIME).await.map_err(|error| error.to_string()),
         Err(reason) => Err(reason),
     };
-    match answer {
-        Ok(LeafAnswer::Checked(checked)) => Copy::Whole(*checked),
-        Ok(LeafAnswer::Refused(LeafRefusal::Damaged(reason))) => Copy::Damaged(reason),
-        Ok(LeafAnswer::Refused(refusal)) => Copy::Unknown(format!("it was not read: {refusal:?}")),
-        Ok(other) => Copy::Unknown(format!("it answers {other:?}")),
-        Err(reason) => Copy::Unknown(format!("it was not read: {reason}")),
-    }
+    let reason = match answer {
+        Ok(LeafAnswer::Checked(checked)) => return Copy::Whole(*checked),
+        Ok(LeafAnswer::Refused(LeafRefusal::Damaged(reason))) => return Copy::Unread { reason, damaged: true },
+        Ok(LeafAnswer::Refused(refusal)) => format!("it was not read: {refusal:?}"),
+        Ok(other) => format!("it answers {other:?}"),
+        Err(reason) => format!("it was not read: {reason}"),
+    };
+    Copy::Unread { reason, damaged: false }
 }
 
 /// The line of a copy as a whole.

@@ -56,19 +56,20 @@ pub fn condition(region: &Region, state: &State, id: DatabaseId) -> Condition {
 /// Partitions without a primary that serves, and what to do. While one changes hands nothing has to be done.
 fn unavailable(region: &Region, state: &State, id: DatabaseId) -> Option<String> {
     let detector = &region.detector;
-    let name = quote_name(&state.databases[&id].name);
-    let damaged = state.partitions_of(id).filter(|(id, _)| detector.has_no_whole_copy(state, *id)).count();
-    if damaged > 0 {
-        return Some(format!("{damaged} of its partitions have {NO_WHOLE_COPY}, see SHOW PARTITIONS ON {name}"));
-    }
-    let (mut lost, mut late) = (vec![], vec![]);
+    let (mut damaged, mut lost, mut late) = (0, vec![], vec![]);
     for (id, partition) in state.partitions_of(id) {
         let node = partition.primary.node;
-        if !detector.is_up(node) {
+        if detector.has_no_whole_copy(state, id) {
+            damaged += 1;
+        } else if !detector.is_up(node) {
             lost.push((id, node));
         } else if !detector.serves(state, id) && detector.is_silent(id) {
             late.push((id, node));
         }
+    }
+    let name = quote_name(&state.databases[&id].name);
+    if damaged > 0 {
+        return Some(format!("{damaged} of its partitions have {NO_WHOLE_COPY}, see SHOW PARTITIONS ON {name}"));
     }
     if let Some((_, node)) = lost.first() {
         let (count, address) = (lost.len() + late.len(), state.node_name(*node));

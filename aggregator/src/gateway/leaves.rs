@@ -106,7 +106,7 @@ fn word(state: &State, id: NodeId, up: bool) -> &'static str {
 fn count_joining(state: &State, id: NodeId) -> u64 {
     let joins = |(partition, wanted): &(&PartitionId, &Move)| {
         let held = &state.partitions[*partition];
-        wanted.added.contains(&id) && held.replicas.contains(&id) && held.members.iter().all(|member| member.node != id)
+        wanted.added.contains(&id) && held.replicas.contains(&id) && !moves::joined(state, **partition).contains(&id)
     };
     state.moves.iter().filter(joins).count() as u64
 }

@@ -65,7 +65,7 @@ fn steps(state: &State, id: PartitionId, replicas: &BTreeSet<NodeId>, primary: N
 }
 
 /// Who holds a copy that counts: a member of the set; with ASYNC REPLICATION everybody who was not added for the move.
-fn joined(state: &State, id: PartitionId) -> BTreeSet<NodeId> {
+pub(super) fn joined(state: &State, id: PartitionId) -> BTreeSet<NodeId> {
     let partition = &state.partitions[&id];
     let members = || partition.members.iter().map(|member| member.node);
     if state.databases[&id.database].mode.sync_replication {

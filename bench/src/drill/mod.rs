@@ -1,9 +1,10 @@
 //! `perennial-bench drill`: a cluster of real processes under random faults, and clients who remember what they were told.
 //!
 //! Processes are killed and suspended, links cut, disks filled; what happens, to whom and how long, is drawn from a seed
-//! (`fault`, `nemesis`; what a person does then, `operator`). Meanwhile clients write rows and count them (`journal`), transfer between accounts (`transfers`),
-//! and read and write single rows (`registers`, checked by `linear`). Every so often all faults end, and within a bound
-//! everything must be whole again. In the end all rows are read and compared with what clients were told (`audit`).
+//! (`fault`, `nemesis`; what a person does then, `operator`). Meanwhile clients write rows and count them (`journal`),
+//! transfer between accounts (`transfers`), and read and write single rows (`registers`, checked by `linear`). Every so often
+//! all faults end, and within a bound everything must be whole again. In the end all rows are read and compared with what
+//! clients were told (`audit`).
 //!
 //! - `app` one client, and what an error means; `report` what is printed and written
 
