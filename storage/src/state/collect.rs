@@ -23,7 +23,7 @@ use types::state::{self, Outcome, Prepared, Space, Version};
 use types::{Lineage, Lsn, Ordinal, StartKind, Timestamp, TxnId};
 
 use super::rocks::{Batch, Snapshot, Walk, Walker};
-use super::{Collected, PartitionState, StateError, meta};
+use super::{Collected, PartitionState, StateError, meta, prepared};
 
 /// Where a pass over the state stands.
 #[derive(Default)]
@@ -165,9 +165,13 @@ impl Pass<'_> {
                 // Ended ones go together with their outcome or after it, see below: never before it.
                 let ended = self.snapshot.get(&state::txn_key(Space::Outcome, txn))?;
                 let ended = ended.map(|value| Outcome::decode(txn, value)).transpose().map_err(|_| damaged())?;
-                let aborted = || self.promoted_between(prepared.lsn);
-                if ended.map_or_else(aborted, |outcome| outcome.lsn <= self.bounds.floor) {
-                    self.remove(key);
+                match ended {
+                    Some(outcome) if outcome.lsn <= self.bounds.floor => self.remove(key),
+                    None if self.promoted_between(prepared.lsn) => {
+                        self.remove(key);
+                        prepared::forget(key, &mut self.batch);
+                    }
+                    _ => {}
                 }
             }
             space if space == Space::Outcome as u8 => {

@@ -2,10 +2,11 @@
 //!
 //! | key | value (integers little-endian) |
 //! |---|---|
-//! | 00 01 | format u8 = 1, applied u64 |
+//! | 00 01 | format u8 = 2, applied u64; format 1 has no index of open transactions |
 //! | 00 02 | lineage, as in `types::entry` |
 //! | 00 03 | collected: horizon u64, floor u64 |
 //! | 00 04 | rows i64: see `rows_of`; missing in a state of an earlier release |
+//! | 00 05, 00 06 | the index of open transactions: see `prepared` |
 
 use bytes::{BufMut, Bytes, BytesMut};
 use types::record::Reader;
@@ -20,7 +21,9 @@ pub(super) const COLLECTED: [u8; 2] = [0, 3];
 /// Key of how many rows there are.
 pub(super) const ROWS: [u8; 2] = [0, 4];
 /// The format written and the newest that is read.
-pub(super) const FORMAT: u8 = 1;
+pub(super) const FORMAT: u8 = 2;
+/// Without an index of open transactions.
+pub(super) const UNINDEXED: u8 = 1;
 
 /// What is left of the past: views at `horizon` and above, rewinds to `floor` and above.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -17,6 +17,7 @@
 mod collect;
 mod error;
 mod meta;
+mod prepared;
 mod rocks;
 mod verify;
 mod view;
@@ -84,6 +85,8 @@ pub struct PartitionState {
     flushed: AtomicU64,
     /// By `meta::rows_of`.
     rows: AtomicI64,
+    /// By `prepared`.
+    bound: Mutex<Timestamp>,
     /// Entries written since a pass of garbage collection began, or since the state was opened.
     written: AtomicU64,
     collector: Mutex<collect::Progress>,
@@ -120,9 +123,14 @@ impl PartitionState {
     ) -> Result<PartitionState, StateError> {
         let store = Store::open(env.clone(), dir)?;
         let position = read_position(&store)?;
+        let bound = match format_of(&store.snapshot())? {
+            (Some(meta::UNINDEXED), applied) => prepared::make(&store, applied)?,
+            _ => prepared::read_bound(&store.snapshot())?,
+        };
         let rows = store.get(&meta::ROWS)?.and_then(|value| value.first_chunk().copied()).map(i64::from_le_bytes);
         Ok(PartitionState {
             rows: AtomicI64::new(rows.unwrap_or(store.entries() as i64)),
+            bound: Mutex::new(bound),
             partition,
             flushed: AtomicU64::new(position.applied.0),
             written: AtomicU64::new(0),
@@ -322,9 +330,14 @@ impl PartitionState {
 
 /// The last record that a snapshot of the store includes.
 fn applied_in(snapshot: &Snapshot) -> Result<Lsn, StateError> {
-    let Some(value) = snapshot.get(&meta::APPLIED)? else { return Ok(Lsn::ZERO) };
+    format_of(snapshot).map(|(_, applied)| applied)
+}
+
+/// Its format, if anything was applied, and the last record that it includes.
+fn format_of(snapshot: &Snapshot) -> Result<(Option<u8>, Lsn), StateError> {
+    let Some(value) = snapshot.get(&meta::APPLIED)? else { return Ok((None, Lsn::ZERO)) };
     match meta::decode_applied(value) {
-        Ok((meta::FORMAT, applied)) => Ok(applied),
+        Ok((format @ (meta::UNINDEXED | meta::FORMAT), applied)) => Ok((Some(format), applied)),
         Ok((found, _)) => Err(StateError::Format { dir: snapshot.dir().into(), found, known: meta::FORMAT }),
         Err(error) => Err(unreadable(snapshot, "applied position", error)),
     }
@@ -362,6 +375,8 @@ struct Change<'a> {
     position: Position,
     /// Entries of transactions that the batch sets or removes: later records of the batch read them.
     pending: BTreeMap<Bytes, Option<Bytes>>,
+    /// At or above that of each Prepare.
+    bound: Timestamp,
     /// More rows.
     rows: i64,
 }
@@ -378,7 +393,8 @@ impl Get for Fetched {
 
 impl<'a> Change<'a> {
     fn new(state: &'a PartitionState) -> Change<'a> {
-        Change { state, batch: Batch::default(), position: state.position(), pending: BTreeMap::new(), rows: 0 }
+        let (batch, position, bound) = (Batch::default(), state.position(), *state.bound.lock());
+        Change { state, batch, position, pending: BTreeMap::new(), bound, rows: 0 }
     }
 
     fn apply(&mut self, record: &Record) -> Result<(), StateError> {
@@ -458,6 +474,7 @@ impl<'a> Change<'a> {
                 None => self.batch.delete(&key),
             }
             if key[0] == Space::Prepared as u8 || key[0] == Space::Outcome as u8 {
+                self.index(&key, value.as_ref())?;
                 self.pending.insert(key, value);
             }
         }
@@ -479,6 +496,12 @@ impl<'a> Change<'a> {
         let mut batch = std::mem::take(&mut self.batch);
         batch.put(&meta::APPLIED, &meta::encode_applied(self.position.applied));
         self.state.count_rows(std::mem::take(&mut self.rows), &mut batch);
+        let mut bound = self.state.bound.lock();
+        if self.bound > *bound {
+            prepared::note_bound(self.bound, &mut batch);
+            *bound = self.bound;
+        }
+        drop(bound);
         self.pending.clear();
         if Arc::ptr_eq(&before.lineage, &self.position.lineage) {
             self.state.store.write(batch)?;

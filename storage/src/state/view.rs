@@ -8,11 +8,11 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use types::state::{self, Prepared, Space, Version};
+use types::state::{self, Space, Version};
 use types::{Lineage, Lsn, Timestamp, TxnId};
 
 use super::rocks::{Snapshot, Walk, Walker};
-use super::{PartitionState, StateError, applied_in, promoted_above};
+use super::{PartitionState, StateError, applied_in, prepared};
 
 /// Bytes before the row's value in a version: position and operation.
 const HEADER: usize = 9;
@@ -88,45 +88,18 @@ impl PartitionState {
         newest(&snapshot, row, ts.prev(), |ts, at| at < lsn && !then.is_dead(ts, at))
     }
 
-    /// The transactions that are prepared and undecided, in the order of their Prepares.
-    pub fn open_prepared(&self) -> Result<Vec<Prepared>, StateError> {
-        let (snapshot, position) = self.snapshot();
-        let mut open = Vec::new();
-        let mut walker = snapshot.walk(Walk::Range, &[Space::Prepared as u8 + 1]);
-        walker.seek(&[Space::Prepared as u8]);
-        while let Some((key, value)) = walker.item()? {
-            let txn = txn_of(key).ok_or_else(|| damaged(&walker, "prepared entry's key"))?;
-            let prepared = Prepared::decode(txn, Bytes::copy_from_slice(value))
-                .map_err(|error| damaged(&walker, &format!("prepared entry of {txn}: {error}")))?;
-            let ended = snapshot.get(&state::txn_key(Space::Outcome, txn))?.is_some();
-            if !ended && !promoted_above(&position.lineage, prepared.lsn) {
-                open.push(prepared);
-            }
-            walker.next();
-        }
-        open.sort_by_key(|prepared| prepared.lsn);
-        Ok(open)
-    }
-
     /// The highest time of all that the state speaks of: commits, shares that are or were prepared, epochs, and what
     /// garbage collection has removed.
     pub fn newest(&self) -> Result<Timestamp, StateError> {
         let (snapshot, position) = self.snapshot();
         let started = position.lineage.last().map_or(Timestamp::ZERO, |entry| entry.start_ts);
-        let mut newest = started.max(position.collected.horizon);
+        let mut newest = started.max(position.collected.horizon).max(prepared::read_bound(&snapshot)?);
         let mut walker = snapshot.walk(Walk::Range, &[Space::Commit as u8 + 1]);
         walker.seek_to_last();
         if let Some((key, _)) = walker.item()?
             && let Some((ts, _)) = state::split_commit_key(key)
         {
             newest = newest.max(ts);
-        }
-        let mut walker = snapshot.walk(Walk::Range, &[Space::Prepared as u8 + 1]);
-        walker.seek(&[Space::Prepared as u8]);
-        while let Some((_, value)) = walker.item()? {
-            let bound = value.get(8..16).and_then(|bytes| bytes.try_into().ok()).map(u64::from_be_bytes);
-            newest = newest.max(Timestamp(bound.ok_or_else(|| damaged(&walker, "prepared entry"))?));
-            walker.next();
         }
         Ok(newest)
     }
@@ -270,11 +243,11 @@ fn header(value: &[u8]) -> Option<(Lsn, bool)> {
     Some((Lsn(u64::from_be_bytes(*lsn)), is_row))
 }
 
-fn txn_of(key: &[u8]) -> Option<TxnId> {
+pub(super) fn txn_of(key: &[u8]) -> Option<TxnId> {
     Some(TxnId(u128::from_be_bytes(key.get(1..)?.try_into().ok()?)))
 }
 
-fn damaged(walker: &Walker, what: &str) -> StateError {
+pub(super) fn damaged(walker: &Walker, what: &str) -> StateError {
     StateError::Damaged { dir: walker.dir().into(), what: format!("unreadable {what}") }
 }
 
