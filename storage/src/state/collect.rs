@@ -20,7 +20,7 @@ use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use types::state::{self, Outcome, Prepared, Space, Version};
-use types::{Lineage, Lsn, Ordinal, StartKind, Timestamp, TxnId};
+use types::{Lineage, Lsn, Ordinal, StartKind, Timestamp};
 
 use super::rocks::{Batch, Snapshot, Walk, Walker};
 use super::{Collected, PartitionState, StateError, meta, prepared};
@@ -160,7 +160,7 @@ impl Pass<'_> {
                 }
             }
             space if space == Space::Prepared as u8 => {
-                let txn = txn_of(key).ok_or_else(damaged)?;
+                let txn = prepared::txn_of(key).ok_or_else(damaged)?;
                 let prepared = Prepared::decode(txn, Bytes::copy_from_slice(value)).map_err(|_| damaged())?;
                 // Ended ones go together with their outcome or after it, see below: never before it.
                 let ended = self.snapshot.get(&state::txn_key(Space::Outcome, txn))?;
@@ -175,7 +175,7 @@ impl Pass<'_> {
                 }
             }
             space if space == Space::Outcome as u8 => {
-                let txn = txn_of(key).ok_or_else(damaged)?;
+                let txn = prepared::txn_of(key).ok_or_else(damaged)?;
                 let outcome = Outcome::decode(txn, Bytes::copy_from_slice(value)).map_err(|_| damaged())?;
                 self.judge_outcome(&outcome)?;
             }
@@ -252,8 +252,4 @@ impl Pass<'_> {
         self.batch.delete(key);
         self.removed += 1;
     }
-}
-
-fn txn_of(key: &[u8]) -> Option<TxnId> {
-    Some(TxnId(u128::from_be_bytes(key.get(1..)?.try_into().ok()?)))
 }

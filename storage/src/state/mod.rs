@@ -69,6 +69,8 @@ struct Position {
     applied: Lsn,
     lineage: Arc<Lineage>,
     collected: Collected,
+    /// By `prepared`.
+    bound: Timestamp,
 }
 
 /// The state of one partition replica. Views and cursors keep its files open: the directory can be opened again when
@@ -85,8 +87,6 @@ pub struct PartitionState {
     flushed: AtomicU64,
     /// By `meta::rows_of`.
     rows: AtomicI64,
-    /// By `prepared`.
-    bound: Mutex<Timestamp>,
     /// Entries written since a pass of garbage collection began, or since the state was opened.
     written: AtomicU64,
     collector: Mutex<collect::Progress>,
@@ -123,14 +123,9 @@ impl PartitionState {
     ) -> Result<PartitionState, StateError> {
         let store = Store::open(env.clone(), dir)?;
         let position = read_position(&store)?;
-        let bound = match format_of(&store.snapshot())? {
-            (Some(meta::UNINDEXED), applied) => prepared::make(&store, applied)?,
-            _ => prepared::read_bound(&store.snapshot())?,
-        };
         let rows = store.get(&meta::ROWS)?.and_then(|value| value.first_chunk().copied()).map(i64::from_le_bytes);
         Ok(PartitionState {
             rows: AtomicI64::new(rows.unwrap_or(store.entries() as i64)),
-            bound: Mutex::new(bound),
             partition,
             flushed: AtomicU64::new(position.applied.0),
             written: AtomicU64::new(0),
@@ -355,7 +350,12 @@ fn read_position(store: &Store) -> Result<Position, StateError> {
         None => Collected::default(),
         Some(value) => Collected::decode(value).map_err(|error| unreadable(&snapshot, "collected", error))?,
     };
-    Ok(Position { applied: applied_in(&snapshot)?, lineage: Arc::new(lineage), collected })
+    let (format, applied) = format_of(&snapshot)?;
+    let bound = match format {
+        Some(meta::UNINDEXED) => prepared::make(store, applied)?,
+        _ => prepared::read_bound(&snapshot)?,
+    };
+    Ok(Position { applied, lineage: Arc::new(lineage), collected, bound })
 }
 
 fn unreadable(snapshot: &Snapshot, what: &str, error: DecodeError) -> StateError {
@@ -375,8 +375,6 @@ struct Change<'a> {
     position: Position,
     /// Entries of transactions that the batch sets or removes: later records of the batch read them.
     pending: BTreeMap<Bytes, Option<Bytes>>,
-    /// At or above that of each Prepare.
-    bound: Timestamp,
     /// More rows.
     rows: i64,
 }
@@ -393,8 +391,7 @@ impl Get for Fetched {
 
 impl<'a> Change<'a> {
     fn new(state: &'a PartitionState) -> Change<'a> {
-        let (batch, position, bound) = (Batch::default(), state.position(), *state.bound.lock());
-        Change { state, batch, position, pending: BTreeMap::new(), bound, rows: 0 }
+        Change { state, batch: Batch::default(), position: state.position(), pending: BTreeMap::new(), rows: 0 }
     }
 
     fn apply(&mut self, record: &Record) -> Result<(), StateError> {
@@ -496,21 +493,19 @@ impl<'a> Change<'a> {
         let mut batch = std::mem::take(&mut self.batch);
         batch.put(&meta::APPLIED, &meta::encode_applied(self.position.applied));
         self.state.count_rows(std::mem::take(&mut self.rows), &mut batch);
-        let mut bound = self.state.bound.lock();
-        if self.bound > *bound {
-            prepared::note_bound(self.bound, &mut batch);
-            *bound = self.bound;
+        if self.position.bound > before.bound {
+            prepared::note_bound(self.position.bound, &mut batch);
         }
-        drop(bound);
         self.pending.clear();
         if Arc::ptr_eq(&before.lineage, &self.position.lineage) {
             self.state.store.write(batch)?;
-            self.state.position.write().applied = self.position.applied;
+            let mut position = self.state.position.write();
+            (position.applied, position.bound) = (self.position.applied, self.position.bound);
         } else {
             // Snapshots are taken under this lock: none sees the rows of one lineage with another one.
             let mut position = self.state.position.write();
             self.state.store.write(batch)?;
-            position.applied = self.position.applied;
+            (position.applied, position.bound) = (self.position.applied, self.position.bound);
             position.lineage = self.position.lineage.clone();
         }
         Ok(())

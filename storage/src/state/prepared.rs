@@ -11,10 +11,10 @@
 
 use bytes::Bytes;
 use types::state::{self, Prepared, Space};
-use types::{Lsn, Timestamp};
+use types::{Lsn, Timestamp, TxnId};
 
 use super::rocks::{Batch, Snapshot, Store, Walk};
-use super::view::{damaged, txn_of};
+use super::view::damaged;
 use super::{Change, PartitionState, StateError, meta, promoted_above};
 
 /// Key of the bound.
@@ -50,7 +50,8 @@ impl Change<'_> {
     pub(super) fn index(&mut self, key: &[u8], value: Option<&Bytes>) -> Result<(), StateError> {
         let open = match (key[0] == Space::Prepared as u8, value) {
             (true, Some(value)) => {
-                self.bound = self.bound.max(bound_of(value).ok_or_else(|| self.state.damaged("Prepare".into()))?);
+                let bound = bound_of(value).ok_or_else(|| self.state.damaged("unreadable Prepare".into()))?;
+                self.position.bound = self.position.bound.max(bound);
                 true
             }
             (true, None) | (false, Some(_)) => false,
@@ -108,6 +109,11 @@ fn open_key(txn_key: &[u8]) -> Vec<u8> {
     [&OPEN, &txn_key[1..]].concat()
 }
 
+/// Whose an entry is, by its key.
+pub(super) fn txn_of(key: &[u8]) -> Option<TxnId> {
+    Some(TxnId(u128::from_be_bytes(key.get(1..)?.try_into().ok()?)))
+}
+
 /// Of a prepared entry's value.
 fn bound_of(value: &[u8]) -> Option<Timestamp> {
     let bytes = value.get(8..16)?.try_into().ok()?;
@@ -116,7 +122,7 @@ fn bound_of(value: &[u8]) -> Option<Timestamp> {
 
 #[cfg(test)]
 mod tests {
-    use types::{Body, ClusterId, Epoch, Lineage, Ordinal, Record, StartKind, TxnId};
+    use types::{Body, ClusterId, Epoch, Lineage, Ordinal, Record, StartKind};
 
     use super::super::{LogPosition, StateConfig, StateEnv, format_of};
     use super::*;

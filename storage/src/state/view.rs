@@ -9,10 +9,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use types::state::{self, Space, Version};
-use types::{Lineage, Lsn, Timestamp, TxnId};
+use types::{Lineage, Lsn, Timestamp};
 
 use super::rocks::{Snapshot, Walk, Walker};
-use super::{PartitionState, StateError, applied_in, prepared};
+use super::{PartitionState, StateError, applied_in};
 
 /// Bytes before the row's value in a version: position and operation.
 const HEADER: usize = 9;
@@ -93,7 +93,7 @@ impl PartitionState {
     pub fn newest(&self) -> Result<Timestamp, StateError> {
         let (snapshot, position) = self.snapshot();
         let started = position.lineage.last().map_or(Timestamp::ZERO, |entry| entry.start_ts);
-        let mut newest = started.max(position.collected.horizon).max(prepared::read_bound(&snapshot)?);
+        let mut newest = started.max(position.collected.horizon).max(position.bound);
         let mut walker = snapshot.walk(Walk::Range, &[Space::Commit as u8 + 1]);
         walker.seek_to_last();
         if let Some((key, _)) = walker.item()?
@@ -241,10 +241,6 @@ fn header(value: &[u8]) -> Option<(Lsn, bool)> {
         _ => return None,
     };
     Some((Lsn(u64::from_be_bytes(*lsn)), is_row))
-}
-
-pub(super) fn txn_of(key: &[u8]) -> Option<TxnId> {
-    Some(TxnId(u128::from_be_bytes(key.get(1..)?.try_into().ok()?)))
 }
 
 pub(super) fn damaged(walker: &Walker, what: &str) -> StateError {
