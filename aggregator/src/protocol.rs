@@ -97,6 +97,19 @@ pub enum MasterRequest {
         /// The source is a sink itself.
         relay: bool,
     },
+    /// A sink's source has lost what was served here.
+    BreakLink {
+        /// Which partition.
+        partition: PartitionId,
+        /// The reign of its primary.
+        reign: Reign,
+        /// The set that it knows.
+        version: SetVersion,
+        /// By which link it follows.
+        link: LinkId,
+        /// What was lost, for people.
+        reason: String,
+    },
     /// How did a transaction end? Passed on to its deciding partition.
     Inquire {
         /// The deciding partition.

@@ -271,10 +271,15 @@ pub enum Command {
         /// What it took.
         copy: FullCopy,
     },
-    /// Nothing is taken from the source until a person orders it.
+    /// The source has lost what was served here: nothing is taken from it until a person orders it. From the primary of a
+    /// partition that has compared its log, in this reign and set version.
     BreakLink {
-        /// Which database.
-        database: DatabaseId,
+        /// Which partition.
+        partition: PartitionId,
+        /// Its reign.
+        reign: Reign,
+        /// Its set's version.
+        version: SetVersion,
         /// Which link.
         link: LinkId,
         /// Why, for people.

@@ -316,6 +316,13 @@ impl Region {
         })
     }
 
+    fn breaking(&self, args: &Args<'_>, database: DatabaseId, link: LinkId) -> Fallible<Command> {
+        let partition = support::partition(database, 0);
+        let held = &self.state.partitions[&partition];
+        let (reign, version) = (held.reign, SetVersion(args.number_or("version", held.version.0)?));
+        Ok(Command::BreakLink { partition, reign, version, link, reason: args.word(1)?.into() })
+    }
+
     fn between_regions(&self, name: &str, args: &Args<'_>, from: Option<State>) -> Fallible<Command> {
         match name {
             "end" => return Ok(Command::EndLink { link: args.link()?, keep_pin: args.has("keep") }),
@@ -350,7 +357,7 @@ impl Region {
                 Command::LearnPromotions { database, link, promotions, relay: theirs.is_sink(), served }
             }
             "joined" => Command::Joined { database, link },
-            "break" => Command::BreakLink { database, link, reason: args.word(1)?.into() },
+            "break" => self.breaking(args, database, link)?,
             "pause" | "continue" => Command::PauseLink { database, paused: name == "pause" },
             "promote" => Command::Promote(self.promoting(args, database, link)?),
             "open" => Command::OpenLink(opening(args, database)?),

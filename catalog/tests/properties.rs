@@ -259,7 +259,12 @@ fn about_database(state: &State, draw: &Draw) -> Command {
         }
         30 => match draw.a % 4 {
             0 => Command::Joined { database, link },
-            1 => Command::BreakLink { database, link, reason: "test".into() },
+            1 => {
+                let partition = support::partition(database, 0);
+                let held = state.partitions.get(&partition);
+                let (reign, version) = held.map_or_else(Default::default, |held| (held.reign, held.version));
+                Command::BreakLink { partition, reign, version, link, reason: "test".into() }
+            }
             2 => Command::PauseLink { database, paused: draw.c & 1 == 0 },
             _ => Command::AlterLink { database, options: LinkOptions { sync: draw.c & 1 == 0, ..Default::default() } },
         },

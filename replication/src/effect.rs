@@ -115,6 +115,18 @@ pub enum Effect {
         /// The source is a sink itself.
         relay: bool,
     },
+    /// The source has lost records that were served here: let the catalog break the link, if the partition is still as this
+    /// replica knows it. Told anew with each comparison.
+    Break {
+        /// Which link.
+        link: LinkId,
+        /// In this reign.
+        reign: Reign,
+        /// Of this set version.
+        version: SetVersion,
+        /// What was lost, for people.
+        reason: String,
+    },
     /// Answer a request.
     Answer {
         /// Which.

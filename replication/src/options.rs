@@ -97,6 +97,8 @@ pub enum Planted {
     MarkIgnoresRegistered,
     /// EpochStart of a failover aborts prepared transactions, as a promotion's does.
     FailoverAborts,
+    /// A sink rewinds what it has served when its source has lost it, and asks nobody.
+    LossUnasked,
     /// A sink keeps its marks when it learns of a promotion below them.
     MarksSurvive,
     /// A sink accepts a mark that was published before the promotion it follows now, and a source that has not heard of it.

@@ -6,9 +6,11 @@
 //!   or a writable source that lacks this log's next epoch, is another history.
 //! - Records carry their epoch and LSN from the source: the log is the same log. A mark is taken only if it names the
 //!   promotions that the catalog knows.
+//! - A source may have lost records that it had shipped: a log that had not followed to its end went on (ASYNC REPLICATION), or
+//!   nobody's disk had them. If what was served here counts on them the link is broken, unless a person ordered to follow.
 //! - What is reported back is durable on the whole in-sync set.
 
-use types::{Body, Epoch, Lineage, LinkId, Lsn, Role, StartKind, Timestamp, is_named};
+use types::{Body, Epoch, Lineage, LinkId, Lsn, Mark, Role, StartKind, Timestamp, is_named};
 
 use crate::replica::Office;
 use crate::{Ack, Append, Effect, Instant, Message, Planted, Replica, Resume};
@@ -124,6 +126,12 @@ impl Replica {
         if common < self.log.end && self.is_merely_longer(common, &resume) {
             return;
         }
+        if self.counts_on_more(common, &resume.lineage) && !self.options.has(Planted::LossUnasked) {
+            if common < self.log.end && !self.is_forced() {
+                return self.break_link(link, common, effects);
+            }
+            self.forget_mark(common, effects);
+        }
         if common < resume.trimmed.max(self.log.trimmed) {
             self.install_compared(link, common, resume.lineage, effects);
         } else if common < self.log.end {
@@ -145,6 +153,39 @@ impl Replica {
         let newer = |next: Epoch, last: Epoch| next.cluster == last.cluster && next.number > last.number;
         let replaced = !source.relay && next.zip(theirs).is_some_and(|(next, last)| newer(next, last));
         replaced || source.end == common && (source.relay || next == theirs)
+    }
+
+    /// Whether the mark counts on records above the common point that the source has lost. Where histories part at a promotion
+    /// the mark has fallen to its cut, which both have; no record tells where that is, so its position may be above.
+    fn counts_on_more(&self, common: Lsn, theirs: &Lineage) -> bool {
+        let counts = self.mark.ts > Timestamp::ZERO && self.mark.lsn > common;
+        counts && !self.log.lineage.parts_at(common, theirs, self.mark.ts)
+    }
+
+    fn is_forced(&self) -> bool {
+        matches!(self.view.as_ref().map(|view| &view.role), Some(Role::Sink { forced: true, .. }))
+    }
+
+    /// What was served here stands until a person says otherwise.
+    fn break_link(&self, link: LinkId, common: Lsn, effects: &mut Vec<Effect>) {
+        let Some(view) = &self.view else { return };
+        let reason = format!(
+            "partition {} of the source has lost its records above {common}, reads up to {} were served with them",
+            self.id.ordinal, self.mark.ts
+        );
+        effects.push(Effect::Break { link, reign: view.reign, version: view.version, reason });
+    }
+
+    /// A person gives up what was served, or this log has lost its own end: the mark is what both histories have, as far as
+    /// their logs tell.
+    fn forget_mark(&mut self, common: Lsn, effects: &mut Vec<Effect>) {
+        let mut shared = self.log.lineage.clone();
+        shared.cut(common);
+        let none = Mark { promotions: self.mark.promotions.clone(), ..Mark::default() };
+        self.mark = shared.promoted(&self.mark.promotions).unwrap_or(none);
+        self.mark_durable = Timestamp::ZERO;
+        self.marks_noted.clear();
+        self.note_mark(effects);
     }
 
     fn on_source_append(&mut self, now: Instant, append: Append, effects: &mut Vec<Effect>) {

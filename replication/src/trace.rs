@@ -153,6 +153,7 @@ impl fmt::Display for Effect {
             Effect::Learn { promotions, relay, .. } => {
                 write!(f, "learn {}{}", Promotions(promotions), if *relay { " of a relay" } else { "" })
             }
+            Effect::Break { reason, .. } => write!(f, "break the link: {reason}"),
             Effect::Answer { ticket, answer } => write!(f, "answer {}: {answer}", ticket.0),
             Effect::Halt { reason } => write!(f, "halt: {reason}"),
         }

@@ -99,6 +99,7 @@ const PLANTED: &[Planted] = &[
     Planted::MarkIgnoresPrepared,
     Planted::MarkIgnoresRegistered,
     Planted::FailoverAborts,
+    Planted::LossUnasked,
     Planted::MarksSurvive,
     Planted::LateMarks,
     Planted::LateFrames,

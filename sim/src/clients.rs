@@ -93,7 +93,7 @@ pub struct Txn {
     /// To which region the answer waited for the sink's cut.
     pub synced_to: Option<usize>,
     /// The record that prepared each partition.
-    prepares: BTreeMap<Ordinal, (Epoch, types::Lsn)>,
+    pub prepares: BTreeMap<Ordinal, (Epoch, types::Lsn)>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -650,7 +650,10 @@ impl World {
         let region = self.nodes[index].region;
         let Some((by, planned)) = self.planner(region) else { return };
         let term = self.term(region);
-        let newest = planned.and_then(|_| self.checks.definitions.newest(&term)).map(|newest| (term, newest));
+        let newest = planned
+            .filter(|_| !self.definitions_are_short())
+            .and_then(|_| self.checks.definitions.newest(&term))
+            .map(|newest| (term, newest));
         if view == Timestamp::MAX {
             let head = self.checks.heads.get(&(region, id.ordinal));
             self.checks.reads.begin(read, region, id.ordinal, key.clone(), head);

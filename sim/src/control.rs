@@ -11,7 +11,7 @@ use catalog::link::{Credentials, LinkMode, LinkOptions, OnSilence, SourceAddress
 use catalog::outcome::Answer;
 use catalog::user::Account;
 use rand::Rng;
-use types::{Fence, LinkId, Lsn, Ordinal, Promotion, PromotionId, Timestamp, TxnId};
+use types::{Fence, LinkId, Lsn, Ordinal, PartitionId, Promotion, PromotionId, Timestamp, TxnId};
 
 use crate::clients::Act;
 use crate::options::{MILLI, Planted};
@@ -197,10 +197,27 @@ impl World {
                     self.release_sync(region, low);
                 }
             }
-            Ok((false, Answer::Broken)) if self.checks.history.only_handed_over(&was, &theirs) => {
+            // After a loss the final time may be below what was served before.
+            Ok((false, Answer::Broken))
+                if self.checks.history.only_handed_over(&was, &theirs) && self.checks.recoveries.uncut.is_empty() =>
+            {
                 self.fail("fence", format!("a planned hand-over broke the link of region {region}"));
             }
             _ => {}
+        }
+    }
+
+    /// A primary of the sink says that its source has lost what was served. Only an announced loss may have taken it.
+    pub(crate) fn on_break(&mut self, region: usize, partition: PartitionId, command: Command) {
+        if !self.decide(region, &command).is_ok_and(|outcome| !outcome.already) {
+            return;
+        }
+        let lost = self.regions.iter().flat_map(|region| region.catalog.partitions.iter());
+        if !lost.filter(|(id, _)| id.ordinal == partition.ordinal).any(|(_, held)| held.losses > 0) {
+            self.fail(
+                "whole_after_loss",
+                format!("region {region} broke its link, no loss was announced: {command:?}"),
+            );
         }
     }
 
@@ -285,7 +302,10 @@ impl World {
         self.check_promotion(region, &promotions, cut, full, token.is_some());
         self.release_sync(region, cut);
         let list = self.term(region);
-        self.checks.history.lists.insert(promotion, list);
+        // Where a partition went on from the end of its own log the history has losses in it that nobody can tell.
+        if self.checks.recoveries.uncut.is_empty() {
+            self.checks.history.lists.insert(promotion, list);
+        }
         if token.is_none() {
             self.checks.history.forced.insert(promotion);
         }

@@ -232,6 +232,10 @@ impl World {
                 let packet = Packet::Learn { partition: id, link, promotions, relay };
                 self.send(here, Place::Catalog(region), packet);
             }
+            Effect::Break { link, reign, version, reason } => {
+                let packet = Packet::Break { partition: id, link, reign, version, reason };
+                self.send(here, Place::Catalog(region), packet);
+            }
             Effect::Answer { ticket, answer } => self.on_answer(index, id, ticket, answer),
             Effect::Halt { .. } if self.nodes[index].process.as_ref().is_some_and(|process| process.log_failed) => {}
             Effect::Halt { reason } => {

@@ -168,7 +168,7 @@ pub enum Planted {
 }
 
 /// Of the replicas: the ones that the simulator can meet.
-const RULES: [Rule; 62] = [
+const RULES: [Rule; 63] = [
     Rule::CandidateNotWaited,
     Rule::EarlyRemoval,
     Rule::LeaseFromReceipt,
@@ -196,6 +196,7 @@ const RULES: [Rule; 62] = [
     Rule::MarkIgnoresPrepared,
     Rule::MarkIgnoresRegistered,
     Rule::FailoverAborts,
+    Rule::LossUnasked,
     Rule::MarksSurvive,
     Rule::LateMarks,
     Rule::LateFrames,
@@ -346,7 +347,7 @@ impl Options {
         };
         let mode = match scale {
             Scale::Region => Mode { sync_replication: rng.random_bool(0.75), sync_durability: rng.random_bool(0.5) },
-            Scale::Regions => Mode { sync_replication: true, sync_durability: true },
+            Scale::Regions => Mode { sync_replication: seed % 2 == 0, sync_durability: seed % 4 < 2 },
         };
         let leaf_counts: &[usize] = if scale == Scale::Region { &[2, 3, 3, 4] } else { &[1, 2, 2, 3] };
         let partitions = if scale == Scale::Region { &[1, 1, 1, 2, 3][..] } else { &[2, 2, 3][..] };

@@ -215,6 +215,9 @@ impl World {
                 self.send(Place::Catalog(index), from, packet);
             }
             Packet::Learn { link, promotions, relay, .. } => self.on_learn(index, link, promotions, relay),
+            Packet::Break { partition, link, reign, version, reason } => {
+                self.on_break(index, partition, Command::BreakLink { partition, reign, version, link, reason });
+            }
             _ => {}
         }
     }
@@ -415,12 +418,15 @@ impl World {
             self.check_loss(index, naming);
         }
         if let Command::RecoverToCut(recover) = command {
-            self.check_cut(index, recover.cut);
+            self.check_cut(index, recover);
         }
         if self.decide(index, command).is_err() {
             return;
         }
-        namings.iter().filter(|naming| naming.loss != Loss::None).for_each(|naming| self.note_going_on(index, naming));
+        for naming in namings.iter().filter(|naming| naming.loss != Loss::None) {
+            self.note_going_on(index, naming);
+            self.note_lost(index, naming);
+        }
         if self.options.has(Planted::OrdersStand) {
             let Region { heard, catalog, .. } = &mut self.regions[index];
             namings.iter().for_each(|naming| heard.told(naming.primary, catalog.revision));

@@ -148,6 +148,19 @@ pub enum Packet {
         /// The source is a sink itself.
         relay: bool,
     },
+    /// The source has lost what was served here.
+    Break {
+        /// Which partition.
+        partition: PartitionId,
+        /// By which link.
+        link: LinkId,
+        /// In this reign.
+        reign: Reign,
+        /// Of this set version.
+        version: SetVersion,
+        /// What was lost.
+        reason: String,
+    },
     /// A client's request.
     Request {
         /// To which partition.

@@ -120,6 +120,21 @@ impl Lineage {
         latest.take_while(|known| !is_named(known.id, promotions)).map(|other| other.cut).min()
     }
 
+    /// Whether two logs that share nothing above `common` part at a promotion, so that a mark of this time counts on nothing
+    /// above. If this log was promoted there, what it has above is not below the cut. If the other one was, it had everything at
+    /// or below the cut when it was promoted. One that both carry out, at different positions, is no such promotion: one of them
+    /// had lost its end before.
+    pub fn parts_at(&self, common: Lsn, other: &Lineage, mark: Timestamp) -> bool {
+        let above = |lineage: &Lineage| -> Vec<(Lsn, Promotion)> {
+            let own = lineage.entries.iter().filter(|entry| entry.start_lsn > common);
+            own.filter_map(|entry| Some((entry.start_lsn, entry.kind.promotion()?))).collect()
+        };
+        let (mine, theirs) = (above(self), above(other));
+        let twice = |(_, promotion): &(Lsn, Promotion)| theirs.iter().any(|(_, other)| other.id == promotion.id);
+        let begins = |(start, promotion): &(Lsn, Promotion)| *start == common.next() && promotion.cut >= mark;
+        !mine.iter().any(twice) && mine.iter().chain(&theirs).any(begins)
+    }
+
     /// What a log of this lineage has still to carry out of a history: the last of its promotions, at the lowest cut of those
     /// behind the last one that it has carried out. What it has above a cut that it has never heard of is dead, too.
     pub fn due(&self, promotions: &[Promotion]) -> Option<Promotion> {

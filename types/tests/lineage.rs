@@ -99,3 +99,33 @@ fn only_what_comes_after_the_historys_last_promotion_parts_a_log_from_it() {
     // A later promotion of the history is at or below the cut of what it has found in the log.
     assert_eq!(parted_at(&[30, 40], 1, &[1, 0]), None);
 }
+
+/// A log of cluster 0 that ends at 10 and goes on with these epochs: their starts, and the promotions that begin them.
+fn going_on(starts: &[(u64, Option<Promotion>)]) -> Lineage {
+    let mut lineage = Lineage::new();
+    for (number, (start, promotion)) in [(1, None)].iter().chain(starts).enumerate() {
+        lineage.push(LineageEntry {
+            epoch: Epoch { number: number as u64 + 1, cluster: ClusterId(starts.len() as u64), nonce: *start },
+            start_lsn: Lsn(*start),
+            start_ts: Timestamp(1000 + number as u64),
+            kind: promotion.map_or(StartKind::Failover, |Promotion { id, cut }| StartKind::Promotion { id, cut }),
+        });
+    }
+    lineage
+}
+
+#[test]
+fn logs_part_at_a_promotion_where_it_is_the_first_that_only_one_has() {
+    let promotion = |id, cut| Some(Promotion { id: PromotionId(id), cut: Timestamp(cut) });
+    let parts = |mine: &[_], theirs: &[_], mark| going_on(mine).parts_at(Lsn(10), &going_on(theirs), Timestamp(mark));
+    // Either side was promoted where it ended: what the mark counts on both have.
+    assert!(parts(&[], &[(11, promotion(1, 100))], 100));
+    assert!(parts(&[(11, promotion(1, 100))], &[(14, None)], 90));
+    assert!(!parts(&[], &[(11, promotion(1, 100))], 101), "the mark is above the cut");
+    // A log went on from where it ended, and another one had more.
+    assert!(!parts(&[], &[(11, None)], 50));
+    assert!(!parts(&[], &[(11, None), (12, promotion(1, 100))], 50));
+    assert!(!parts(&[(12, promotion(1, 100))], &[(11, None)], 50));
+    // A promotion was carried out, and again by a log that lacks where it was.
+    assert!(!parts(&[(12, promotion(1, 100))], &[(11, promotion(1, 100))], 100));
+}

@@ -1,7 +1,8 @@
 //! A database follows another region.
 
-use types::{DatabaseId, LinkId, Promotion, Timestamp, parting_cut};
+use types::{DatabaseId, LinkId, PartitionId, Promotion, Reign, SetVersion, Timestamp, parting_cut};
 
+use super::sets::expect_position;
 use super::{ALREADY, Applied, Applying, DONE};
 use crate::command::{CreateSink, Follow, LinkTerms};
 use crate::database::{Database, Fenced, FullCopy, Side};
@@ -310,11 +311,19 @@ impl State {
         DONE
     }
 
-    pub(super) fn break_link(&mut self, id: DatabaseId, link: LinkId, reason: &str) -> Applying {
-        if self.expect_link(id, link)?.1.broken.is_some() {
+    /// A word that was under way while the order to follow changed is about what was ordered before.
+    pub(super) fn break_link(
+        &mut self,
+        id: PartitionId,
+        (reign, version): (Reign, SetVersion),
+        link: LinkId,
+        reason: &str,
+    ) -> Applying {
+        if self.expect_link(id.database, link)?.1.broken.is_some() {
             return ALREADY;
         }
-        self.set_broken(id, link, reason.into());
+        expect_position(id, self.expect_partition(id)?, reign, Some(version))?;
+        self.set_broken(id.database, link, reason.into());
         DONE
     }
 

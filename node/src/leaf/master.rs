@@ -80,6 +80,20 @@ impl MasterClient {
         }
     }
 
+    /// Tells that a source has lost what was served here, once: the replica repeats it.
+    pub async fn break_link(
+        &self,
+        partition: PartitionId,
+        reign: Reign,
+        version: SetVersion,
+        link: LinkId,
+        reason: String,
+    ) {
+        if let Err(reason) = self.call(&MasterRequest::BreakLink { partition, reign, version, link, reason }).await {
+            tracing::debug!(%partition, reason, "what the source has lost is told again later");
+        }
+    }
+
     /// How a transaction ended, by its deciding partition. `None`: ask again later.
     pub async fn inquire(&self, partition: PartitionId, txn: TxnId) -> Option<Option<Timestamp>> {
         match self.call(&MasterRequest::Inquire { partition, txn }).await {

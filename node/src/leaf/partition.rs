@@ -431,6 +431,10 @@ impl PartitionTask {
                 let (master, database) = (self.shared.master.clone(), self.id.database);
                 tokio::spawn(async move { master.learn(database, link, promotions, relay).await });
             }
+            Effect::Break { link, reign, version, reason } => {
+                let (master, id) = (self.shared.master.clone(), self.id);
+                tokio::spawn(async move { master.break_link(id, reign, version, link, reason).await });
+            }
             Effect::Halt { reason } => {
                 let _ = self.shared.fatal.send(format!("partition {}: {reason}", self.id));
             }

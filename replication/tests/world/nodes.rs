@@ -49,7 +49,11 @@ impl World {
             Effect::Prepared { reign } => self.node(node)?.todo.prepared = Some(reign),
             Effect::Lookup { reign, txn } => self.node(node)?.todo.lookups.push((reign, txn)),
             Effect::Answer { ticket, answer } => self.note_answer(ticket, &answer),
-            Effect::Inquire { .. } | Effect::Propose { .. } | Effect::Learn { .. } | Effect::Halt { .. } => {}
+            Effect::Inquire { .. }
+            | Effect::Propose { .. }
+            | Effect::Learn { .. }
+            | Effect::Break { .. }
+            | Effect::Halt { .. } => {}
         }
         Ok(())
     }

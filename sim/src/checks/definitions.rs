@@ -122,11 +122,20 @@ impl World {
     /// A decision counts for definitions: the primary that the catalog names has committed it, or a primary has told somebody
     /// of it, whoever the catalog has named meanwhile.
     pub(crate) fn count_definitions(&mut self, id: PartitionId, name: Name, txn: TxnId, ts: Timestamp) {
+        if self.definitions_are_short() {
+            return;
+        }
         let Some(held) = self.clients.txns.get(&txn) else { return };
         let Some(version) = held.change.map(|change| change.version).or(held.planned) else { return };
         let term = self.checks.history.term(id.ordinal, name.0).cloned().unwrap_or_default();
         let judged = self.checks.definitions.commit(held.change.is_some(), name, &term, txn, (ts, version));
         self.judge(NAME, judged);
+    }
+
+    /// Whether a log of the meta partition went on after a loss without what its history has below the cut of a promotion: then
+    /// other regions know of changes that it has never had.
+    pub(crate) fn definitions_are_short(&self) -> bool {
+        self.checks.recoveries.short.iter().any(|(ordinal, _)| *ordinal == Ordinal::META)
     }
 
     /// Whether it leads in the reign that the catalog has.
@@ -139,7 +148,7 @@ impl World {
     /// were met by no commit point that counts: one that had been replaced in the catalog still committed them, whoever is named
     /// next had heard so, and nobody was told in between. After a loss the log may be that of such a primary, and have what nobody was told of.
     pub(crate) fn find_definitions(&mut self, index: usize, id: PartitionId, start: Lsn) {
-        if !self.leads_by_the_catalog(index, id) {
+        if !self.leads_by_the_catalog(index, id) || self.definitions_are_short() {
             return;
         }
         let region = self.nodes[index].region;

@@ -33,7 +33,7 @@ pub struct History {
     epochs: BTreeMap<(Ordinal, Epoch), Vec<Promotion>>,
     /// Every promotion: its list, itself last.
     pub lists: BTreeMap<PromotionId, Vec<Promotion>>,
-    /// Those that a person ordered; the others came with a token.
+    /// Those that a person ordered, or a recovery; the others came with a token.
     pub forced: BTreeSet<PromotionId>,
 }
 

@@ -8,12 +8,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use catalog::command::{Loss, NamePrimary};
-use types::{Ordinal, PromotionId, StartKind, Timestamp, TxnId};
+use catalog::command::{Loss, NamePrimary, RecoverToCut};
+use types::{Epoch, Lsn, Ordinal, PromotionId, StartKind, Timestamp, TxnId};
 
 use crate::clients::Part;
+use crate::disk::LogImage;
 use crate::node::Hosted;
-use crate::options::{Planted, Scale};
+use crate::options::Planted;
 use crate::world::World;
 
 /// As it is reported.
@@ -26,6 +27,8 @@ pub struct Recoveries {
     pub lost: BTreeSet<TxnId>,
     /// Regions in which a partition went on from the end of its own log after a loss.
     pub uncut: BTreeSet<usize>,
+    /// Sinks that have lost something: whom a standing order has replaced may still tell the source of what only it has.
+    pub sinks: BTreeSet<usize>,
     /// Promotions that a partition carries out in a log that went on from its own end after they were ordered: it may lack
     /// what the history has below the cut.
     pub short: BTreeSet<(Ordinal, PromotionId)>,
@@ -56,7 +59,15 @@ impl World {
     }
 
     /// A database is about to go on from a cut: what sinks have served stands.
-    pub(crate) fn check_cut(&mut self, region: usize, cut: Timestamp) {
+    pub(crate) fn check_cut(&mut self, region: usize, recover: &RecoverToCut) {
+        // What a partition has lost that went on from the end of its own log, a sink may have served: it asks a person.
+        if !self.checks.recoveries.uncut.is_empty() {
+            return;
+        }
+        // A primary that lives may have resolved more since it has told its mark: that counts for those that lost something.
+        let heard = &self.regions[region].heard;
+        let reports = recover.named.iter().filter_map(|naming| heard.report_of(naming.partition, naming.primary));
+        let cut = reports.map(|report| report.mark.ts).min().unwrap_or(recover.cut);
         let term = self.term(region);
         let above = self
             .checks
@@ -72,9 +83,15 @@ impl World {
 
     /// A primary was named alone, perhaps after a loss.
     pub(crate) fn goes_on_uncut(&mut self, region: usize, naming: &NamePrimary) {
-        if naming.loss.gives_up() && self.options.scale == Scale::Region {
-            // Marks that no sink has heard of may be lost with the outcomes that they counted.
+        if naming.loss.gives_up() {
+            // Marks may be lost with the outcomes that they counted; a sink that has served one asks a person.
             self.checks.between.published.retain(|(ordinal, _), _| *ordinal != naming.partition.ordinal);
+        }
+        if naming.loss.gives_up() && self.is_sink(region) {
+            // It gets what it lost from its source again. Until then it may serve less, and be promoted with less.
+            self.checks.between.served.remove(&region);
+            self.release_sync(region, Timestamp::ZERO);
+            self.checks.recoveries.sinks.insert(region);
         }
         let planted = self.options.has(Planted::UncutRecovery);
         if naming.loss.gives_up() && !self.is_sink(region) && !planted {
@@ -83,12 +100,35 @@ impl World {
         }
     }
 
+    /// What a region has acknowledged, perhaps before it followed another, is lost with the log that had it.
+    pub(crate) fn note_lost(&mut self, region: usize, naming: &NamePrimary) {
+        if !naming.loss.gives_up() {
+            return;
+        }
+        let Some(log) = self.named_log(region, naming) else { return };
+        let (lineage, end, ordinal) = (&log.summary.lineage, log.end(), naming.partition.ordinal);
+        let lacks = |(epoch, lsn): &(Epoch, Lsn)| *lsn > end || lineage.epoch_at(*lsn) != Some(*epoch);
+        let gone = self.clients.txns.iter().filter(|(_, held)| held.region == region).filter_map(|(txn, held)| {
+            let first = held.parts.first()?.ordinal == ordinal;
+            let name = if first { held.decided.as_ref() } else { held.prepares.get(&ordinal) };
+            name.filter(|name| lacks(name)).map(|_| *txn)
+        });
+        let gone: Vec<TxnId> = gone.collect();
+        self.checks.recoveries.lost.extend(gone);
+    }
+
+    /// The log of the process that is named.
+    fn named_log(&self, region: usize, naming: &NamePrimary) -> Option<&LogImage> {
+        let (id, node) = (naming.partition, &self.nodes[self.node_of(region, naming.primary.node)]);
+        let disk = node.disks.get(&id)?;
+        Some(node.hosted(id).map_or(&disk.log, |hosted| &hosted.log))
+    }
+
     /// The log that goes on may lack what was committed below the cuts of the promotions that it has not carried out. One that
     /// it has carried out is compared as before.
     fn note_short(&mut self, region: usize, naming: &NamePrimary) {
-        let (id, node) = (naming.partition, &self.nodes[self.node_of(region, naming.primary.node)]);
-        let Some(disk) = node.disks.get(&id) else { return };
-        let log = node.hosted(id).map_or(&disk.log, |hosted| &hosted.log);
+        let id = naming.partition;
+        let Some(log) = self.named_log(region, naming) else { return };
         let carried = log.summary.lineage.entries().iter().filter_map(|entry| match entry.kind {
             StartKind::Promotion { id, .. } => Some(id),
             StartKind::Failover => None,
@@ -102,19 +142,21 @@ impl World {
     /// A database goes on from a cut: the rows at it are the history's, unless that has losses in it that nobody can tell.
     pub(crate) fn goes_on_from_cut(&mut self, region: usize, promotion: PromotionId, cut: Timestamp) {
         let list = self.term(region);
-        if !self.checks.recoveries.uncut.contains(&region) {
+        if self.checks.recoveries.uncut.is_empty() {
             self.checks.history.lists.insert(promotion, list);
         }
+        // It came with no token, and it may be below what a sink has served of a primary that went on meanwhile.
+        self.checks.history.forced.insert(promotion);
         self.checks.recoveries.cuts.entry(region).or_default().push(cut);
         self.checks.promotions += 1;
     }
 
     /// Everything is at rest: no transaction is there in part.
     pub(crate) fn check_transactions(&mut self) {
+        if !self.checks.recoveries.uncut.is_empty() {
+            return;
+        }
         for region in 0..self.regions.len() {
-            if self.checks.recoveries.uncut.contains(&region) {
-                continue;
-            }
             let half = self.clients.txns.iter().find_map(|(txn, held)| {
                 let ts = held.ts.filter(|_| held.parts.len() > 1)?;
                 let there: Vec<Ordinal> = held.parts.iter().map(|part| part.ordinal).collect();

@@ -18,6 +18,16 @@ pub(super) fn all() -> Vec<Scenario> {
             rule: Some((Planted::SyncOnArrival, &["sync_link"])),
         },
         Scenario {
+            name: "what a sink has served stands when its source goes on without it, until a person says otherwise",
+            scale: Scale::Regions,
+            options: |options| {
+                sized(options, &[2, 1]);
+                options.mode.sync_replication = false;
+            },
+            play: source_loses,
+            rule: Some((Planted::Replica(Rule::LossUnasked), &["cut_is_consistent"])),
+        },
+        Scenario {
             name: "final positions are read when no transaction can write to a second partition any more",
             scale: Scale::Regions,
             options: |options| {
@@ -94,6 +104,17 @@ fn source_burns(world: &mut World) {
     world.clients.only_partition = None;
     stop_replicating(world, 1);
     world.pass(1000);
+}
+
+/// The source does not wait for its secondary, which is away while the sink serves what is committed. Then the primary is gone,
+/// and the standing order names the secondary: its log parts from the sink's below what was served.
+fn source_loses(world: &mut World) {
+    world.pass(300);
+    world.block(vec![(Place::Node(0), Place::Node(1))], 400);
+    world.pass(200);
+    let Some(primary) = world.leader_of(0, Ordinal(0)) else { return };
+    world.stop_for(primary, false, 2500);
+    world.pass(2000);
 }
 
 /// A transaction has written to one partition and not to its second one when its region is fenced for a planned exchange.

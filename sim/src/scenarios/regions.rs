@@ -7,6 +7,7 @@ use super::Scenario;
 use crate::options::{Fault, Keep, Options, Planted, Scale};
 use crate::world::{Place, World};
 use replication::Planted as Rule;
+use types::Mode;
 
 pub(super) fn all() -> Vec<Scenario> {
     let mut all = exchanged();
@@ -172,6 +173,7 @@ fn cascaded() -> Vec<Scenario> {
 
 pub(super) fn sized(options: &mut Options, leaves: &[usize]) {
     options.leaves = leaves.to_vec();
+    options.mode = Mode { sync_replication: true, sync_durability: true };
     options.partitions = 2;
     options.wide = 50;
     options.control_gap = 30;
