@@ -150,7 +150,8 @@ fn sink_row(region: &Region, state: &State, name: String, id: LinkId, sink: &Sin
         seen.set_aside.clone().map_or((count(0), Datum::Null), |(records, id)| (count(records), text(id)));
     let advice = match (word, &sink.broken) {
         ("broken", Some(reason)) => text(format!(
-            "{reason}: REPLICATE DATABASE {name} WITH FORCE DIFFERENTIAL FROM {}@{}/{}",
+            "{reason}: STOP REPLICATING {name} keeps what is here, as another history; REPLICATE DATABASE {name} WITH FORCE \
+             DIFFERENTIAL FROM {}@{}/{} sets aside what the source lacks",
             sink.source.user, sink.source.address, sink.source.database
         )),
         ("paused", _) => text(format!("CONTINUE REPLICATING {name}")),
