@@ -9,6 +9,7 @@ use types::{Body, Lsn, Ordinal, PartitionId, Promotion, Record, Reign, SchemaVer
 
 use super::history::holds;
 use crate::disk::Name;
+use crate::options::Scale;
 use crate::world::World;
 
 /// As it is reported.
@@ -135,7 +136,8 @@ impl World {
     /// Whether a log of the meta partition went on after a loss without what its history has below the cut of a promotion: then
     /// other regions know of changes that it has never had.
     pub(crate) fn definitions_are_short(&self) -> bool {
-        self.checks.recoveries.short.iter().any(|(ordinal, _)| *ordinal == Ordinal::META)
+        let short = self.checks.recoveries.short.iter().any(|(ordinal, _)| *ordinal == Ordinal::META);
+        short && self.options.scale == Scale::Regions
     }
 
     /// Whether it leads in the reign that the catalog has.

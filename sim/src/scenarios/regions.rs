@@ -159,14 +159,20 @@ fn cascaded() -> Vec<Scenario> {
             scale: Scale::Regions,
             options: |options| sized(options, &[2, 2, 1]),
             play: unreconciled_relay,
-            rule: Some((Planted::Replica(Rule::RelayBeforeJoined), &["cut_is_consistent", "promotion_rows"])),
+            rule: Some((
+                Planted::Replica(Rule::RelayBeforeJoined),
+                &["cut_is_consistent", "promotion_rows", "whole_after_loss"],
+            )),
         },
         Scenario {
             name: "a mark from before a promotion says nothing after it",
             scale: Scale::Regions,
             options: |options| sized(options, &[2, 3, 1]),
             play: late_marks,
-            rule: Some((Planted::Replica(Rule::LateMarks), &["cut_is_consistent", "promotion_rows"])),
+            rule: Some((
+                Planted::Replica(Rule::LateMarks),
+                &["cut_is_consistent", "promotion_rows", "whole_after_loss"],
+            )),
         },
     ]
 }
