@@ -224,3 +224,44 @@ fn a_planned_exchange_under_writes_loses_nothing() {
         assert_eq!(back[6], "0", "nothing is set aside: {back:?}");
     }
 }
+
+/// ASYNC REPLICATION: the source's copy that goes on by the standing order lacks what the sink has shown.
+#[test]
+fn what_a_sink_has_shown_stands_until_a_person_says_otherwise() {
+    let pair = Playground::start(&["east", "west"], 2);
+    pair.sql(
+        EAST,
+        "CREATE DATABASE app PARTITIONS 1 WITH ASYNC REPLICATION OPTIONS (async_failover_after = '1s');
+         CREATE TABLE app.t (id INT PRIMARY KEY, v VARCHAR(200) NOT NULL)",
+    );
+    pair.sql(EAST, &rows(0, 100, "first"));
+    follow(&pair, WEST, EAST, false);
+    let holder = &pair.primary_of("app", 0)[..];
+    let other = if holder == "east-leaf-0" { "east-leaf-1" } else { "east-leaf-0" };
+    let positions = "SELECT COUNT(DISTINCT durable) FROM information_schema.PERENNIAL_PARTITIONS \
+                     WHERE `database` = 'app' AND ordinal = 0";
+    pair.wait("both copies are equal", || pair.sql(EAST, positions) == "1");
+    pair.kill(other);
+    pair.sql(EAST, &rows(100, 150, "ahead"));
+    equal(&pair, EAST, WEST);
+    let ahead = everything(&pair, WEST);
+
+    pair.kill(holder);
+    pair.start_node(other);
+    let count = "SELECT COUNT(*) FROM app.t";
+    pair.wait("the other copy goes on without it", || {
+        String::from_utf8_lossy(&pair.try_sql(EAST, count).stdout).trim() == "100"
+    });
+    pair.wait("the link is broken", || status(&pair, WEST, "state") == "broken");
+    let advice = status(&pair, WEST, "advice");
+    assert!(advice.contains("partition 0 of the source has lost its records above"), "{advice}");
+    assert!(advice.contains("STOP REPLICATING app") && advice.contains("WITH FORCE DIFFERENTIAL"), "{advice}");
+    assert_eq!(everything(&pair, WEST), ahead, "reads go on at the cut");
+
+    follow(&pair, WEST, EAST, true);
+    equal(&pair, EAST, WEST);
+    assert_eq!(pair.sql(WEST, count), "100");
+    assert!(pair.sql(WEST, "SHOW DIVERGENCE FOR app").contains("app"), "what was given up is set aside");
+    pair.sql(EAST, &rows(200, 210, "and on"));
+    equal(&pair, EAST, WEST);
+}
