@@ -18,7 +18,7 @@ pub use catalog::heartbeat::{
 };
 
 use bytes::Bytes;
-use catalog::command::SetChange;
+use catalog::command::{BreakLink, SetChange};
 use catalog::event::Severity;
 use catalog::node::{Addresses, Roles};
 use catalog::{Command, Outcome, Refusal as CatalogRefusal};
@@ -98,18 +98,7 @@ pub enum MasterRequest {
         relay: bool,
     },
     /// A sink's source has lost what was served here.
-    BreakLink {
-        /// Which partition.
-        partition: PartitionId,
-        /// The reign of its primary.
-        reign: Reign,
-        /// The set that it knows.
-        version: SetVersion,
-        /// By which link it follows.
-        link: LinkId,
-        /// What was lost, for people.
-        reason: String,
-    },
+    BreakLink(BreakLink),
     /// How did a transaction end? Passed on to its deciding partition.
     Inquire {
         /// The deciding partition.

@@ -7,7 +7,7 @@ mod dr;
 mod leaves;
 mod region;
 
-pub use dr::{CreateSink, Follow, HandoverAnswer, LinkTerms, OpenLink, Promote};
+pub use dr::{BreakLink, CreateSink, Follow, HandoverAnswer, LinkTerms, OpenLink, Promote};
 pub use leaves::{LeafChange, PlanMoves, PlannedMove};
 pub use region::{CreateDatabase, Loss, NamePrimary, RecoverToCut, SetChange};
 
@@ -271,20 +271,8 @@ pub enum Command {
         /// What it took.
         copy: FullCopy,
     },
-    /// The source has lost what was served here: nothing is taken from it until a person orders it. From the primary of a
-    /// partition that has compared its log, in this reign and set version.
-    BreakLink {
-        /// Which partition.
-        partition: PartitionId,
-        /// Its reign.
-        reign: Reign,
-        /// Its set's version.
-        version: SetVersion,
-        /// Which link.
-        link: LinkId,
-        /// Why, for people.
-        reason: String,
-    },
+    /// The source has lost what was served here: nothing is taken from it until a person orders it.
+    BreakLink(BreakLink),
     /// The region at the other end of a link has these aggregators: any of them may be asked.
     LearnAddresses {
         /// Which link, of either kind.

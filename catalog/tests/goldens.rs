@@ -9,7 +9,9 @@ use std::error::Error;
 use std::fmt::Write;
 
 use catalog::claim::Claim;
-use catalog::command::{Command, CreateSink, Follow, HandoverAnswer, LinkTerms, Loss, OpenLink, Promote, SetChange};
+use catalog::command::{
+    BreakLink, Command, CreateSink, Follow, HandoverAnswer, LinkTerms, Loss, OpenLink, Promote, SetChange,
+};
 use catalog::database::{Finals, Holder, Side};
 use catalog::decide::{Heard, Report, failover};
 use catalog::event::Event;
@@ -320,7 +322,7 @@ impl Region {
         let partition = support::partition(database, 0);
         let held = &self.state.partitions[&partition];
         let (reign, version) = (held.reign, SetVersion(args.number_or("version", held.version.0)?));
-        Ok(Command::BreakLink { partition, reign, version, link, reason: args.word(1)?.into() })
+        Ok(Command::BreakLink(BreakLink { partition, reign, version, link, reason: args.word(1)?.into() }))
     }
 
     fn between_regions(&self, name: &str, args: &Args<'_>, from: Option<State>) -> Fallible<Command> {

@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use catalog::claim::Claim;
 use catalog::command::{
-    Command, CreateSink, Follow, HandoverAnswer, LeafChange, LinkTerms, Loss, OpenLink, PlanMoves, PlannedMove,
-    Promote, RecoverToCut, SetChange,
+    BreakLink, Command, CreateSink, Follow, HandoverAnswer, LeafChange, LinkTerms, Loss, OpenLink, PlanMoves,
+    PlannedMove, Promote, RecoverToCut, SetChange,
 };
 use catalog::database::{Finals, Holder, Options, Side};
 use catalog::event::UnixMillis;
@@ -216,6 +216,13 @@ fn about_partition(state: &State, draw: &Draw) -> Command {
     }
 }
 
+fn breaking(state: &State, database: DatabaseId, link: LinkId) -> Command {
+    let partition = support::partition(database, 0);
+    let held = state.partitions.get(&partition);
+    let (reign, version) = held.map_or_else(Default::default, |held| (held.reign, held.version));
+    Command::BreakLink(BreakLink { partition, reign, version, link, reason: "test".into() })
+}
+
 fn about_database(state: &State, draw: &Draw) -> Command {
     let database = draw.database(state);
     let held = state.databases.get(&database);
@@ -259,12 +266,7 @@ fn about_database(state: &State, draw: &Draw) -> Command {
         }
         30 => match draw.a % 4 {
             0 => Command::Joined { database, link },
-            1 => {
-                let partition = support::partition(database, 0);
-                let held = state.partitions.get(&partition);
-                let (reign, version) = held.map_or_else(Default::default, |held| (held.reign, held.version));
-                Command::BreakLink { partition, reign, version, link, reason: "test".into() }
-            }
+            1 => breaking(state, database, link),
             2 => Command::PauseLink { database, paused: draw.c & 1 == 0 },
             _ => Command::AlterLink { database, options: LinkOptions { sync: draw.c & 1 == 0, ..Default::default() } },
         },

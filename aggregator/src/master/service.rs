@@ -136,9 +136,7 @@ impl MasterService {
                     Ok(Some(reason)) | Err(reason) => MasterAnswer::NotNow(reason),
                 }
             }
-            MasterRequest::BreakLink { partition, reign, version, link, reason } => {
-                self.decide(Command::BreakLink { partition, reign, version, link, reason }).await
-            }
+            MasterRequest::BreakLink(lost) => self.decide(Command::BreakLink(lost)).await,
             MasterRequest::MarkIncomplete { partition, reign, incomplete } => {
                 self.decide(Command::MarkIncomplete { partition, reign, incomplete }).await
             }

@@ -104,9 +104,7 @@ impl State {
             }
             Command::Joined { database, link } => self.joined(*database, *link),
             Command::MeasureCopy { database, copy } => self.measure_copy(*database, *copy),
-            Command::BreakLink { partition, reign, version, link, reason } => {
-                self.break_link(*partition, (*reign, *version), *link, reason)
-            }
+            Command::BreakLink(lost) => self.break_link(lost),
             Command::LearnAddresses { link, addresses } => self.learn_addresses(*link, addresses),
             Command::PauseLink { database, paused } => self.pause_link(*database, *paused),
             Command::AlterLink { database, options } => self.alter_link(*database, options),

@@ -1,10 +1,10 @@
 //! A database follows another region.
 
-use types::{DatabaseId, LinkId, PartitionId, Promotion, Reign, SetVersion, Timestamp, parting_cut};
+use types::{DatabaseId, LinkId, Promotion, Timestamp, parting_cut};
 
 use super::sets::expect_position;
 use super::{ALREADY, Applied, Applying, DONE};
-use crate::command::{CreateSink, Follow, LinkTerms};
+use crate::command::{BreakLink, CreateSink, Follow, LinkTerms};
 use crate::database::{Database, Fenced, FullCopy, Side};
 use crate::event::Severity;
 use crate::link::{LinkMode, LinkOptions, SinkLink, Tier};
@@ -312,18 +312,13 @@ impl State {
     }
 
     /// A word that was under way while the order to follow changed is about what was ordered before.
-    pub(super) fn break_link(
-        &mut self,
-        id: PartitionId,
-        (reign, version): (Reign, SetVersion),
-        link: LinkId,
-        reason: &str,
-    ) -> Applying {
+    pub(super) fn break_link(&mut self, lost: &BreakLink) -> Applying {
+        let (id, link) = (lost.partition, lost.link);
         if self.expect_link(id.database, link)?.1.broken.is_some() {
             return ALREADY;
         }
-        expect_position(id, self.expect_partition(id)?, reign, Some(version))?;
-        self.set_broken(id.database, link, reason.into());
+        expect_position(id, self.expect_partition(id)?, lost.reign, Some(lost.version))?;
+        self.set_broken(id.database, link, lost.reason.clone());
         DONE
     }
 

@@ -1,7 +1,7 @@
 //! Decisions between regions: who follows whom, who may write.
 
 use serde::{Deserialize, Serialize};
-use types::{ClusterId, DatabaseId, LinkId, Promotion, PromotionId, Timestamp};
+use types::{ClusterId, DatabaseId, LinkId, PartitionId, Promotion, PromotionId, Reign, SetVersion, Timestamp};
 
 use super::CreateDatabase;
 use crate::link::{Credentials, LinkOptions, OnSilence, SourceAddress};
@@ -113,4 +113,20 @@ pub enum HandoverAnswer {
     Accepted(PromotionId),
     /// It will never move by this token.
     Refused,
+}
+
+/// The primary of a sink's partition has compared its log: the source has lost what was served here. It counts in the reign and
+/// set version in which it was found, for the order to follow may have changed since.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BreakLink {
+    /// Which partition.
+    pub partition: PartitionId,
+    /// Its reign.
+    pub reign: Reign,
+    /// Its set's version.
+    pub version: SetVersion,
+    /// Which link.
+    pub link: LinkId,
+    /// What was lost, for people.
+    pub reason: String,
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use aggregator::calls::MasterCalls;
 use aggregator::protocol::{MasterAnswer, MasterRequest};
-use catalog::command::SetChange as CatalogChange;
+use catalog::command::{BreakLink, SetChange as CatalogChange};
 use replication::SetChange;
 use transport::tcp::TcpDialler;
 use types::{DatabaseId, LinkId, PartitionId, Promotion, Reign, SetVersion, Timestamp, TxnId};
@@ -81,15 +81,9 @@ impl MasterClient {
     }
 
     /// Tells that a source has lost what was served here, once: the replica repeats it.
-    pub async fn break_link(
-        &self,
-        partition: PartitionId,
-        reign: Reign,
-        version: SetVersion,
-        link: LinkId,
-        reason: String,
-    ) {
-        if let Err(reason) = self.call(&MasterRequest::BreakLink { partition, reign, version, link, reason }).await {
+    pub async fn break_link(&self, lost: BreakLink) {
+        let partition = lost.partition;
+        if let Err(reason) = self.call(&MasterRequest::BreakLink(lost)).await {
             tracing::debug!(%partition, reason, "what the source has lost is told again later");
         }
     }

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use aggregator::protocol::{LeadingReport, ReplicaReport};
+use catalog::command::BreakLink;
 use parking_lot::Mutex;
 use replication::{Answer, Effect, Input, Leases, Note, Replica, Status, Ticket, TxnRequest};
 use storage::log::{AppendError, Flush, NodeLog, ReadError};
@@ -427,13 +428,9 @@ impl PartitionTask {
                     hurry.decided();
                 });
             }
-            Effect::Learn { link, promotions, relay } => {
-                let (master, database) = (self.shared.master.clone(), self.id.database);
-                tokio::spawn(async move { master.learn(database, link, promotions, relay).await });
-            }
+            Effect::Learn { link, promotions, relay } => self.tell_history(link, promotions, relay),
             Effect::Break { link, reign, version, reason } => {
-                let (master, id) = (self.shared.master.clone(), self.id);
-                tokio::spawn(async move { master.break_link(id, reign, version, link, reason).await });
+                self.tell_loss(BreakLink { partition: self.id, reign, version, link, reason });
             }
             Effect::Halt { reason } => {
                 let _ = self.shared.fatal.send(format!("partition {}: {reason}", self.id));
@@ -447,6 +444,18 @@ impl PartitionTask {
                 }
             }
         }
+    }
+
+    /// What the history of its source is, to the sink's catalog.
+    fn tell_history(&self, link: LinkId, promotions: Vec<Promotion>, relay: bool) {
+        let (master, database) = (self.shared.master.clone(), self.id.database);
+        tokio::spawn(async move { master.learn(database, link, promotions, relay).await });
+    }
+
+    /// What its source has lost of what was served here.
+    fn tell_loss(&self, lost: BreakLink) {
+        let master = self.shared.master.clone();
+        tokio::spawn(async move { master.break_link(lost).await });
     }
 
     /// Tells the replica the highest time that its disk speaks of.
