@@ -194,16 +194,15 @@ impl Replica {
         if self.mark.ts == Timestamp::ZERO {
             return;
         }
-        if self.mark.lsn > common {
-            self.mark.lsn = common;
+        let mut mark = self.mark.clone();
+        if mark.lsn > common {
+            mark.lsn = common;
             // The records that it counts on may be missing. The mark of a primary has fallen already to the cut that both
             // histories share.
             if !matches!(self.office, Office::Leading(_)) {
-                self.mark.ts = Timestamp::ZERO;
+                mark.ts = Timestamp::ZERO;
             }
         }
-        self.mark_durable = Timestamp::ZERO;
-        self.marks_noted.clear();
-        self.note_mark(effects);
+        self.replace_mark(mark, effects);
     }
 }

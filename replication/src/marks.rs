@@ -78,6 +78,13 @@ impl Replica {
         }
     }
 
+    /// Another mark takes the place of this replica's: nothing counts until that is noted.
+    pub(crate) fn replace_mark(&mut self, mark: Mark, effects: &mut Vec<Effect>) {
+        (self.mark, self.mark_durable) = (mark, Timestamp::ZERO);
+        self.marks_noted.clear();
+        self.note_mark(effects);
+    }
+
     /// Notes the next mark when it is true of what is committed; publishes what may leave the region.
     pub(crate) fn advance_mark(&mut self, effects: &mut Vec<Effect>) {
         let keeps = self.keeps_marks();

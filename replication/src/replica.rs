@@ -542,10 +542,7 @@ impl Replica {
             // rewind: the records that the mark counts on may be among them. The mark of a primary that rewinds has
             // fallen already to the cut that both histories share.
             if !matches!(self.office, Office::Leading(_)) && self.mark.ts > Timestamp::ZERO {
-                self.mark.ts = Timestamp::ZERO;
-                self.mark_durable = Timestamp::ZERO;
-                self.marks_noted.clear();
-                self.note_mark(effects);
+                self.replace_mark(Mark { ts: Timestamp::ZERO, ..self.mark.clone() }, effects);
             }
         }
         self.turn(now);

@@ -182,10 +182,8 @@ impl Replica {
         let mut shared = self.log.lineage.clone();
         shared.cut(common);
         let none = Mark { promotions: self.mark.promotions.clone(), ..Mark::default() };
-        self.mark = shared.promoted(&self.mark.promotions).unwrap_or(none);
-        self.mark_durable = Timestamp::ZERO;
-        self.marks_noted.clear();
-        self.note_mark(effects);
+        let mark = shared.promoted(&self.mark.promotions).unwrap_or(none);
+        self.replace_mark(mark, effects);
     }
 
     fn on_source_append(&mut self, now: Instant, append: Append, effects: &mut Vec<Effect>) {

@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 
 use catalog::Command;
 use catalog::claim::Claim;
-use catalog::command::{CreateDatabase, CreateSink, Follow, HandoverAnswer, LinkTerms, OpenLink, Promote};
+use catalog::command::{BreakLink, CreateDatabase, CreateSink, Follow, HandoverAnswer, LinkTerms, OpenLink, Promote};
 use catalog::database::{Finals, Holder, Side};
 use catalog::link::{Credentials, LinkMode, LinkOptions, OnSilence, SourceAddress};
 use catalog::outcome::Answer;
 use catalog::user::Account;
 use rand::Rng;
-use types::{Fence, LinkId, Lsn, Ordinal, PartitionId, Promotion, PromotionId, Timestamp, TxnId};
+use types::{Fence, LinkId, Lsn, Ordinal, Promotion, PromotionId, Timestamp, TxnId};
 
 use crate::clients::Act;
 use crate::options::{MILLI, Planted};
@@ -199,7 +199,7 @@ impl World {
             }
             // After a loss the final time may be below what was served before.
             Ok((false, Answer::Broken))
-                if self.checks.history.only_handed_over(&was, &theirs) && self.checks.recoveries.uncut.is_empty() =>
+                if self.checks.history.only_handed_over(&was, &theirs) && !self.checks.recoveries.uncut =>
             {
                 self.fail("fence", format!("a planned hand-over broke the link of region {region}"));
             }
@@ -207,17 +207,11 @@ impl World {
         }
     }
 
-    /// A primary of the sink says that its source has lost what was served. Only an announced loss may have taken it.
-    pub(crate) fn on_break(&mut self, region: usize, partition: PartitionId, command: Command) {
-        if !self.decide(region, &command).is_ok_and(|outcome| !outcome.already) {
-            return;
-        }
-        let lost = self.regions.iter().flat_map(|region| region.catalog.partitions.iter());
-        if !lost.filter(|(id, _)| id.ordinal == partition.ordinal).any(|(_, held)| held.losses > 0) {
-            self.fail(
-                "whole_after_loss",
-                format!("region {region} broke its link, no loss was announced: {command:?}"),
-            );
+    /// A primary of the sink says that its source has lost what was served.
+    pub(crate) fn on_break(&mut self, region: usize, lost: BreakLink) {
+        let command = Command::BreakLink(lost.clone());
+        if self.decide(region, &command).is_ok_and(|outcome| !outcome.already) {
+            self.check_break(region, &lost);
         }
     }
 
@@ -303,7 +297,7 @@ impl World {
         self.release_sync(region, cut);
         let list = self.term(region);
         // Where a partition went on from the end of its own log the history has losses in it that nobody can tell.
-        if self.checks.recoveries.uncut.is_empty() {
+        if !self.checks.recoveries.uncut {
             self.checks.history.lists.insert(promotion, list);
         }
         if token.is_none() {

@@ -1,5 +1,6 @@
 //! The host of a replica: hands it inputs, executes its effects on the virtual disk and network.
 
+use catalog::command::BreakLink;
 use replication::{Answer, Effect, Input, Instant, Note, Refusal, Ticket, TxnRequest};
 use types::entry::{Entry, Intent};
 use types::{Body, Lsn, PartitionId, Record, StartKind};
@@ -233,8 +234,8 @@ impl World {
                 self.send(here, Place::Catalog(region), packet);
             }
             Effect::Break { link, reign, version, reason } => {
-                let packet = Packet::Break { partition: id, link, reign, version, reason };
-                self.send(here, Place::Catalog(region), packet);
+                let lost = BreakLink { partition: id, reign, version, link, reason };
+                self.send(here, Place::Catalog(region), Packet::Break(lost));
             }
             Effect::Answer { ticket, answer } => self.on_answer(index, id, ticket, answer),
             Effect::Halt { .. } if self.nodes[index].process.as_ref().is_some_and(|process| process.log_failed) => {}

@@ -4,7 +4,7 @@
 //! The register never loses anything. What its leader has heard is volatile: a new leader starts with nothing.
 
 use catalog::State;
-use catalog::command::{BreakLink, Command, CreateDatabase, Loss, NamePrimary, SetChange};
+use catalog::command::{Command, CreateDatabase, Loss, NamePrimary, SetChange};
 use catalog::database::Options as DatabaseOptions;
 use catalog::decide::{Heard, Report, failover};
 use catalog::event::UnixMillis;
@@ -215,13 +215,7 @@ impl World {
                 self.send(Place::Catalog(index), from, packet);
             }
             Packet::Learn { link, promotions, relay, .. } => self.on_learn(index, link, promotions, relay),
-            Packet::Break { partition, link, reign, version, reason } => {
-                self.on_break(
-                    index,
-                    partition,
-                    Command::BreakLink(BreakLink { partition, reign, version, link, reason }),
-                );
-            }
+            Packet::Break(lost) => self.on_break(index, lost),
             _ => {}
         }
     }

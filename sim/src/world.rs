@@ -3,6 +3,7 @@
 //! Events are ordered by (time, sequence). All chance comes from one seeded generator, all maps are ordered: the same
 //! seed gives the same history, to the byte.
 
+use catalog::command::BreakLink;
 use std::collections::{BTreeMap, BTreeSet};
 
 use rand::seq::IndexedRandom;
@@ -149,18 +150,7 @@ pub enum Packet {
         relay: bool,
     },
     /// The source has lost what was served here.
-    Break {
-        /// Which partition.
-        partition: PartitionId,
-        /// By which link.
-        link: LinkId,
-        /// In this reign.
-        reign: Reign,
-        /// Of this set version.
-        version: SetVersion,
-        /// What was lost.
-        reason: String,
-    },
+    Break(BreakLink),
     /// A client's request.
     Request {
         /// To which partition.

@@ -9,7 +9,7 @@ impl World {
     pub(crate) fn check_final_position(&mut self, index: usize, id: PartitionId, record: &Record) {
         let fenced = &self.regions[self.nodes[index].region].catalog.databases[&id.database].fenced;
         // A log that goes on after a loss may have transactions open that had ended.
-        let sealed = matches!(fenced.fence, Fence::Sealed(_)) && self.checks.recoveries.uncut.is_empty();
+        let sealed = matches!(fenced.fence, Fence::Sealed(_)) && !self.checks.recoveries.uncut;
         let end = fenced.finals.as_ref().and_then(|finals| finals.positions.get(&id.ordinal)).copied();
         if let Some(end) = end.filter(|end| sealed && record.lsn > *end && record.body.is_data()) {
             let text = format!("{} {id} writes {} above the final position {end}", self.label(index), record.lsn);

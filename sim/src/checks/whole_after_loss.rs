@@ -2,13 +2,14 @@
 //!
 //! - Nothing is given up that the machine of a member still has: power was lost on all of them.
 //! - The cut of a recovery is not below what a sink has served.
+//! - A link is broken for what its source has lost only after a loss was announced.
 //! - It is not long before the power failed, idle partitions or not.
 //! - In the end every transaction is on all of its partitions, or on none; unless a loss was announced that goes on from the
 //!   ends of single logs: a standing order, or power that failed before a database had its first marks.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use catalog::command::{Loss, NamePrimary, RecoverToCut};
+use catalog::command::{BreakLink, Loss, NamePrimary, RecoverToCut};
 use types::{Epoch, Lsn, Ordinal, PromotionId, StartKind, Timestamp, TxnId};
 
 use crate::clients::Part;
@@ -25,8 +26,8 @@ pub const NAME: &str = "whole_after_loss";
 pub struct Recoveries {
     /// Acknowledged or shown, and in no log that went on.
     pub lost: BTreeSet<TxnId>,
-    /// Regions in which a partition went on from the end of its own log after a loss.
-    pub uncut: BTreeSet<usize>,
+    /// A partition of some region went on from the end of its own log after a loss.
+    pub uncut: bool,
     /// Sinks that have lost something: whom a standing order has replaced may still tell the source of what only it has.
     pub sinks: BTreeSet<usize>,
     /// Promotions that a partition carries out in a log that went on from its own end after they were ordered: it may lack
@@ -61,7 +62,7 @@ impl World {
     /// A database is about to go on from a cut: what sinks have served stands.
     pub(crate) fn check_cut(&mut self, region: usize, recover: &RecoverToCut) {
         // What a partition has lost that went on from the end of its own log, a sink may have served: it asks a person.
-        if !self.checks.recoveries.uncut.is_empty() {
+        if self.checks.recoveries.uncut {
             return;
         }
         // A primary that lives may have resolved more since it has told its mark: that counts for those that lost something.
@@ -81,6 +82,14 @@ impl World {
         }
     }
 
+    /// A sink's link was broken because its source lacks what was served: only an announced loss may have taken it.
+    pub(crate) fn check_break(&mut self, region: usize, lost: &BreakLink) {
+        let held = self.regions.iter().flat_map(|region| region.catalog.partitions.iter());
+        if !held.filter(|(id, _)| id.ordinal == lost.partition.ordinal).any(|(_, held)| held.losses > 0) {
+            self.fail(NAME, format!("region {region} broke its link, no loss was announced: {lost:?}"));
+        }
+    }
+
     /// A primary was named alone, perhaps after a loss.
     pub(crate) fn goes_on_uncut(&mut self, region: usize, naming: &NamePrimary) {
         if naming.loss.gives_up() {
@@ -95,7 +104,7 @@ impl World {
         }
         let planted = self.options.has(Planted::UncutRecovery);
         if naming.loss.gives_up() && !self.is_sink(region) && !planted {
-            self.checks.recoveries.uncut.insert(region);
+            self.checks.recoveries.uncut = true;
             self.note_short(region, naming);
         }
     }
@@ -142,7 +151,7 @@ impl World {
     /// A database goes on from a cut: the rows at it are the history's, unless that has losses in it that nobody can tell.
     pub(crate) fn goes_on_from_cut(&mut self, region: usize, promotion: PromotionId, cut: Timestamp) {
         let list = self.term(region);
-        if self.checks.recoveries.uncut.is_empty() {
+        if !self.checks.recoveries.uncut {
             self.checks.history.lists.insert(promotion, list);
         }
         // It came with no token, and it may be below what a sink has served of a primary that went on meanwhile.
@@ -153,7 +162,7 @@ impl World {
 
     /// Everything is at rest: no transaction is there in part.
     pub(crate) fn check_transactions(&mut self) {
-        if !self.checks.recoveries.uncut.is_empty() {
+        if self.checks.recoveries.uncut {
             return;
         }
         for region in 0..self.regions.len() {
