@@ -29,6 +29,7 @@ struct Now {
     database: Option<String>,
     statement: Option<String>,
     since: Instant,
+    transaction: Option<Instant>,
     stop: CancellationToken,
     progress: Progress,
 }
@@ -85,8 +86,19 @@ pub struct Seen {
     pub statement: Option<String>,
     /// Since when.
     pub since: Instant,
-    /// How far that is, in percent, if it is told.
+    /// Since when a transaction is open that more than one statement may belong to.
+    pub transaction: Option<Instant>,
+    /// How far the statement is, in percent, if it is told.
     pub progress: Option<u8>,
+}
+
+impl Seen {
+    /// In words: the transaction is named, for it may hold others up while its session sleeps.
+    pub fn state(&self) -> String {
+        let running = self.statement.as_ref().map(|_| "executing".to_string());
+        let open = self.transaction.map(|since| format!("in transaction for {} s", since.elapsed().as_secs()));
+        running.into_iter().chain(open).collect::<Vec<_>>().join(", ")
+    }
 }
 
 /// Counters since the process began.
@@ -111,7 +123,8 @@ impl Sessions {
     /// A client has logged in.
     pub fn enter(self: &Arc<Sessions>, client: Arc<Client>) -> Seat {
         let stop = client.killed.child_token();
-        let now = Now { database: None, statement: None, since: Instant::now(), stop, progress: Progress::default() };
+        let (since, progress) = (Instant::now(), Progress::default());
+        let now = Now { database: None, statement: None, since, transaction: None, stop, progress };
         let entry = Arc::new(Entry { client: client.clone(), now: Mutex::new(now) });
         self.connections.fetch_add(1, Ordering::Relaxed);
         self.open.lock().insert(client.connection.0, entry.clone());
@@ -122,8 +135,8 @@ impl Sessions {
     pub fn list(&self) -> Vec<Seen> {
         let open = self.open.lock();
         let seen = |entry: &Arc<Entry>| {
-            let Now { database, statement, since, progress, .. } = entry.now.lock().clone();
-            Seen { client: entry.client.clone(), database, statement, since, progress: progress.percent() }
+            let Now { database, statement, since, transaction, progress, .. } = entry.now.lock().clone();
+            Seen { client: entry.client.clone(), database, statement, since, transaction, progress: progress.percent() }
         };
         open.values().map(seen).collect()
     }
@@ -160,10 +173,12 @@ impl Seat {
         self.sessions.questions.fetch_add(1, Ordering::Relaxed);
         // A token of its own: a KILL QUERY that came too late stops nothing else.
         let (stop, progress) = (self.entry.client.killed.child_token(), Progress::default());
-        *self.entry.now.lock() = Now {
+        let mut now = self.entry.now.lock();
+        *now = Now {
             database: database.map(str::to_string),
             statement: Some(shown(statement)),
             since: Instant::now(),
+            transaction: now.transaction,
             stop: stop.clone(),
             progress: progress.clone(),
         };
@@ -173,6 +188,11 @@ impl Seat {
     /// The session is in another database now.
     pub fn set_database(&self, database: Option<&str>) {
         self.entry.now.lock().database = database.map(str::to_string);
+    }
+
+    /// The session's transaction begins, or has ended.
+    pub fn set_transaction(&self, open: bool) {
+        self.entry.now.lock().transaction = open.then(Instant::now);
     }
 }
 

@@ -136,7 +136,7 @@ impl State {
             Some(_) => Err(Refusal::DoFirst {
                 object: format!("node {id}"),
                 problem: "was removed from the cluster".into(),
-                first: "start it with an empty data directory to add it again".into(),
+                first: "start it with an empty data directory and a certificate of another number, then add it".into(),
             }),
             None => Err(Refusal::NameExisting { object: format!("node {id}") }),
         }

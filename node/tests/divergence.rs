@@ -15,9 +15,7 @@ fn what_a_standing_order_gave_up_can_be_seen_taken_out_and_discarded() {
     );
     let holder = &region.primary_of("app", 0)[..];
     let other = if holder == "east-leaf-0" { "east-leaf-1" } else { "east-leaf-0" };
-    let positions = "SELECT COUNT(DISTINCT durable) FROM information_schema.PERENNIAL_PARTITIONS \
-                     WHERE `database` = 'app' AND ordinal = 0";
-    region.wait("both copies are equal", || region.sql(0, positions) == "1");
+    region.wait_level(0);
 
     region.kill(other);
     region.sql(0, "INSERT INTO app.t VALUES (3, 'it''s lost', 3.5)");

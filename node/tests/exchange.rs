@@ -238,9 +238,7 @@ fn what_a_sink_has_shown_stands_until_a_person_says_otherwise() {
     follow(&pair, WEST, EAST, false);
     let holder = &pair.primary_of("app", 0)[..];
     let other = if holder == "east-leaf-0" { "east-leaf-1" } else { "east-leaf-0" };
-    let positions = "SELECT COUNT(DISTINCT durable) FROM information_schema.PERENNIAL_PARTITIONS \
-                     WHERE `database` = 'app' AND ordinal = 0";
-    pair.wait("both copies are equal", || pair.sql(EAST, positions) == "1");
+    pair.wait_level(EAST);
     pair.kill(other);
     pair.sql(EAST, &rows(100, 150, "ahead"));
     equal(&pair, EAST, WEST);

@@ -105,6 +105,12 @@ fn a_statement_that_a_dead_primary_had_begun_is_run_anew() {
     open.hear("begun");
     let waiting = "SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE info LIKE 'UPDATE%'";
     region.wait("both wait", || region.sql(0, waiting) == "2");
+    let states = |state: &str| {
+        let count = "SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE state LIKE";
+        region.sql(0, &format!("{count} '{state}'"))
+    };
+    assert_eq!(states("in transaction for % s"), "1", "one sleeps, and holds the other two up");
+    assert_eq!(states("executing, in transaction for % s"), "1");
     // Their requests are at the leaf, most certainly.
     std::thread::sleep(Duration::from_millis(300));
     region.kill(&region.primary_of("app", 0));
@@ -112,6 +118,7 @@ fn a_statement_that_a_dead_primary_had_begun_is_run_anew() {
     assert!(open.hear_error().contains("1213"), "what it had written before is lost");
     holder.say("COMMIT;");
     assert!(holder.hear_error().contains("1213"), "its lock is lost");
+    assert_eq!(states("%in transaction%"), "0");
     assert_eq!(region.sql(0, "SELECT v FROM app.t ORDER BY id"), "10\n0");
 }
 

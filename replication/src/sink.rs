@@ -170,8 +170,9 @@ impl Replica {
     fn break_link(&self, link: LinkId, common: Lsn, effects: &mut Vec<Effect>) {
         let Some(view) = &self.view else { return };
         let reason = format!(
-            "partition {} of the source has lost its records above {common}, reads up to {} were served with them",
-            self.id.ordinal, self.mark.ts
+            "partition {} of the source has lost its records above {common}; {} held here may have been read",
+            self.id.ordinal,
+            self.log.end.0 - common.0
         );
         effects.push(Effect::Break { link, reign: view.reign, version: view.version, reason });
     }

@@ -7,6 +7,7 @@ use futures::stream::BoxStream;
 use types::value::{BlobSize, ColumnType, IntWidth, format_datetime, format_time};
 use types::{Datum, Decimal};
 
+use crate::cluster::SECOND_DIGITS;
 use crate::error::{Error, Result};
 use crate::scalar::{Env, Ty, Warning};
 
@@ -96,7 +97,7 @@ impl ResultColumn {
 
     /// A column of times, which are shown in the session's zone.
     pub fn time(name: &str) -> ResultColumn {
-        ResultColumn { declared: true, ..ResultColumn::of(name, ColumnType::Timestamp(3)) }
+        ResultColumn { declared: true, ..ResultColumn::of(name, ColumnType::Timestamp(SECOND_DIGITS)) }
     }
 
     fn of(name: &str, ty: ColumnType) -> ResultColumn {

@@ -191,6 +191,9 @@ pub struct Sheet {
     pub rows: Vec<Vec<Datum>>,
 }
 
+/// Digits of a second that are shown of a sheet's times: a failover takes less than one.
+pub const SECOND_DIGITS: u8 = 3;
+
 /// Name and columns of a table of information_schema.
 pub type SystemTable = (&'static str, Vec<(String, Ty)>);
 

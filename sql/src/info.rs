@@ -14,12 +14,13 @@ use types::{ColumnId, Datum, TableId};
 use crate::answer::{Answer, ResultColumn, Rows};
 use crate::arrow::{array, data_type, internal};
 use crate::bind::{Names, bind};
-use crate::cluster::{Cluster, SystemTable};
+use crate::cluster::{Cluster, SECOND_DIGITS, SystemTable};
 use crate::error::{Error, Result};
 use crate::normalize::Normalizer;
 use crate::parse::{quote, quote_name, quote_text};
 use crate::scalar::{Env, Ty, Warning};
 use crate::schema::{Column, DefaultValue, Table};
+use crate::select::{DECLARED, NAME, declared};
 use crate::session::Session;
 use crate::statement::{Filter, Show, TableName};
 
@@ -53,11 +54,11 @@ pub(crate) async fn table(cluster: &Arc<dyn Cluster>, session: &Session, name: &
             (vec![("TABLE_CATALOG", Ty::Text), ("TABLE_SCHEMA", Ty::Text), ("TABLE_NAME", Ty::Text)], vec![])
         }
         other => match cluster.sheet(other).await? {
-            Some(sheet) => return provider(&sheet.columns, &local(sheet.rows, session)),
+            Some(sheet) => return provider(&sheet.columns, &local(sheet.rows, session), SECOND_DIGITS),
             None => return Err(Error::new(1109, format!("Unknown table '{name}' in information_schema"))),
         },
     };
-    provider(&columns, &rows)
+    provider(&columns, &rows, 0)
 }
 
 /// Times as they are in the session's zone: NOW() is one of them.
@@ -71,12 +72,15 @@ fn local(mut rows: Vec<Vec<Datum>>, session: &Session) -> Vec<Vec<Datum>> {
     rows
 }
 
-/// Rows that are there as a table of DataFusion's.
-fn provider<N: AsRef<str>>(columns: &[(N, Ty)], rows: &[Vec<Datum>]) -> Result<Arc<dyn TableProvider>> {
+/// Rows that are there as a table of DataFusion's. `digits` of a second are shown of its times.
+fn provider<N: AsRef<str>>(columns: &[(N, Ty)], rows: &[Vec<Datum>], digits: u8) -> Result<Arc<dyn TableProvider>> {
     let fields: Vec<Field> = columns
         .iter()
         .map(|(name, ty)| {
-            let metadata = HashMap::from([("perennial.name".to_string(), name.as_ref().to_string())]);
+            let mut metadata = HashMap::from([(NAME.to_string(), name.as_ref().to_string())]);
+            if *ty == Ty::DateTime {
+                metadata.insert(DECLARED.to_string(), declared(ColumnType::Timestamp(digits)));
+            }
             Field::new(name.as_ref().to_lowercase(), data_type(*ty), true).with_metadata(metadata)
         })
         .collect();

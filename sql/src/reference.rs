@@ -177,7 +177,13 @@ pub const STATEMENTS: &[Entry] = &[
         "System variables, or counters.",
         "SHOW SESSION VARIABLES LIKE 'sql_mode'",
     ),
-    now("SHOW PROCESSLIST", "SHOW [FULL] PROCESSLIST", "–", "Connections and what they do.", "SHOW FULL PROCESSLIST"),
+    now(
+        "SHOW PROCESSLIST",
+        "SHOW [FULL] PROCESSLIST",
+        "–",
+        "Connections of this aggregator and what they do; `State` tells how long a transaction has been open.",
+        "SHOW FULL PROCESSLIST",
+    ),
     now("SHOW GRANTS", "SHOW GRANTS [FOR user]", "–", "What a user may do.", "SHOW GRANTS FOR 'u'@'%'"),
     now(
         "SELECT",

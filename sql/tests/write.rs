@@ -245,10 +245,13 @@ fn tables_describe_themselves() {
     );
     assert_eq!(client.line("SELECT COUNT(*) FROM INFORMATION_SCHEMA.TABLES WHERE TABLE_NAME = 'h'"), "1");
     assert_eq!(client.line("SELECT HOST FROM information_schema.perennial_leaves WHERE node_id = 1"), "h:1");
+    let since = "SELECT since, MAX(since), DATE(since) FROM information_schema.perennial_leaves GROUP BY since";
+    assert_eq!(client.line(since), "2023-11-14 22:13:20.084|2023-11-14 22:13:20.084|2023-11-14");
+    assert!(client.line("DESCRIBE information_schema.perennial_leaves").contains("since|timestamp(3)"));
     let listed = "SELECT table_name, table_type FROM information_schema.tables WHERE table_name LIKE 'PERENNIAL%'";
     assert_eq!(client.line(listed), "PERENNIAL_LEAVES|SYSTEM VIEW");
     let columns = "SELECT column_name, data_type FROM information_schema.columns WHERE table_name = 'PERENNIAL_LEAVES'";
-    assert_eq!(client.line(columns), "node_id|bigint ; host|varchar");
+    assert_eq!(client.line(columns), "node_id|bigint ; host|varchar ; since|timestamp");
     let tables = "COLUMNS ; PERENNIAL_LEAVES ; SCHEMATA ; STATISTICS ; TABLES";
     assert_eq!(client.line("SHOW TABLES FROM information_schema"), tables);
     assert!(client.line("DESCRIBE information_schema.perennial_leaves").starts_with("node_id|bigint"));

@@ -129,18 +129,24 @@ impl ClientSession {
 
     async fn begin(&mut self, read_only: Option<bool>) -> Result<()> {
         self.commit().await?;
-        self.transaction = Some(Arc::new(Mutex::new(Transaction::begin(self.region.clone()))));
-        self.read_only = read_only.unwrap_or_else(|| self.begins_read_only());
+        let fresh = self.idle();
+        self.keep(fresh, read_only.unwrap_or_else(|| self.begins_read_only()));
         Ok(())
+    }
+
+    /// A transaction that goes on after its statement.
+    fn keep(&mut self, fresh: Arc<Mutex<Transaction>>, read_only: bool) {
+        (self.transaction, self.read_only) = (Some(fresh), read_only);
+        self.seat.set_transaction(true);
     }
 
     fn current(&mut self) -> Arc<Mutex<Transaction>> {
         if let Some(open) = &self.transaction {
             return open.clone();
         }
-        let fresh = Arc::new(Mutex::new(Transaction::begin(self.region.clone())));
+        let fresh = self.idle();
         if !self.variables.autocommit() {
-            (self.transaction, self.read_only) = (Some(fresh.clone()), self.begins_read_only());
+            self.keep(fresh.clone(), self.begins_read_only());
         }
         fresh
     }
@@ -418,7 +424,7 @@ impl ClientSession {
 
     /// Commits what was begun.
     pub(super) async fn commit(&mut self) -> Result<()> {
-        match self.transaction.take() {
+        match self.take() {
             Some(open) => open.lock().await.commit().await.map(drop),
             None => Ok(()),
         }
@@ -426,9 +432,14 @@ impl ClientSession {
 
     /// Rolls back what was begun.
     pub(super) async fn roll_back(&mut self) {
-        if let Some(open) = self.transaction.take() {
+        if let Some(open) = self.take() {
             open.lock().await.roll_back().await;
         }
+    }
+
+    fn take(&mut self) -> Option<Arc<Mutex<Transaction>>> {
+        self.seat.set_transaction(false);
+        self.transaction.take()
     }
 
     /// `USE`.

@@ -129,7 +129,7 @@ pub fn processes(region: &Region, state: &State, client: &Client) -> Sheet {
     let all = users::user(state, client).is_some_and(|(_, user)| user.may(Privilege::Process, None));
     let seen = region.sessions.list().into_iter().filter(|seen| all || seen.client.user == client.user);
     let rows = seen.map(|seen| {
-        let running = seen.statement.is_some();
+        let (running, state) = (seen.statement.is_some(), seen.state());
         vec![
             count(seen.client.connection.0.into()),
             text(seen.client.user.clone()),
@@ -137,7 +137,7 @@ pub fn processes(region: &Region, state: &State, client: &Client) -> Sheet {
             or_null(seen.database),
             text(if running { "Query" } else { "Sleep" }),
             count(seen.since.elapsed().as_secs()),
-            text(if running { "executing" } else { "" }),
+            text(state),
             or_null(seen.statement),
             seen.progress.map_or(Datum::Null, |percent| count(percent.into())),
         ]

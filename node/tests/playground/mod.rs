@@ -177,6 +177,13 @@ impl Playground {
         self.wait("copies are in sync", || self.sql(region, in_sync) == partitions.to_string());
     }
 
+    /// Waits until all copies of partition 0 of `app` have the same records on disk.
+    pub fn wait_level(&self, region: usize) {
+        let ends = "SELECT COUNT(DISTINCT durable) FROM information_schema.PERENNIAL_PARTITIONS \
+                    WHERE `database` = 'app' AND ordinal = 0";
+        self.wait("all copies are equal", || self.sql(region, ends) == "1");
+    }
+
     /// The leaf of the first region that is a partition's primary.
     pub fn primary_of(&self, database: &str, ordinal: i32) -> String {
         let port = format!(

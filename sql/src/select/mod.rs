@@ -37,6 +37,8 @@ use crate::scalar::{Env, Ty};
 use crate::session::Session;
 use crate::statement::Query;
 
+pub(crate) use table::{DECLARED, NAME, declared};
+
 /// Memory that the queries of a process may take together, bytes.
 const MEMORY: usize = 1 << 30;
 /// Rows of a batch.

@@ -16,7 +16,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::streaming::{PartitionStream, StreamingTableExec};
 use futures::{StreamExt, TryStreamExt};
-use types::Ordinal;
+use types::{ColumnType, Ordinal};
 
 use super::lower::lower;
 use super::udf::external;
@@ -28,11 +28,16 @@ use crate::scalar::{Scalar, SessionZone};
 use crate::schema::Table;
 
 /// Metadata of a field: the column's declaration, as JSON.
-pub(super) const DECLARED: &str = "perennial.column";
+pub(crate) const DECLARED: &str = "perennial.column";
 /// Metadata of a field: the column's name as declared.
-pub(super) const NAME: &str = "perennial.name";
+pub(crate) const NAME: &str = "perennial.name";
 /// Metadata of a field: the table.
 pub(super) const TABLE: &str = "perennial.table";
+
+/// What [`DECLARED`] says of a type.
+pub(crate) fn declared(ty: ColumnType) -> String {
+    serde_json::to_string(&ty).expect("a type is plain data")
+}
 
 /// A table of one statement.
 pub(crate) struct Source {
@@ -66,9 +71,8 @@ impl Source {
         let fields: Vec<Field> = layout.fields[..shown]
             .iter()
             .map(|field| {
-                let declared = serde_json::to_string(&field.ty).expect("a type is plain data");
                 let metadata = HashMap::from([
-                    (DECLARED.to_string(), declared),
+                    (DECLARED.to_string(), declared(field.ty)),
                     (NAME.to_string(), field.name.clone()),
                     (TABLE.to_string(), table.name.clone()),
                 ]);

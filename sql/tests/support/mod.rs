@@ -119,13 +119,16 @@ impl Cluster for Memory {
     }
 
     async fn sheet(&self, name: &str) -> Result<Option<Sheet>> {
-        let rows = vec![vec![Datum::Int(1), Datum::Text("h:1".into())]];
-        let columns = vec![("node_id".to_string(), Ty::Int), ("host".to_string(), Ty::Text)];
+        let rows = vec![vec![Datum::Int(1), Datum::Text("h:1".into()), Datum::Timestamp(1_700_000_000_084_000)]];
+        let (_, columns) = self.system_tables().remove(0);
         Ok((name == "PERENNIAL_LEAVES").then_some(Sheet { columns, rows }))
     }
 
     fn system_tables(&self) -> Vec<SystemTable> {
-        vec![("PERENNIAL_LEAVES", vec![("node_id".into(), Ty::Int), ("host".into(), Ty::Text)])]
+        vec![(
+            "PERENNIAL_LEAVES",
+            vec![("node_id".into(), Ty::Int), ("host".into(), Ty::Text), ("since".into(), Ty::DateTime)],
+        )]
     }
 
     async fn allocate(&self, database: &str, table: TableId, count: u64, at_least: u64) -> Result<u64> {
