@@ -40,7 +40,7 @@ impl Sent {
         let Sent { txn, partition, above } = *self;
         let request = match above {
             Some(above) => LeafRequest::Outcome { partition, txn, above },
-            None => LeafRequest::Txn { partition, request: TxnRequest::Inquire { txn } },
+            None => LeafRequest::Txn { partition, request: TxnRequest::Inquire { txn, history: None } },
         };
         match region.leaves.ask(partition, &request, ANSWER_TIME, true).await {
             Ok(LeafAnswer::Txn(Answer::Decided { decision })) => Ok(decision),

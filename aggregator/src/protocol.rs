@@ -26,8 +26,8 @@ use serde::{Deserialize, Serialize};
 use sql::cluster::{Scan, WriteBatch, Written};
 use types::txn::{Answer, Refusal, Touch, TxnRequest};
 use types::{
-    ClusterId, DatabaseId, Incarnation, Lineage, LinkId, Lsn, Mark, NodeId, PartitionId, Promotion, Reign, Revision,
-    SchemaVersion, SetVersion, Timestamp, TxnId,
+    ClusterId, DatabaseId, Incarnation, Lineage, LinkId, Lsn, Mark, NodeId, PartitionId, Promotion, PromotionId, Reign,
+    Revision, SchemaVersion, SetVersion, Timestamp, TxnId,
 };
 
 /// To the master aggregator. Any other one answers [`MasterAnswer::NotMaster`].
@@ -105,6 +105,8 @@ pub enum MasterRequest {
         partition: PartitionId,
         /// The transaction.
         txn: TxnId,
+        /// The last promotion of the history in which it is prepared.
+        history: PromotionId,
     },
     /// A primary begins a copy of its state, or has ended it.
     MarkIncomplete {

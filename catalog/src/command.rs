@@ -9,7 +9,7 @@ mod region;
 
 pub use dr::{BreakLink, CreateSink, Follow, HandoverAnswer, LinkTerms, OpenLink, Promote};
 pub use leaves::{LeafChange, PlanMoves, PlannedMove};
-pub use region::{CreateDatabase, Loss, NamePrimary, RecoverToCut, SetChange};
+pub use region::{Confirmed, CreateDatabase, Loss, NamePrimary, RecoverToCut, SetChange};
 
 use std::collections::BTreeSet;
 
@@ -102,14 +102,16 @@ pub enum Command {
         /// The change.
         change: SetChange,
     },
-    /// After a change to SYNC DURABILITY: every member has on disk what was committed.
-    ConfirmDurable {
+    /// A primary has come to what a change of its database's settings asks for.
+    Confirm {
         /// Of which partition.
         partition: PartitionId,
         /// The primary's reign.
         reign: Reign,
-        /// The set of which it is true.
+        /// The set, and the settings, of which it is true.
         version: SetVersion,
+        /// What.
+        what: Confirmed,
     },
     /// The primary begins a full copy or a state diff (`true`), or has ended it (`false`).
     MarkIncomplete {

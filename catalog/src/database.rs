@@ -41,6 +41,11 @@ impl Default for Options {
     }
 }
 
+/// The longer of two times, of which `None` has no end.
+pub(crate) fn longer(a: Option<u64>, b: Option<u64>) -> Option<u64> {
+    a.zip(b).map(|(a, b)| a.max(b))
+}
+
 impl Options {
     /// Copies that a partition may have.
     pub const REDUNDANCY_MAX: u8 = 3;
@@ -211,6 +216,12 @@ impl Database {
     pub fn superseding(&self) -> impl Iterator<Item = &Claim> {
         let counts = |claim: &&Claim| !self.overruled.contains(&claim.promotion.id);
         self.claims.values().filter(counts).filter(|claim| claim.supersedes(&self.promotions))
+    }
+
+    /// ASYNC REPLICATION: how many milliseconds after its last answer to a primary the standing order names another one;
+    /// `None` if nobody is named so.
+    pub fn failover_after(&self) -> Option<u64> {
+        self.options.async_failover_after_millis.filter(|_| !self.mode.sync_replication)
     }
 
     /// Whether it follows another region.

@@ -62,6 +62,11 @@ pub struct Partition {
     /// Every member has on disk what was committed, so a restarted process is a member. False with ASYNC DURABILITY,
     /// and after a change to SYNC until the primary confirms that all is on disk.
     pub on_disk: bool,
+    /// How many milliseconds its primary may serve without an answer of the catalog, by the longest of the terms that it may
+    /// believe in; `None` if it may without end. Nobody is named earlier by a standing order, unless it is proved gone.
+    ///
+    /// Never shorter than [`crate::database::Database::failover_after`], and the same once the primary confirms that.
+    pub goes_on_for: Option<u64>,
     /// It is about to change hands, in this reign.
     pub handover: Option<Handover>,
     /// A full copy or a state diff has begun and not ended: the set is the primary alone, nobody else may be named.

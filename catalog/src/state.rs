@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use serde::{Deserialize, Serialize};
 use types::{ClusterId, DatabaseId, Epoch, Fence, LinkId, Member, NodeId, PartitionId, Revision, Timestamp};
 
-use crate::database::{Database, Holder, Side};
+use crate::database::{Database, Holder, Side, longer};
 use crate::event::{Event, Severity, UnixMillis};
 use crate::link::{Parted, SinkLink, SourceLink};
 use crate::movement::Move;
@@ -290,6 +290,8 @@ impl State {
         }
         for (partition, held) in self.partitions_of(id) {
             assert_eq!(held.grant.is_none(), database.is_sink(), "grant of {partition}: {:?}", held.grant);
+            let (alone, named) = (held.goes_on_for, database.failover_after());
+            assert_eq!(alone, longer(alone, named), "another primary of {partition} may be named after {named:?}");
         }
     }
 

@@ -15,8 +15,6 @@ pub struct DatabaseNews {
     pub database: DatabaseId,
     /// Fewer members than this and its primaries take no writes (error 9006).
     pub min_in_sync: u8,
-    /// ASYNC REPLICATION: see [`crate::database::Options`].
-    pub async_failover_after_millis: Option<u64>,
     /// How long history is kept for followers, in milliseconds,
     pub keep_millis: u64,
     /// and how many bytes of it each partition's share is.
@@ -53,7 +51,6 @@ impl State {
         DatabaseNews {
             database: id,
             min_in_sync: database.options.min_in_sync,
-            async_failover_after_millis: database.options.async_failover_after_millis,
             keep_millis: database.options.failback_retention_millis,
             keep_bytes: database.options.failback_retention_bytes / (u64::from(database.partitions) + 1),
             waits_for: links().filter(|(_, link)| link.mode == LinkMode::Sync).map(|(id, _)| *id).collect(),
@@ -81,6 +78,7 @@ impl State {
             hands_over: !database.mode.sync_replication
                 && partition.handover.is_some_and(|handover| handover.sealed.is_some()),
             mode: database.mode,
+            failover_after: database.failover_after(),
         })
     }
 

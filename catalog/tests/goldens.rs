@@ -10,7 +10,7 @@ use std::fmt::Write;
 
 use catalog::claim::Claim;
 use catalog::command::{
-    BreakLink, Command, CreateSink, Follow, HandoverAnswer, LinkTerms, Loss, OpenLink, Promote, SetChange,
+    BreakLink, Command, Confirmed, CreateSink, Follow, HandoverAnswer, LinkTerms, Loss, OpenLink, Promote, SetChange,
 };
 use catalog::database::{Finals, Holder, Side};
 use catalog::decide::{Heard, Report, failover};
@@ -154,10 +154,13 @@ impl World {
             "drop" => Command::DropDatabase { name: args.word(0)?.into() },
             "alter" => {
                 let (_, database) = here.state.database_named(args.word(0)?).ok_or("no such database")?;
-                let options = database.options.clone();
+                let mut options = database.options.clone();
+                if let Some(after) = args.named.get("after") {
+                    options.async_failover_after_millis = after.parse().ok();
+                }
                 Command::AlterDatabase { name: args.word(0)?.into(), mode: args.mode(), options }
             }
-            "propose" | "name" | "incomplete" | "complete" | "durable" | "replica" => {
+            "propose" | "name" | "incomplete" | "complete" | "durable" | "obeyed" | "replica" => {
                 here.about_partition(&command.name, &args)?
             }
             "fence" | "seal" | "finals" | "unfence" => here.about_fence(&command.name, &args)?,
@@ -280,7 +283,8 @@ impl Region {
                 naming.received_epoch = args.number_or("received", 0)?;
                 Command::NamePrimary(naming)
             }
-            "durable" => Command::ConfirmDurable { partition, reign, version },
+            "durable" => Command::Confirm { partition, reign, version, what: Confirmed::Durable },
+            "obeyed" => Command::Confirm { partition, reign, version, what: Confirmed::Failover },
             "replica" => {
                 let node = NodeId(args.word(2)?.parse()?);
                 match args.word(1)? {

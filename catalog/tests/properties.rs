@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use catalog::claim::Claim;
 use catalog::command::{
-    BreakLink, Command, CreateSink, Follow, HandoverAnswer, LeafChange, LinkTerms, Loss, OpenLink, PlanMoves,
-    PlannedMove, Promote, RecoverToCut, SetChange,
+    BreakLink, Command, Confirmed, CreateSink, Follow, HandoverAnswer, LeafChange, LinkTerms, Loss, OpenLink,
+    PlanMoves, PlannedMove, Promote, RecoverToCut, SetChange,
 };
 use catalog::database::{Finals, Holder, Options, Side};
 use catalog::event::UnixMillis;
@@ -193,7 +193,10 @@ fn about_partition(state: &State, draw: &Draw) -> Command {
             let change = if draw.c & 8 == 0 { SetChange::Add(member) } else { SetChange::Remove(member) };
             Command::ProposeSet { partition, reign, version, change }
         }
-        12 => Command::ConfirmDurable { partition, reign, version },
+        12 => {
+            let what = if draw.c & 1 == 0 { Confirmed::Durable } else { Confirmed::Failover };
+            Command::Confirm { partition, reign, version, what }
+        }
         13 => Command::MarkIncomplete { partition, reign, incomplete: draw.c & 1 == 0 },
         14..=16 if held.is_some() => {
             let loss = [Loss::None, Loss::Order, Loss::Recovery][usize::from(draw.c) % 3];

@@ -2,7 +2,7 @@
 
 mod support;
 
-use catalog::command::{Command, Loss, SetChange};
+use catalog::command::{Command, Confirmed, Loss, SetChange};
 use catalog::decide::{Heard, Report, failover};
 use catalog::outcome::{Answer, Refusal};
 use perennial_catalog as catalog;
@@ -407,8 +407,7 @@ fn a_change_to_sync_durability_holds_once_the_primary_confirms_it() {
     done(&mut state, &Command::AlterDatabase { name: "db".into(), mode: SYNC, options });
     done(&mut state, &started(2, 2));
     assert_eq!(state.partitions[&id].members, [member(1, 1), member(2, 1)].into(), "its disk may lack something");
-    let held = &state.partitions[&id];
-    let confirm = Command::ConfirmDurable { partition: id, reign: held.reign, version: held.version };
+    let confirm = support::confirm(&state, id, Confirmed::Durable);
     done(&mut state, &confirm);
     done(&mut state, &started(2, 3));
     assert_eq!(state.partitions[&id].members, [member(1, 1), member(2, 3)].into());

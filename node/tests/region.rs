@@ -122,6 +122,40 @@ fn a_statement_that_a_dead_primary_had_begun_is_run_anew() {
     assert_eq!(region.sql(0, "SELECT v FROM app.t ORDER BY id"), "10\n0");
 }
 
+/// A primary that stands still may wake up and serve: another one is named only by terms that it has heard of.
+#[test]
+fn an_altered_order_counts_once_its_primary_has_heard_of_it() {
+    let region = Playground::start(&["east"], 2);
+    region.sql(
+        0,
+        "CREATE DATABASE app PARTITIONS 1; CREATE TABLE app.t (id INT PRIMARY KEY); INSERT INTO app.t VALUES (1)",
+    );
+    region.sql(0, "ALTER DATABASE app SET ASYNC REPLICATION");
+    region.sql(0, "ALTER DATABASE app SET OPTIONS (async_failover_after = 'never')");
+    region.sql(0, "INSERT INTO app.t VALUES (2)");
+    region.wait_level(0);
+    // The leaf hears of it with its next heartbeats.
+    let heard = Duration::from_secs(1);
+    std::thread::sleep(heard);
+
+    let holder = &region.primary_of("app", 0)[..];
+    region.signal(holder, "STOP");
+    region.sql(0, "ALTER DATABASE app SET OPTIONS (async_failover_after = '1s')");
+    std::thread::sleep(Duration::from_secs(4));
+    let named = "SELECT COUNT(*) FROM information_schema.PERENNIAL_CLUSTER_EVENTS WHERE event = 'loss'";
+    assert_eq!(region.sql(0, named), "0", "it has not heard that it may be replaced");
+    region.signal(holder, "CONT");
+    region.wait("it serves again", || region.try_sql(0, "INSERT INTO app.t VALUES (3)").status.success());
+    region.wait_level(0);
+    std::thread::sleep(heard);
+
+    region.signal(holder, "STOP");
+    region.wait("the other copy serves", || region.try_sql(0, "INSERT INTO app.t VALUES (4)").status.success());
+    assert_ne!(region.sql(0, named), "0");
+    region.signal(holder, "CONT");
+    assert_eq!(region.sql(0, "SELECT COUNT(*) FROM app.t"), "4");
+}
+
 #[test]
 fn a_database_that_became_durable_loses_nothing_with_all_its_processes() {
     let region = Playground::start(&["east"], 2);

@@ -96,6 +96,8 @@ pub enum Effect {
         txn: TxnId,
         /// The deciding partition of the same database.
         first: types::Ordinal,
+        /// The last promotion of the history in which it is prepared here.
+        history: types::PromotionId,
     },
     /// Propose a change of the in-sync set to the catalog: a compare-and-set.
     Propose {

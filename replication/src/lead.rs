@@ -47,7 +47,8 @@ pub(crate) struct Leading {
     pub began_with: Timestamp,
     pub confirmed: bool,
     pub safe: Lsn,
-    pub catalog_lease: Instant,
+    /// When the question was sent that the catalog has answered last, in this reign.
+    pub answered: Option<Instant>,
     pending: Option<Pending>,
     feeds: Feeds,
     /// The newest life of each node's replica that has said what it holds.
@@ -91,7 +92,7 @@ impl Leading {
             began_with: Timestamp::ZERO,
             confirmed: false,
             safe: Lsn::ZERO,
-            catalog_lease: Instant::default(),
+            answered: None,
             pending: None,
             feeds: others.map(|node| (*node, Feed::new(FeedId::Secondary(*node), from, now))).collect(),
             lives: BTreeMap::new(),
@@ -151,6 +152,8 @@ impl Leading {
             self.pending = None;
         }
         if view.version >= self.version {
+            // Nobody joins under ASYNC REPLICATION: a candidate that was not proposed yet would be waited for without end.
+            self.pending.take_if(|pending| pending.version.is_none() && !view.mode.sync_replication);
             self.feed_replicas(view, passed_over, sent);
         }
     }

@@ -17,8 +17,6 @@ pub struct ReplicaOptions {
     pub failure_timeout: Duration,
     /// A member that answers, and does not get onto its disk what it was sent for this long, is taken out of the set.
     pub slow_timeout: Duration,
-    /// ASYNC REPLICATION: how long after its last answer to the primary the catalog may name another; `None` = never.
-    pub async_failover_after: Option<Duration>,
     /// A frame that brought no acknowledgement for this long is sent again.
     pub resend_after: Duration,
     /// The same between regions, where a stream keeps what it was given until it ends: a slow sink is not a lost frame.
@@ -157,6 +155,10 @@ pub enum Planted {
     CutPerPartition,
     /// New definitions are required at once, whatever is still committing with older ones.
     RequiredAtOnce,
+    /// A primary alone counts on the catalog's answers by the longest terms that it has ever heard of.
+    TermsKept,
+    /// An inquiry is answered by a history that may have given up the decision.
+    InquiredAcross,
     /// Definitions of another history may be required.
     AnyHistory,
     /// ASYNC REPLICATION: a primary without the catalog's lease logs commits, and only answers later.
@@ -203,7 +205,6 @@ impl Default for ReplicaOptions {
             counted_percent: 90,
             failure_timeout: Duration::from_millis(1500),
             slow_timeout: Duration::from_secs(5),
-            async_failover_after: Some(Duration::from_secs(10)),
             resend_after: Duration::from_millis(300),
             sink_resend_after: Duration::from_secs(10),
             frame_bytes_max: 1 << 20,

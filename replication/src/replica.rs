@@ -6,6 +6,7 @@
 //! - while a rewind or an installation is under way nothing is appended, sent or answered.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use types::{
     Lineage, LogEnd, Lsn, Mark, Member, NodeId, PartitionId, Promotion, PromotionId, Reign, Role, StartKind, Timestamp,
@@ -260,15 +261,14 @@ impl Replica {
 
     // ---- the catalog's word
 
-    fn on_view(&mut self, now: Instant, view: View, sent: Instant, leases: &mut Leases, effects: &mut Vec<Effect>) {
+    fn on_view(&mut self, now: Instant, mut view: View, sent: Instant, leases: &mut Leases, effects: &mut Vec<Effect>) {
         assert_eq!(view.partition, self.id, "view of another partition");
         leases.learn(now, self.id, view.reign, view.reign_revision, view.primary);
         let old = self.view.as_ref().map(|view| (view.reign, view.version));
         if let Office::Leading(leading) = &mut self.office
             && leading.reign == view.reign
         {
-            let after = self.options.async_failover_after.unwrap_or_default();
-            leading.catalog_lease = leading.catalog_lease.max(sent + self.options.counted(after));
+            leading.answered = leading.answered.max(Some(sent));
             leading.on_set(&view, sent, &self.options);
         }
         if old.is_some_and(|old| old >= (view.reign, view.version)) {
@@ -278,6 +278,10 @@ impl Replica {
             self.step_down(effects);
         }
         let named = view.primary == self.me && view.reign > self.promised;
+        if self.options.has(Planted::TermsKept) {
+            let kept = self.view.take().map_or(view.failover_after, |old| old.failover_after);
+            view.failover_after = kept.zip(view.failover_after).map(|(kept, new)| kept.max(new));
+        }
         self.view = Some(view);
         if named {
             self.office = Office::Starting(Starting::Waiting);
@@ -654,10 +658,9 @@ impl Replica {
     /// ASYNC REPLICATION: somebody else may be named by the standing order, so the catalog itself grants the lease.
     pub(crate) fn may_answer(&self, now: Instant) -> bool {
         let (Office::Leading(leading), Some(view)) = (&self.office, &self.view) else { return false };
-        view.mode.sync_replication
-            || self.options.async_failover_after.is_none()
-            || self.options.has(Planted::AloneNoLease)
-            || leading.catalog_lease > now
+        let until = |sent: Instant, millis| sent + self.options.counted(Duration::from_millis(millis));
+        let holds = |millis| leading.answered.is_some_and(|sent| until(sent, millis) > now);
+        view.failover_after.is_none_or(holds) || self.options.has(Planted::AloneNoLease)
     }
 
     /// Whether this is a primary whose start is committed by the whole set, and applied.

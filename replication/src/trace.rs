@@ -148,7 +148,7 @@ impl fmt::Display for Effect {
             Effect::Timestamps { request, count } => write!(f, "timestamps {count}, request {request}"),
             Effect::Prepared { reign } => write!(f, "read what is prepared, r{reign}"),
             Effect::Lookup { txn, .. } => write!(f, "look up t{txn}"),
-            Effect::Inquire { txn, first } => write!(f, "inquire t{txn} at p{first}"),
+            Effect::Inquire { txn, first, .. } => write!(f, "inquire t{txn} at p{first}"),
             Effect::Propose { reign, version, change } => write!(f, "propose r{reign} v{version} {change}"),
             Effect::Learn { promotions, relay, .. } => {
                 write!(f, "learn {}{}", Promotions(promotions), if *relay { " of a relay" } else { "" })

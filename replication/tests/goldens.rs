@@ -128,6 +128,8 @@ const PLANTED: &[Planted] = &[
     Planted::StartLocal,
     Planted::CutPerPartition,
     Planted::RequiredAtOnce,
+    Planted::TermsKept,
+    Planted::InquiredAcross,
     Planted::AnyHistory,
     Planted::CommitUnleased,
     Planted::LastCutAlone,

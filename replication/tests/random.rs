@@ -81,6 +81,7 @@ impl Host {
             fence: Fence::None,
             hands_over: false,
             mode: Mode { sync_durability, sync_replication },
+            failover_after: (!sync_replication).then_some(10_000),
         };
         Host {
             rng: ChaCha8Rng::seed_from_u64(seed),
@@ -571,7 +572,7 @@ impl Host {
             7 => TxnRequest::Prepare { txn, touch, first },
             8 => TxnRequest::Decide { txn, decision },
             9 => TxnRequest::Finish { txn, first, decision },
-            10 => TxnRequest::Inquire { txn },
+            10 => TxnRequest::Inquire { txn, history: None },
             11 => {
                 self.touches.remove(&number);
                 TxnRequest::Rollback { txn }

@@ -750,12 +750,14 @@ impl World {
     // ---- inquiries
 
     /// A participant asks how a transaction ended.
-    pub(crate) fn inquire(&mut self, index: usize, id: PartitionId, txn: TxnId, first: Ordinal) {
+    pub(crate) fn inquire(&mut self, index: usize, id: PartitionId, held: (TxnId, PromotionId), first: Ordinal) {
+        let (txn, history) = held;
         let region = self.nodes[index].region;
         let deciding = PartitionId { database: id.database, ordinal: first };
         let node = self.primary_for_client(region, deciding);
         say!(self, "{} {id} inquires about {:x} at {first}", self.label(index), txn.0 >> 96);
-        self.request(node, deciding, Want::Inquiry(index, id, txn, first), TxnRequest::Inquire { txn });
+        let request = TxnRequest::Inquire { txn, history: Some(history) };
+        self.request(node, deciding, Want::Inquiry(index, id, txn, first), request);
     }
 
     /// An input to the replica on a node, for scenarios.

@@ -223,7 +223,7 @@ impl World {
                 let delay = self.between(10, 2000);
                 self.later(index, delay * 1000, Local::Lookup(id, reign, txn));
             }
-            Effect::Inquire { txn, first } => self.inquire(index, id, txn, first),
+            Effect::Inquire { txn, first, history } => self.inquire(index, id, (txn, history), first),
             Effect::Propose { reign, version, change } => {
                 say!(self, "{} {id} proposes {change:?} to version {version}", self.label(index));
                 let packet = Packet::Propose { partition: id, reign, version, change };

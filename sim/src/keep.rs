@@ -48,7 +48,9 @@ impl World {
         let partition = &catalog.partitions[&id];
         let followed = match hosted.replica.status().leading {
             Some(leading) => leading.followed,
-            None if self.options.mode.sync_replication && partition.members.len() < partition.replicas.len() => {
+            None if catalog.databases[&id.database].mode.sync_replication
+                && partition.members.len() < partition.replicas.len() =>
+            {
                 return None;
             }
             None => Lsn(u64::MAX),

@@ -1,11 +1,14 @@
 //! Faults: what the strikes of a script do.
 
+use catalog::command::Command;
+use catalog::database::Options as DatabaseOptions;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use types::{NodeId, PartitionId};
+use types::{Mode, NodeId, PartitionId};
 
-use crate::options::{FAILURE, Fault, MILLI};
+use crate::options::{ASYNC_AFTER, FAILURE, Fault, MILLI, Planted};
+use crate::region::Region;
 use crate::say;
 use crate::script::Strike;
 use crate::world::{Event, Local, Place, World};
@@ -111,6 +114,27 @@ impl World {
                 self.rot(node, which, scrubbed, dice.rest());
             }
             Fault::Jump => self.regions[region].skew = dice.between(0, 150),
+            Fault::Alter => {
+                let after = dice.pick(&[ASYNC_AFTER / 2, ASYNC_AFTER, 2 * ASYNC_AFTER, 4 * ASYNC_AFTER, 0]);
+                self.alter(region, dice.chance(400), Some(after).filter(|after| *after > 0));
+            }
+        }
+    }
+
+    /// A person changes a database: it waits for its secondaries, or another primary is named after so many milliseconds.
+    pub(crate) fn alter(&mut self, region: usize, sync_replication: bool, after: Option<u64>) {
+        let Region { catalog, database, .. } = &self.regions[region];
+        let Some(held) = catalog.databases.get(database) else { return };
+        let mode = Mode { sync_replication, ..held.mode };
+        let options = DatabaseOptions { async_failover_after_millis: after, ..held.options.clone() };
+        let alter = Command::AlterDatabase { name: held.name.clone(), mode, options };
+        let (database, before) = (*database, held.failover_after());
+        self.decide(region, &alter).expect("a database may be altered");
+        if self.options.has(Planted::OrderUnheard) && before != self.regions[region].failover_after() {
+            let after = self.regions[region].failover_after();
+            let partitions = &mut self.regions[region].catalog.partitions;
+            let ids: Vec<PartitionId> = partitions.keys().copied().filter(|id| id.database == database).collect();
+            ids.iter().for_each(|id| partitions.get_mut(id).expect("it was listed above").goes_on_for = after);
         }
     }
 

@@ -71,10 +71,12 @@ pub enum Fault {
     Rot,
     /// The clock by which a region's timestamps run jumps.
     Jump,
+    /// A person changes whether a database waits for its secondaries, and after what silence another primary is named.
+    Alter,
 }
 
 /// All of them.
-pub const FAULTS: [Fault; 17] = [
+pub const FAULTS: [Fault; 18] = [
     Fault::Kill,
     Fault::Power,
     Fault::PowerAll,
@@ -92,9 +94,12 @@ pub const FAULTS: [Fault; 17] = [
     Fault::Full,
     Fault::Rot,
     Fault::Jump,
+    Fault::Alter,
 ];
 /// So many of them were there from the beginning.
 const FIRST_FAULTS: usize = 13;
+/// And so many before the last ones came.
+const EARLY_FAULTS: usize = 17;
 
 /// A rule of the simulated host, catalog or protocol that is left out on purpose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -165,10 +170,12 @@ pub enum Planted {
     WordOnce,
     /// The catalog answers a primary although a command that names another one is under way.
     ReplacedAnswered,
+    /// Shorter terms of the standing order count before the primary has heard of them.
+    OrderUnheard,
 }
 
 /// Of the replicas: the ones that the simulator can meet.
-const RULES: [Rule; 63] = [
+const RULES: [Rule; 65] = [
     Rule::CandidateNotWaited,
     Rule::EarlyRemoval,
     Rule::LeaseFromReceipt,
@@ -225,6 +232,8 @@ const RULES: [Rule; 63] = [
     Rule::StartLocal,
     Rule::CutPerPartition,
     Rule::RequiredAtOnce,
+    Rule::TermsKept,
+    Rule::InquiredAcross,
     Rule::AnyHistory,
     Rule::CommitUnleased,
     Rule::LastCutAlone,
@@ -270,6 +279,7 @@ impl Planted {
             Planted::PinAhead,
             Planted::WordOnce,
             Planted::ReplacedAnswered,
+            Planted::OrderUnheard,
         ];
         RULES.into_iter().map(Planted::Replica).chain(own).collect()
     }
@@ -362,8 +372,10 @@ impl Options {
         };
         // What was added later is drawn apart, so that it changes nothing that a seed made before.
         let mut more = ChaCha8Rng::seed_from_u64(seed ^ 0x7a3d_90e1);
-        faults.extend(FAULTS[FIRST_FAULTS..].iter().filter(|_| more.random_bool(0.4)));
+        faults.extend(FAULTS[FIRST_FAULTS..EARLY_FAULTS].iter().filter(|_| more.random_bool(0.4)));
         let mut latest = ChaCha8Rng::seed_from_u64(seed ^ 0x33c9_51ab);
+        let mut last = ChaCha8Rng::seed_from_u64(seed ^ 0x51e8_04d7);
+        faults.extend(FAULTS[EARLY_FAULTS..].iter().filter(|_| last.random_bool(0.3)));
         Options {
             seed,
             scale,
@@ -393,6 +405,12 @@ impl Options {
         }
     }
 
+    /// Whether databases may be altered: what holds of the mode that they were made with may not hold later.
+    pub fn alters(&self) -> bool {
+        let drawn = self.faults.iter().any(|(fault, _)| *fault == Fault::Alter);
+        drawn || self.script.iter().flatten().any(|strike| strike.fault == Fault::Alter)
+    }
+
     /// The protocol's times, scaled down about five times.
     pub fn replica(&self) -> ReplicaOptions {
         let planted = match self.planted {
@@ -405,7 +423,6 @@ impl Options {
             counted_percent: 90,
             failure_timeout: Duration::from_millis(FAILURE),
             slow_timeout: Duration::from_secs(1),
-            async_failover_after: Some(Duration::from_millis(ASYNC_AFTER)),
             resend_after: Duration::from_millis(60),
             sink_resend_after: Duration::from_millis(60),
             frame_bytes_max: 700,

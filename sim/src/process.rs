@@ -196,6 +196,7 @@ impl World {
         let now = self.nodes[index].clock(self.now);
         let process = self.nodes[index].process.as_ref().expect("only a process that runs ticks");
         let beat = process.leases.heartbeat(now);
+        let obeyed = beat.revision;
         let gone = process.leases.proved_gone().collect();
         let partitions: Vec<PartitionId> = process.hosted.keys().copied().collect();
         for peer in self.peers(index) {
@@ -204,7 +205,7 @@ impl World {
         let catalog = Place::Catalog(self.nodes[index].region);
         let (from, damaged) = (self.nodes[index].member(), self.damaged(index));
         let told = self.told(index);
-        self.send(Place::Node(index), catalog, Packet::Report { from, sent: now, gone, damaged, told });
+        self.send(Place::Node(index), catalog, Packet::Report { from, sent: now, gone, damaged, told, obeyed });
         for id in partitions {
             self.ask_timestamps(index, id);
             self.feed(index, id, Input::Tick);

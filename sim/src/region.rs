@@ -4,12 +4,13 @@
 //! The register never loses anything. What its leader has heard is volatile: a new leader starts with nothing.
 
 use catalog::State;
-use catalog::command::{Command, CreateDatabase, Loss, NamePrimary, SetChange};
+use catalog::command::{Command, Confirmed, CreateDatabase, Loss, NamePrimary, SetChange};
 use catalog::database::Options as DatabaseOptions;
 use catalog::decide::{Heard, Report, failover};
 use catalog::event::UnixMillis;
 use catalog::node::{Addresses, Roles};
 use catalog::outcome::{Answer, Outcome, Refusal};
+use catalog::partition::Partition;
 use rand::Rng;
 use types::{ClusterId, DatabaseId, Incarnation, Member, NodeId, PartitionId, Revision, Timestamp};
 
@@ -181,7 +182,7 @@ impl World {
 
     pub(crate) fn on_catalog(&mut self, index: usize, from: Place, packet: Packet) {
         match packet {
-            Packet::Report { from: member, sent, gone, damaged, told } => {
+            Packet::Report { from: member, sent, gone, damaged, told, obeyed } => {
                 let now = self.now;
                 if self.regions[index].catalog.nodes.get(&member.node).is_none_or(|node| node.removed) {
                     return;
@@ -196,6 +197,7 @@ impl World {
                     *newest = (member, sent);
                     heard.damaged(member, damaged, now);
                 }
+                self.hear_obeyed(index, member, obeyed);
                 self.on_report(index, from, member, sent, &gone);
             }
             Packet::Propose { partition, reign, version, change } => {
@@ -218,6 +220,19 @@ impl World {
             Packet::Break(lost) => self.on_break(index, lost),
             _ => {}
         }
+    }
+
+    /// What its primaries lead they lead by the terms of now.
+    fn hear_obeyed(&mut self, index: usize, member: Member, obeyed: Revision) {
+        let region = &self.regions[index];
+        let after = region.failover_after();
+        let heeds = |(id, held): (&PartitionId, &Partition)| {
+            let heeds = held.primary == member && held.goes_on_for != after && obeyed >= held.changed;
+            let (partition, what) = (*id, Confirmed::Failover);
+            heeds.then_some(Command::Confirm { partition, reign: held.reign, version: held.version, what })
+        };
+        let commands: Vec<Command> = region.catalog.partitions.iter().filter_map(heeds).collect();
+        commands.iter().for_each(|confirm| drop(self.decide(index, confirm)));
     }
 
     fn on_report(&mut self, index: usize, from: Place, member: Member, sent: replication::Instant, gone: &[Member]) {
@@ -467,6 +482,11 @@ impl World {
 }
 
 impl Region {
+    /// After what silence another primary of the database is named, if one is.
+    pub fn failover_after(&self) -> Option<u64> {
+        self.catalog.databases[&self.database].failover_after()
+    }
+
     /// Whether the catalog may name others any moment for what a process leads.
     fn is_being_replaced(&self, member: Member) -> bool {
         let current = |naming: &&NamePrimary| self.takes(naming);

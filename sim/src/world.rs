@@ -58,6 +58,8 @@ pub enum Packet {
         damaged: BTreeSet<PartitionId>,
         /// Where partitions move: what its replicas are.
         told: Option<Box<crate::moves::Told>>,
+        /// Its replicas have obeyed the catalog up to here.
+        obeyed: Revision,
     },
     /// The answer.
     Catalog {

@@ -223,6 +223,29 @@ fn what_its_first_participant_has_given_up_is_expected_of_no_reader() {
     holds(43_007_618, Scale::Region);
 }
 
+/// A partition that had not heard of a recovery yet asked for a decision that was given up by it, and aborted its part: what it had
+/// acknowledged of the transaction was not set aside.
+#[test]
+fn what_was_given_up_is_set_aside_where_nobody_has_heard_of_it_yet() {
+    holds(70_010_331, Scale::Regions);
+}
+
+/// A sink's primary took over a copy and ended before it knew. What had been read of it was forgotten, and taken away without a
+/// word when the source had lost it.
+#[test]
+fn a_copy_keeps_what_was_read() {
+    holds(70_097_387, Scale::Regions);
+}
+
+/// A database was changed to ASYNC REPLICATION while a candidate was waited for that nobody had proposed yet, and was waited for
+/// without end when that died.
+#[test]
+fn a_candidate_is_let_go_when_nobody_is_to_be_waited_for() {
+    for seed in [70_000_392, 70_002_972] {
+        holds(seed, Scale::Region);
+    }
+}
+
 /// ASYNC REPLICATION: a partition was handed over to a copy that held all that was there when all was quiet. Before it heard of
 /// that its primary forgot a decision under the seal, by a record that was safe, and that the next reign did not have.
 #[test]

@@ -55,7 +55,8 @@ pub enum Entry {
     /// The rewind is complete.
     IntentCleared,
     /// The replica starts from a snapshot: records at or below `trimmed` are in the state, none is in the log. Heals
-    /// damage and forgets the mark.
+    /// damage. The mark stays if the snapshot has the records that it counts on: a replica that ends before it takes note of its
+    /// snapshot knows after its restart what was read of it.
     Installed {
         /// The snapshot's position.
         trimmed: Lsn,
@@ -191,10 +192,12 @@ impl Summary {
             Entry::Intent(intent) => self.intent = Some(intent.clone()),
             Entry::IntentCleared => self.intent = None,
             Entry::Installed { trimmed, lineage } => {
-                let (promise, intent) = (self.promise, self.intent.take());
+                let (promise, intent, mark) = (self.promise, self.intent.take(), self.mark.take());
                 let (first, mut lineage) = (trimmed.next(), lineage.clone());
                 lineage.cut(*trimmed);
-                *self = Summary { lineage, first, end: *trimmed, promise, intent, ..Summary::default() };
+                let common = self.lineage.common_point(self.end, &lineage, *trimmed);
+                let mark = mark.filter(|mark| mark.lsn <= common && !self.damaged);
+                *self = Summary { lineage, first, end: *trimmed, promise, intent, mark, damaged: false };
             }
             Entry::Drop => *self = Summary::default(),
             Entry::Damaged => self.damaged = true,

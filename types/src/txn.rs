@@ -82,6 +82,9 @@ pub enum TxnRequest {
     Inquire {
         /// The transaction.
         txn: TxnId,
+        /// The last promotion of the history in which a participant holds it prepared, 0 if there was none: another one may have
+        /// given up what was decided. `None`: whoever asks holds nothing.
+        history: Option<PromotionId>,
     },
     /// Release what it holds, unless it is prepared or being committed.
     Rollback {
@@ -243,7 +246,10 @@ impl fmt::Display for TxnRequest {
                 write!(f, "finish t{txn} of p{first} commit {ts}")
             }
             TxnRequest::Finish { txn, first, decision: None } => write!(f, "finish t{txn} of p{first} abort"),
-            TxnRequest::Inquire { txn } => write!(f, "inquire t{txn}"),
+            TxnRequest::Inquire { txn, history } => {
+                write!(f, "inquire t{txn}")?;
+                history.filter(|id| id.0 > 0).map_or(Ok(()), |id| write!(f, " after promotion {:x}", id.0))
+            }
             TxnRequest::Rollback { txn } => write!(f, "roll back t{txn}"),
             TxnRequest::Withdraw { txn } => write!(f, "withdraw t{txn}"),
             TxnRequest::Forget { txns } => {

@@ -42,6 +42,9 @@ pub struct View {
     pub hands_over: bool,
     /// How the database is kept.
     pub mode: Mode,
+    /// ASYNC REPLICATION: so many milliseconds after the catalog's last answer to the primary another one may be named,
+    /// without its knowing. `None`: nobody is named so.
+    pub failover_after: Option<u64>,
 }
 
 /// Which side of the world the partition is on.

@@ -263,6 +263,22 @@ fn a_promise_never_falls_and_an_installation_keeps_it() {
     assert_eq!(early.lineage.entries().len(), 1, "an epoch above the snapshot comes with its record");
 }
 
+/// A replica may end after its snapshot was installed, and before it has noted its mark again.
+#[test]
+fn an_installation_keeps_the_mark_whose_records_it_has() {
+    let lineage = summary(&[start(1, 1), record(1, 2), start(2, 3), record(2, 4)]).lineage;
+    let installed = |mark: u64, damaged: bool| {
+        let mark = Mark { lsn: Lsn(mark), ..sample_mark() };
+        let mut entries = vec![start(1, 1), record(1, 2), record(1, 3), Entry::Mark(mark)];
+        entries.extend(damaged.then_some(Entry::Damaged));
+        entries.push(Entry::Installed { trimmed: Lsn(12), lineage: lineage.clone() });
+        summary(&entries).mark.map(|mark| mark.lsn)
+    };
+    assert_eq!(installed(2, false), Some(Lsn(2)), "both have what it counts on");
+    assert_eq!(installed(3, false), None, "the snapshot has another record there");
+    assert_eq!(installed(2, true), None, "nothing is known of a damaged log");
+}
+
 #[test]
 fn entries_that_do_not_continue_the_log_are_refused() {
     let mut log = summary(&[start(1, 1), record(1, 2)]);

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ::catalog::command::{Loss, NamePrimary};
+use ::catalog::command::{Confirmed, Loss, NamePrimary};
 use ::catalog::database::Database;
 use ::catalog::decide::failover;
 use ::catalog::decide::heard::{Heard, Report as EndHeard};
@@ -127,6 +127,8 @@ struct Watched {
     fresh: BTreeSet<PartitionId>,
     /// They became durable everywhere by order: of which set, and up to where that must be, once that is known.
     confirming: BTreeMap<PartitionId, Option<(SetVersion, Lsn)>>,
+    /// Their primaries may believe in longer terms of the standing order than those of now.
+    unheard: BTreeSet<PartitionId>,
     /// Their primaries did not serve at the last look, and since when.
     silent: BTreeMap<PartitionId, Instant>,
 }
@@ -415,6 +417,7 @@ impl Detector {
             if state.partitions.get(&id).is_some_and(|partition| is_unconfirmed(state, id, partition)) {
                 watched.confirming.entry(id).or_default();
             }
+            watched.unheard.insert(id);
         }
         watched.seen = state.revision;
     }
@@ -479,10 +482,29 @@ impl Detector {
             if version != partition.version {
                 *confirming = Some((partition.version, replica.appended));
             } else if leading.safe >= held {
-                commands.push(Command::ConfirmDurable { partition: *id, reign: partition.reign, version });
+                let (partition, reign, what) = (*id, partition.reign, Confirmed::Durable);
+                commands.push(Command::Confirm { partition, reign, version, what });
             }
         }
         commands
+    }
+
+    /// After a change of the standing order: once a primary obeys it in its present reign, it counts.
+    fn heeded(&self, state: &State) -> Vec<Command> {
+        let mut watched = self.watched.lock();
+        let open = |id: &PartitionId| {
+            let partition = state.partitions.get(id)?;
+            (partition.goes_on_for != state.databases[&id.database].failover_after()).then_some(partition)
+        };
+        watched.unheard.retain(|id| open(id).is_some());
+        let heeds = |id: &PartitionId| {
+            let Partition { primary, reign, version, changed, .. } = open(id)?;
+            let obeys = self.obeyed(*primary).is_some_and(|revision| revision >= *changed);
+            let leads = self.with_replica(*primary, *id, |replica| replica.reign == *reign)?;
+            let (partition, what) = (*id, Confirmed::Failover);
+            (obeys && leads).then_some(Command::Confirm { partition, reign: *reign, version: *version, what })
+        };
+        watched.unheard.iter().filter_map(heeds).collect()
     }
 
     fn with_replica<T>(&self, member: Member, id: PartitionId, of: impl FnOnce(&ReplicaReport) -> T) -> Option<T> {
@@ -605,6 +627,7 @@ impl Detector {
             self.note_silent(&state);
             commands.extend(self.regranted(&state));
             commands.extend(self.confirmed(&state));
+            commands.extend(self.heeded(&state));
             commands.extend(self.moving(&state));
             commands.extend(self.news(&state, term));
             self.decide_all(term, &commands).await;

@@ -12,7 +12,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use transport::rpc::{Failure, Handler, ReplySender};
 use types::txn::{Answer, TxnRequest};
-use types::{DatabaseId, Member, NodeId, PartitionId, Timestamp, TxnId};
+use types::{DatabaseId, Member, NodeId, PartitionId, PromotionId, Timestamp, TxnId};
 
 use super::TimestampsError;
 use super::catalog::CatalogError;
@@ -140,7 +140,7 @@ impl MasterService {
             MasterRequest::MarkIncomplete { partition, reign, incomplete } => {
                 self.decide(Command::MarkIncomplete { partition, reign, incomplete }).await
             }
-            MasterRequest::Inquire { partition, txn } => self.inquire(partition, txn).await,
+            MasterRequest::Inquire { partition, txn, history } => self.inquire(partition, txn, history).await,
             MasterRequest::Event { node, event } => {
                 let LeafEvent { severity, kind, partition, text } = event;
                 self.decide(Command::Announce { severity, kind, node: Some(node), partition, text }).await
@@ -295,8 +295,9 @@ impl MasterService {
         orders
     }
 
-    async fn inquire(&self, partition: PartitionId, txn: TxnId) -> MasterAnswer {
-        let request = LeafRequest::Txn { partition, request: TxnRequest::Inquire { txn } };
+    async fn inquire(&self, partition: PartitionId, txn: TxnId, history: PromotionId) -> MasterAnswer {
+        let request = TxnRequest::Inquire { txn, history: Some(history) };
+        let request = LeafRequest::Txn { partition, request };
         match self.region.leaves.ask(partition, &request, INQUIRY_TIME, true).await {
             Ok(LeafAnswer::Txn(Answer::Decided { decision })) => MasterAnswer::Decided(decision),
             Ok(other) => MasterAnswer::NotNow(format!("the deciding partition answers {other:?}")),

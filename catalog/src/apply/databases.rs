@@ -6,7 +6,7 @@ use types::{DatabaseId, Mode, NodeId, PartitionId, Reign, SetVersion, Timestamp}
 
 use super::{ALREADY, Applied, Applying, DONE};
 use crate::command::CreateDatabase;
-use crate::database::{Database, Fenced, Options, Side, ordinals, partitions_problem};
+use crate::database::{Database, Fenced, Options, Side, longer, ordinals, partitions_problem};
 use crate::event::{self, Event, Severity};
 use crate::node::Standing;
 use crate::outcome::{Answer, Refusal};
@@ -129,6 +129,7 @@ impl State {
             given_up: vec![],
             given_up_before: None,
             on_disk: create.mode.sync_durability,
+            goes_on_for: self.databases[&id.database].failover_after(),
             handover: None,
             incomplete: false,
             changed: self.revision,
@@ -166,12 +167,20 @@ impl State {
         if database.mode == mode && database.options == *options {
             return ALREADY;
         }
+        let failover = database.failover_after();
         let old = std::mem::replace(&mut database.mode, mode);
         let old_options = std::mem::replace(&mut database.options, options.clone());
-        self.touch_news(id);
+        let is_other_failover = database.failover_after() != failover;
+        if is_other_failover {
+            self.change_failover(id);
+        }
         if old != mode {
             self.change_mode(id, old, mode);
         }
+        if old != mode || is_other_failover {
+            self.touch_database(id);
+        }
+        self.touch_news(id);
         let changed = changed((old, &old_options), (mode, options));
         self.say(Severity::Info, "alter", id.into(), format!("database `{name}` has other settings: {changed}"));
         DONE
@@ -201,7 +210,16 @@ impl State {
                 }
             });
         }
-        self.touch_database(database);
+    }
+
+    /// A primary that has not heard of other terms of the standing order serves by the old ones. So the longest that it may
+    /// believe in holds until it confirms that it obeys those of now.
+    fn change_failover(&mut self, id: DatabaseId) {
+        let now = self.databases[&id].failover_after();
+        let ids: Vec<PartitionId> = self.partitions_of(id).map(|(id, _)| id).collect();
+        for id in ids {
+            self.partitions.change(id, |partition| partition.goes_on_for = longer(partition.goes_on_for, now));
+        }
     }
 
     pub(super) fn add_replica(&mut self, id: PartitionId, node: NodeId) -> Applying {

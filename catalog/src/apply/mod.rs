@@ -74,7 +74,7 @@ impl State {
             Command::ProposeSet { partition, reign, version, change } => {
                 self.propose_set(*partition, *reign, *version, *change)
             }
-            Command::ConfirmDurable { partition, reign, version } => self.confirm_durable(*partition, *reign, *version),
+            Command::Confirm { partition, reign, version, what } => self.confirm(*partition, *reign, *version, *what),
             Command::MarkIncomplete { partition, reign, incomplete } => {
                 self.mark_incomplete(*partition, *reign, *incomplete)
             }

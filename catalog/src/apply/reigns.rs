@@ -134,7 +134,7 @@ impl State {
     /// The reign after this one, with a new epoch if the database is writable.
     pub(super) fn begin_reign(&mut self, id: PartitionId, primary: Member, members: BTreeSet<Member>, nonce: u64) {
         let database = &self.databases[&id.database];
-        let (writable, start_above) = (!database.is_sink(), database.start_above);
+        let (writable, start_above, failover) = (!database.is_sink(), database.start_above, database.failover_after());
         let grant = writable.then(|| Grant { epoch: self.mint(nonce), start_above });
         let revision = self.revision;
         assert!(members.contains(&primary), "primary {primary} of {id} is not in {members:?}");
@@ -142,6 +142,10 @@ impl State {
             partition.reign.0 += 1;
             partition.reign_revision = revision;
             partition.version.0 += 1;
+            if partition.primary != primary {
+                // It hears of its reign with the terms that hold since. Who has led before may go on by those of then.
+                partition.goes_on_for = failover;
+            }
             partition.primary = primary;
             partition.members = members;
             partition.grant = grant;

@@ -3,7 +3,7 @@
 use types::{Member, PartitionId, Reign, SetVersion};
 
 use super::{ALREADY, Applied, Applying, DONE};
-use crate::command::SetChange;
+use crate::command::{Confirmed, SetChange};
 use crate::database::Side;
 use crate::event::Severity;
 use crate::link::Tier;
@@ -99,18 +99,21 @@ impl State {
         })
     }
 
-    pub(super) fn confirm_durable(&mut self, id: PartitionId, reign: Reign, version: SetVersion) -> Applying {
-        let partition = self.expect_partition(id)?;
-        expect_position(id, partition, reign, Some(version))?;
-        if !self.databases[&id.database].mode.sync_durability {
+    pub(super) fn confirm(&mut self, id: PartitionId, reign: Reign, version: SetVersion, what: Confirmed) -> Applying {
+        expect_position(id, self.expect_partition(id)?, reign, Some(version))?;
+        let database = &self.databases[&id.database];
+        let failover_after = database.failover_after();
+        if what == Confirmed::Durable && !database.mode.sync_durability {
             let problem = "its database has ASYNC DURABILITY: there is nothing to confirm".into();
             return Err(Refusal::Correct { object: format!("partition {id}"), problem });
         }
-        if partition.on_disk {
-            return ALREADY;
+        let partition = self.partitions.get_mut(&id).expect("it was looked up above");
+        let before = (partition.on_disk, partition.goes_on_for);
+        match what {
+            Confirmed::Durable => partition.on_disk = true,
+            Confirmed::Failover => partition.goes_on_for = failover_after,
         }
-        self.partitions.get_mut(&id).expect("it was looked up above").on_disk = true;
-        DONE
+        if before == (partition.on_disk, partition.goes_on_for) { ALREADY } else { DONE }
     }
 
     pub(super) fn mark_incomplete(&mut self, id: PartitionId, reign: Reign, incomplete: bool) -> Applying {

@@ -16,6 +16,15 @@ pub enum SetChange {
     Remove(Member),
 }
 
+/// What a primary confirms after a change of its database's settings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Confirmed {
+    /// SYNC DURABILITY: every member has on disk what was committed.
+    Durable,
+    /// It stops serving when [`crate::database::Database::failover_after`] wants that, as of now.
+    Failover,
+}
+
 /// A new database, and where its copies go.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CreateDatabase {

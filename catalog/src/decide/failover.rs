@@ -199,10 +199,11 @@ fn judge(state: &State, id: PartitionId, partition: &Partition, heard: &Heard, n
             verdict => verdict,
         };
     }
-    let after = database.options.async_failover_after_millis.map(|millis| millis.saturating_mul(MILLI));
+    // Who is gone goes on no longer, whatever it may have believed.
+    let after = if heard.is_gone(primary) { database.failover_after() } else { partition.goes_on_for };
     let answered = damaged.unwrap_or_else(|| heard.last_answer(primary));
-    let due = after.is_some_and(|after| now.saturating_sub(answered) > after);
-    if database.mode.sync_replication || !due || partition.incomplete {
+    let due = after.is_some_and(|millis| now.saturating_sub(answered) > millis.saturating_mul(MILLI));
+    if !due || partition.incomplete {
         return Verdict::Wait;
     }
     let others: Vec<Member> = partition

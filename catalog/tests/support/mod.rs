@@ -1,7 +1,7 @@
 //! A small cluster to try commands on.
 #![allow(dead_code)]
 
-use catalog::command::{Command, CreateDatabase, Loss, NamePrimary};
+use catalog::command::{Command, Confirmed, CreateDatabase, Loss, NamePrimary};
 use catalog::database::Options;
 use catalog::decide::placement;
 use catalog::event::UnixMillis;
@@ -58,6 +58,12 @@ pub fn addresses(node: u64) -> Addresses {
 /// A process of a node starts.
 pub fn started(node: u64, incarnation: u64) -> Command {
     Command::NodeStarted { node: NodeId(node), incarnation: Incarnation(incarnation), addresses: addresses(node) }
+}
+
+/// The primary of a partition has come to what was asked for.
+pub fn confirm(state: &State, partition: PartitionId, what: Confirmed) -> Command {
+    let held = &state.partitions[&partition];
+    Command::Confirm { partition, reign: held.reign, version: held.version, what }
 }
 
 /// `n2.1` as a value.

@@ -7,7 +7,7 @@ use aggregator::protocol::{MasterAnswer, MasterRequest};
 use catalog::command::{BreakLink, SetChange as CatalogChange};
 use replication::SetChange;
 use transport::tcp::TcpDialler;
-use types::{DatabaseId, LinkId, PartitionId, Promotion, Reign, SetVersion, Timestamp, TxnId};
+use types::{DatabaseId, LinkId, PartitionId, Promotion, PromotionId, Reign, SetVersion, Timestamp, TxnId};
 
 /// How long one call may take before it is made again.
 const CALL_TIME: Duration = Duration::from_secs(2);
@@ -88,9 +88,9 @@ impl MasterClient {
         }
     }
 
-    /// How a transaction ended, by its deciding partition. `None`: ask again later.
-    pub async fn inquire(&self, partition: PartitionId, txn: TxnId) -> Option<Option<Timestamp>> {
-        match self.call(&MasterRequest::Inquire { partition, txn }).await {
+    /// How a transaction ended that is prepared in a history, by its deciding partition. `None`: ask again later.
+    pub async fn inquire(&self, partition: PartitionId, txn: TxnId, history: PromotionId) -> Option<Option<Timestamp>> {
+        match self.call(&MasterRequest::Inquire { partition, txn, history }).await {
             Ok(MasterAnswer::Decided(decision)) => Some(decision),
             _ => None,
         }

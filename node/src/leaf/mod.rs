@@ -293,7 +293,7 @@ impl Leaf {
         let life = Life(crate::clock::now().0);
         let found = recovered(summary, state.applied(), whole, life);
         let mut effects = Vec::new();
-        let options = self.rules.replica_options(id.database, &self.options.replica);
+        let options = self.options.replica.clone();
         let replica = Replica::new(id, self.options.member, options, found, &mut effects);
         let handle = PartitionTask::spawn(id, replica, (state, dirs), self.shared.clone(), effects);
         self.partitions.write().insert(id, handle.clone());

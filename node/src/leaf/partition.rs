@@ -17,7 +17,9 @@ use storage::log::{AppendError, Flush, NodeLog, ReadError};
 use storage::state::{PartitionState, StateError};
 use tokio::sync::{mpsc, oneshot, watch};
 use types::entry::Entry;
-use types::{LinkId, Lsn, Member, Ordinal, PartitionId, Promotion, Record, Reign, Role, SetVersion, TxnId, View};
+use types::{
+    LinkId, Lsn, Member, Ordinal, PartitionId, Promotion, PromotionId, Record, Reign, Role, SetVersion, TxnId, View,
+};
 
 use super::copy::{Copies, Copy, Job, Origin, Word, Words};
 use super::events::Events;
@@ -418,7 +420,7 @@ impl PartitionTask {
                 Ok(outcome) => follow.push(Input::Outcome { reign, txn, outcome }),
                 Err(error) => self.failed(&error),
             },
-            Effect::Inquire { txn, first } => self.inquire(txn, first),
+            Effect::Inquire { txn, first, history } => self.inquire(txn, first, history),
             // Who is slow or silent to this leaf may be the one that takes over from it.
             Effect::Propose { .. } if self.shared.stall.hangs() => {}
             Effect::Propose { reign, version, change } => {
@@ -701,11 +703,11 @@ impl PartitionTask {
         let _ = self.shared.fatal.send(format!("partition {}: {reason}", self.id));
     }
 
-    fn inquire(&self, txn: TxnId, first: Ordinal) {
+    fn inquire(&self, txn: TxnId, first: Ordinal, history: PromotionId) {
         let (shared, id, own) = (self.shared.clone(), self.id, self.own.clone());
         tokio::spawn(async move {
             let of = PartitionId { ordinal: first, ..id };
-            if let Some(decision) = shared.master.inquire(of, txn).await
+            if let Some(decision) = shared.master.inquire(of, txn, history).await
                 && let Some(own) = own.upgrade()
             {
                 let request = TxnRequest::Finish { txn, first, decision };

@@ -10,7 +10,7 @@ use catalog::heartbeat::FullDisk;
 use catalog::link::SinkLink;
 use catalog::view::DatabaseNews;
 use parking_lot::RwLock;
-use replication::{ReplicaOptions, Status};
+use replication::Status;
 use types::{DatabaseId, LinkId, Timestamp};
 
 /// What is kept of a partition's log for followers when the disk is short: it is better that they copy than that
@@ -142,16 +142,6 @@ impl Rules {
     /// The link that a database follows, unless it is writable, paused or broken.
     pub fn follows(&self, database: DatabaseId) -> Option<(LinkId, SinkLink)> {
         self.databases.read().get(&database)?.follows.clone()
-    }
-
-    /// The settings of a database's replicas, as of its opening here.
-    pub fn replica_options(&self, database: DatabaseId, common: &ReplicaOptions) -> ReplicaOptions {
-        let databases = self.databases.read();
-        let async_failover_after = match databases.get(&database) {
-            Some(news) => news.async_failover_after_millis.map(Duration::from_millis),
-            None => common.async_failover_after,
-        };
-        ReplicaOptions { async_failover_after, ..common.clone() }
     }
 }
 

@@ -196,7 +196,7 @@ impl Txns {
             TxnRequest::Commit { txn, touch } => self.commit(ticket, txn, touch, context),
             TxnRequest::Prepare { txn, touch, first } => self.prepare(ticket, txn, touch, first, context),
             TxnRequest::Decide { txn, decision } => self.decide(ticket, txn, decision, context),
-            TxnRequest::Inquire { txn } => self.inquire(ticket, txn, context),
+            TxnRequest::Inquire { txn, history } => self.inquired(ticket, txn, history, context),
             TxnRequest::Finish { txn, first, decision } => self.finish(ticket, txn, first, decision, context),
             TxnRequest::Rollback { txn } => Some(self.rollback(txn, context)),
             TxnRequest::Withdraw { txn } => Some(self.withdraw(txn, context)),
@@ -435,6 +435,25 @@ impl Txns {
         context.may_answer || self.options.has(Planted::CommitUnleased)
     }
 
+    /// What a participant holds prepared was decided in its history, and acknowledged perhaps. Another one may have given that up,
+    /// and knows nothing of it. The participant carries the promotion out, and then what it holds is set aside.
+    fn inquired(
+        &mut self,
+        ticket: Ticket,
+        txn: TxnId,
+        history: Option<PromotionId>,
+        context: &mut Context,
+    ) -> Option<Answer> {
+        if self.is_another(history) && !self.options.has(Planted::InquiredAcross) {
+            return Some(Answer::Refused(Refusal::Stale));
+        }
+        self.inquire(ticket, txn, context)
+    }
+
+    fn is_another(&self, history: Option<PromotionId>) -> bool {
+        history.is_some_and(|history| history != self.history)
+    }
+
     fn inquire(&mut self, ticket: Ticket, txn: TxnId, context: &mut Context) -> Option<Answer> {
         if let Some((lsn, decision)) = self.outcomes.get(&txn).copied() {
             return self.answer_when(lsn, ticket, Answer::Decided { decision }, context);
@@ -591,7 +610,7 @@ impl Txns {
     /// other definitions is waited for. After a promotion what holds in the history before it counts for nothing: a cut may
     /// have given it up.
     fn require(&mut self, ticket: Ticket, version: SchemaVersion, history: Option<PromotionId>) -> Option<Answer> {
-        if history.is_some_and(|history| history != self.history) && !self.options.has(Planted::AnyHistory) {
+        if self.is_another(history) && !self.options.has(Planted::AnyHistory) {
             return Some(Answer::Refused(Refusal::Stale));
         }
         let required = self.schema.map_or(version, |known| known.max(version));
@@ -680,7 +699,7 @@ impl Txns {
                 *asked = context.now;
                 match known.first {
                     Some(first) if first != self.ordinal => {
-                        context.effects.push(Effect::Inquire { txn: *txn, first });
+                        context.effects.push(Effect::Inquire { txn: *txn, first, history: self.history });
                     }
                     _ => own.push(*txn),
                 }

@@ -41,6 +41,7 @@ impl Catalog {
             fence: Fence::None,
             hands_over: false,
             mode,
+            failover_after: (!mode.sync_replication).then_some(10_000),
         };
         Catalog { view, revision: Revision(0) }
     }

@@ -73,6 +73,12 @@ pub enum Command {
         #[arg(key)]
         region: Option<u64>,
     },
+    /// How many milliseconds after its last answer the catalog may name another primary, within the reign.
+    Failover {
+        after: u64,
+        #[arg(key)]
+        region: Option<u64>,
+    },
     /// Within the reign: the link, and the promotions that the catalog knows now.
     Follow {
         link: u128,
@@ -222,7 +228,13 @@ pub enum Command {
     /// To a participant: what partition `first` decided.
     Finish { node: u64, txn: Txn, first: i32, ts: Option<u64> },
     /// To the deciding partition: how did it end?
-    Inquire { node: u64, txn: Txn },
+    Inquire {
+        node: u64,
+        txn: Txn,
+        /// The last promotion of the history in which it is prepared.
+        #[arg(key)]
+        history: Option<u128>,
+    },
     /// Its coordinator is at work.
     Alive { node: u64, txn: Txn },
     /// Lets go.

@@ -110,9 +110,13 @@ impl World {
     fn obey(&mut self, command: &Command) -> Done {
         use Command::*;
         match command {
-            Cluster { .. } | Grant { .. } | Members { .. } | Fence { .. } | Follow { .. } | View { .. } => {
-                self.obey_catalog(command)
-            }
+            Cluster { .. }
+            | Grant { .. }
+            | Members { .. }
+            | Fence { .. }
+            | Failover { .. }
+            | Follow { .. }
+            | View { .. } => self.obey_catalog(command),
             Advance { by } => {
                 self.now = self.now + by.0;
                 Ok(())

@@ -28,6 +28,12 @@ impl World {
                     }
                 })
             }
+            Command::Failover { after, region } => {
+                let mode = Mode { sync_replication: false, ..self.catalogs[&region.unwrap_or(1)].view.mode };
+                self.change(region.unwrap_or(1), |catalog| {
+                    (catalog.view.mode, catalog.view.failover_after) = (mode, Some(*after));
+                })
+            }
             Command::Follow { link, region, forced, broken, promotions } => {
                 let role = Role::Sink {
                     link: LinkId(*link),

@@ -54,7 +54,10 @@ impl World {
                 let first = Ordinal(*first);
                 self.request(*node, txn.0, TxnRequest::Finish { txn: txn.0, first, decision: ts.map(Timestamp) })
             }
-            Inquire { node, txn } => self.request(*node, txn.0, TxnRequest::Inquire { txn: txn.0 }),
+            Inquire { node, txn, history } => {
+                let (txn, history) = (txn.0, history.map(PromotionId));
+                self.request(*node, txn, TxnRequest::Inquire { txn, history })
+            }
             Alive { node, txn } => self.request(*node, txn.0, TxnRequest::Alive { txn: txn.0 }),
             Withdraw { node, txn } => self.request(*node, txn.0, TxnRequest::Withdraw { txn: txn.0 }),
             Rollback { node, txn } => self.request(*node, txn.0, TxnRequest::Rollback { txn: txn.0 }),

@@ -117,7 +117,8 @@ impl World {
                 if named && hosted.replica.reign_led() != Some(partition.reign) {
                     return Some(format!("{} {id} has not begun reign {}", self.label(index), partition.reign));
                 }
-                if self.options.mode.sync_replication && !members.contains(&node.member()) {
+                let mode = region.catalog.databases[&id.database].mode;
+                if mode.sync_replication && !members.contains(&node.member()) {
                     return Some(format!("{} is no member of {id}: {members:?}", self.label(index)));
                 }
                 if !hosted.state.open(&hosted.log.summary.lineage).is_empty() {

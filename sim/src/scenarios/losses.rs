@@ -2,10 +2,12 @@
 //! and what those who come back believe.
 
 use replication::{Message, Planted as Rule, TxnRequest};
-use types::{Ordinal, PartitionId};
+use types::{Mode, Ordinal, PartitionId};
 
 use super::Scenario;
 use super::region::{primary, sized};
+use super::regions;
+use crate::clients::{Stage, Txn};
 use crate::options::{MILLI, Planted, Scale};
 use crate::run::ASSERTION;
 use crate::world::{Packet, Place, World};
@@ -76,6 +78,17 @@ fn unheard() -> Vec<Scenario> {
             },
             play: unheard_cut,
             rule: Some((Planted::HistoriesMixed, &["whole_after_loss"])),
+        },
+        Scenario {
+            name: "a partition that has not heard of the cut yet does not take a decision that was given up for one that never was",
+            scale: Scale::Regions,
+            options: |options| {
+                regions::sized(options, &[3, 1]);
+                options.mode = Mode { sync_replication: false, sync_durability: false };
+                (options.partitions, options.wide) = (2, 100);
+            },
+            play: unheard_decision,
+            rule: Some((Planted::Replica(Rule::InquiredAcross), &["set_aside_complete", "cut_is_consistent"])),
         },
         Scenario {
             name: "a log that has heard of neither of two cuts goes back to the lower one",
@@ -244,6 +257,33 @@ fn unheard_cut(world: &mut World) {
     world.watch_until(800, |world| world.checks.recoveries.cuts.contains_key(&0));
     world.block(late.iter().map(|node| (Place::Node(*node), Place::Catalog(0))).collect(), 700);
     world.pass(900);
+}
+
+/// The same, and a transaction of both was acknowledged: its coordinator has died, and the other partition was not told. It asks.
+fn unheard_decision(world: &mut World) {
+    world.pass(400);
+    let [late, lost] = [Ordinal::META, Ordinal(1)].map(|ordinal| set_of(world, ordinal));
+    let decided = |world: &World| {
+        let is_told = |held: &Txn| held.acked && held.stage == Stage::Finishing && held.parts[0].ordinal == Ordinal(1);
+        let in_both = |held: &Txn| held.parts.iter().any(|part| part.ordinal == Ordinal::META);
+        world.clients.txns.iter().find(|(_, held)| is_told(held) && in_both(held)).map(|(txn, _)| *txn)
+    };
+    let finishes = |_, packet: &Packet| matches!(packet, Packet::Request { request: TxnRequest::Finish { .. }, .. });
+    world.watch_until(2000, |world| decided(world).is_some());
+    if let Some(txn) = decided(world) {
+        world.give_up(txn);
+        world.hold_back(world.now + 2000 * MILLI, finishes);
+    }
+    // The decision is on the disk. It is given up, for who was not told of it makes no mark behind it.
+    world.pass(100);
+    lost.into_iter().for_each(|node| world.stop_for(node, true, 50));
+    world.watch_until(800, |world| world.checks.recoveries.cuts.contains_key(&0));
+    let to_late = |to, packet: &Packet| {
+        let is_late = late.iter().any(|node| to == Place::Node(*node));
+        is_late && matches!(packet, Packet::Catalog { .. })
+    };
+    world.watch_without(700, to_late, |_| false);
+    world.pass(500);
 }
 
 /// ASYNC REPLICATION and DURABILITY. The definitions change while a disk hangs, so that no mark behind that is on all disks. A node is

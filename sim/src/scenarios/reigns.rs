@@ -7,7 +7,7 @@ use types::{Body, Lsn, Ordinal, PartitionId, Timestamp};
 use super::Scenario;
 use super::region::{brings_news, primary, sized, stand_still};
 use super::regions::{self, come_back, stop_replicating};
-use crate::options::{MILLI, Planted, Scale};
+use crate::options::{ASYNC_AFTER, MILLI, Planted, Scale};
 use crate::world::{Local, Packet, Place, World};
 
 pub(super) fn all() -> Vec<Scenario> {
@@ -78,6 +78,20 @@ fn named() -> Vec<Scenario> {
             play: heard_again,
             rule: Some((Planted::ReplacedAnswered, stale)),
         },
+        Scenario {
+            name: "a primary that has not heard that it may be replaced without its knowing is not",
+            scale: Scale::Region,
+            options: |options| sized(options, 2, true, true),
+            play: unheard_order,
+            rule: Some((Planted::OrderUnheard, stale)),
+        },
+        Scenario {
+            name: "a primary that has heard of a shorter order stops serving by it",
+            scale: Scale::Region,
+            options: |options| sized(options, 2, false, true),
+            play: shorter_order,
+            rule: Some((Planted::Replica(Rule::TermsKept), stale)),
+        },
     ]
 }
 
@@ -137,6 +151,33 @@ fn heard_again(world: &mut World) {
         world.watch_until(100, |world| world.regions[0].under_way.is_empty());
         world.block(vec![link], 500);
         world.pass(700);
+    }
+}
+
+/// A primary is alone in its set, and needs no word of the catalog. It is cut off from that alone, which is told that the database
+/// waits for its secondaries no more; the one that was away comes back.
+fn unheard_order(world: &mut World) {
+    world.pass(300);
+    let first = primary(world);
+    let [second] = world.peers(first)[..] else { panic!("two leaves") };
+    world.stop_for(second, false, 1500);
+    world.pass(1000);
+    world.block(vec![(Place::Node(first), Place::Catalog(0))], 2500);
+    world.alter(0, false, Some(ASYNC_AFTER));
+    world.pass(3500);
+}
+
+/// ASYNC REPLICATION: a primary hears that another one may be named after a shorter time than until now, and is cut off then.
+fn shorter_order(world: &mut World) {
+    world.alter(0, false, Some(4 * ASYNC_AFTER));
+    for _ in 0..2 {
+        world.pass(300);
+        let (_, first, _) = first_two(world);
+        world.alter(0, false, Some(ASYNC_AFTER));
+        world.pass(200);
+        world.isolate(first, 1200);
+        world.pass(1500);
+        world.alter(0, false, Some(4 * ASYNC_AFTER));
     }
 }
 
