@@ -54,10 +54,7 @@ impl World {
                 let first = Ordinal(*first);
                 self.request(*node, txn.0, TxnRequest::Finish { txn: txn.0, first, decision: ts.map(Timestamp) })
             }
-            Inquire { node, txn, history } => {
-                let (txn, history) = (txn.0, history.map(PromotionId));
-                self.request(*node, txn, TxnRequest::Inquire { txn, history })
-            }
+            Inquire { node, txn, history } => self.inquire(*node, txn.0, history.map(PromotionId)),
             Alive { node, txn } => self.request(*node, txn.0, TxnRequest::Alive { txn: txn.0 }),
             Withdraw { node, txn } => self.request(*node, txn.0, TxnRequest::Withdraw { txn: txn.0 }),
             Rollback { node, txn } => self.request(*node, txn.0, TxnRequest::Rollback { txn: txn.0 }),
@@ -89,6 +86,10 @@ impl World {
 
     fn touch(&self, node: u64, txn: Txn) -> Touch {
         self.touches.get(&(node, txn.0)).copied().unwrap_or_default()
+    }
+
+    fn inquire(&mut self, node: u64, txn: TxnId, history: Option<PromotionId>) -> Done {
+        self.request(node, txn, TxnRequest::Inquire { txn, history })
     }
 
     fn request(&mut self, node: u64, txn: TxnId, request: TxnRequest) -> Done {

@@ -12,13 +12,13 @@ use crate::world::{Local, Packet, Place, World};
 
 pub(super) fn all() -> Vec<Scenario> {
     let mut all = named();
+    all.extend(unanswered());
     all.extend(replaced());
     all
 }
 
 /// A secondary is named, or might be.
 fn named() -> Vec<Scenario> {
-    let stale: &[&str] = &["reads_are_fresh", "no_fork"];
     vec![
         Scenario {
             name: "who is named shows nothing before what its primary acknowledged last is committed",
@@ -61,6 +61,13 @@ fn named() -> Vec<Scenario> {
             play: closed_between,
             rule: Some((Planted::Replica(Rule::ClosedIsDeath), &["reads_are_fresh", "no_fork", "convergence"])),
         },
+    ]
+}
+
+/// ASYNC REPLICATION: a primary that may be replaced without its knowing.
+fn unanswered() -> Vec<Scenario> {
+    let stale: &[&str] = &["reads_are_fresh", "no_fork"];
+    vec![
         Scenario {
             name: "a new leader of the catalog waits for the lease that the one before has given",
             scale: Scale::Region,
