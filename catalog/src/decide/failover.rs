@@ -8,7 +8,7 @@
 //! | nobody, and newer processes of *all* members report; ASYNC DURABILITY; the machine of a member has kept its power since that was a member | its log goes on: nothing is lost |
 //! | the primary, and says that its replica is damaged; of all others newer processes; ASYNC DURABILITY; a machine has kept its power | as before: that log goes on |
 //! | newer processes of all, and all machines have lost power | the longest log goes on; a writable database that keeps marks goes on from a consistent cut |
-//! | no member; ASYNC REPLICATION, `async_failover_after` since the last answer to the primary | the longest log of the living secondaries goes on |
+//! | no member; ASYNC REPLICATION, `async_failover_after` since the last answer to the primary, which has heard of that time or is gone | the longest log of the living secondaries goes on |
 //!
 //! What was acknowledged was handed to the operating system of every member's machine. So the log of a machine that has
 //! kept its power since is whole: a cluster whose processes were killed gives up nothing.
