@@ -357,7 +357,7 @@ impl Options {
         };
         let mode = match scale {
             Scale::Region => Mode { sync_replication: rng.random_bool(0.75), sync_durability: rng.random_bool(0.5) },
-            Scale::Regions => Mode { sync_replication: seed % 2 == 0, sync_durability: seed % 4 < 2 },
+            Scale::Regions => Mode { sync_replication: seed.is_multiple_of(2), sync_durability: seed % 4 < 2 },
         };
         let leaf_counts: &[usize] = if scale == Scale::Region { &[2, 3, 3, 4] } else { &[1, 2, 2, 3] };
         let partitions = if scale == Scale::Region { &[1, 1, 1, 2, 3][..] } else { &[2, 2, 3][..] };
