@@ -130,8 +130,8 @@ impl World {
         let alter = Command::AlterDatabase { name: held.name.clone(), mode, options };
         let (database, before) = (*database, held.failover_after());
         self.decide(region, &alter).expect("a database may be altered");
-        if self.options.has(Planted::OrderUnheard) && before != self.regions[region].failover_after() {
-            let after = self.regions[region].failover_after();
+        let after = self.regions[region].failover_after();
+        if self.options.has(Planted::OrderUnheard) && before != after {
             let partitions = &mut self.regions[region].catalog.partitions;
             let ids: Vec<PartitionId> = partitions.keys().copied().filter(|id| id.database == database).collect();
             ids.iter().for_each(|id| partitions.get_mut(id).expect("it was listed above").goes_on_for = after);

@@ -3,9 +3,9 @@
 //! Events are ordered by (time, sequence). All chance comes from one seeded generator, all maps are ordered: the same
 //! seed gives the same history, to the byte.
 
-use catalog::command::BreakLink;
 use std::collections::{BTreeMap, BTreeSet};
 
+use catalog::command::BreakLink;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
